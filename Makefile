@@ -1,0 +1,36 @@
+# One command per intent. `make demo` and `make test` work on a bare machine: they build .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint bench docs clean
+.DEFAULT_GOAL := demo
+
+# The stamp is newer than what it was made from, so a second call costs nothing.
+.venv/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,tools]'
+	@touch $@
+
+demo: .venv/.installed
+	@$(BIN)/sightline ask examples/picnic.png "What is in this picture?" --show --stats
+
+test: .venv/.installed
+	$(BIN)/pytest
+
+test-all: .venv/.installed
+	$(BIN)/pytest -m ''
+
+lint: .venv/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+bench: .venv/.installed
+	$(BIN)/python benchmarks/fusion.py
+
+docs: .venv/.installed
+	$(BIN)/python tools/command_help.py docs/commands.md
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
