@@ -1,0 +1,61 @@
+"""What one training or evaluation sample is: the chat format of TRL and transformers, and its pictures.
+
+Every reader and the built-in world produce this and nothing else. It does not know tokens or tensors.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+from PIL import Image
+
+__all__ = ["Sample", "answers_of", "questions_of", "sample_from"]
+
+
+class Sample(TypedDict):
+    """A conversation and the pictures that its `{"type": "image"}` parts stand for, in order.
+
+    `messages` is a list of `{"role": "user" | "assistant" | "system", "content": [part, ...]}`, where a part
+    is `{"type": "image"}` or `{"type": "text", "text": str}`.
+    """
+
+    messages: list[dict[str, Any]]
+    images: list[Image.Image]
+
+
+def sample_from(
+    questions: str | Sequence[str],
+    answers: str | Sequence[str],
+    images: Sequence[Image.Image] = (),
+) -> Sample:
+    """A conversation of question and answer turns; all images stand at the start of the first question.
+
+    Raises:
+        ValueError: if there are no questions, or not one answer to each question.
+    """
+    questions = [questions] if isinstance(questions, str) else list(questions)
+    answers = [answers] if isinstance(answers, str) else list(answers)
+    if not questions or len(questions) != len(answers):
+        raise ValueError(
+            f"a sample needs one answer a question: {len(questions)} questions, {len(answers)} answers"
+        )
+    messages: list[dict[str, Any]] = []
+    for question, answer in zip(questions, answers, strict=True):
+        messages.append({"role": "user", "content": [{"type": "text", "text": question}]})
+        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+    messages[0]["content"] = [{"type": "image"} for _ in images] + messages[0]["content"]
+    return {"messages": messages, "images": list(images)}
+
+
+def questions_of(sample: Sample) -> list[str]:
+    """The text of every user turn."""
+    return _texts(sample, "user")
+
+
+def answers_of(sample: Sample) -> list[str]:
+    """The text of every assistant turn."""
+    return _texts(sample, "assistant")
+
+
+def _texts(sample: Sample, role: str) -> list[str]:
+    turns = [message["content"] for message in sample["messages"] if message["role"] == role]
+    return ["".join(part["text"] for part in turn if part["type"] == "text") for turn in turns]

@@ -1,0 +1,131 @@
+"""The words for what a scene holds, in English and Chinese: names, plurals, colours, places, relations.
+
+Tiny functions over tables. It does not know pictures, or which question is asked.
+"""
+
+from functools import lru_cache
+
+from sightline.data.scenes.atlas import Noun, nouns
+from sightline.data.scenes.scene import Identity
+
+__all__ = [
+    "COLOUR_WORDS",
+    "LANGUAGES",
+    "PLACES",
+    "RELATIONS",
+    "SHAPE_WORDS",
+    "SIZE_WORDS",
+    "definite",
+    "indefinite",
+    "join",
+    "measure",
+    "name",
+    "plural",
+    "sentence",
+]
+
+LANGUAGES = ("en", "zh")
+
+COLOUR_WORDS = {
+    "en": {
+        colour: colour
+        for colour in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black", "white")
+    },
+    "zh": {
+        "red": "红色",
+        "orange": "橙色",
+        "yellow": "黄色",
+        "green": "绿色",
+        "blue": "蓝色",
+        "purple": "紫色",
+        "pink": "粉色",
+        "black": "黑色",
+        "white": "白色",
+    },
+}
+SHAPE_WORDS = {
+    "en": {shape: shape for shape in ("circle", "square", "triangle", "diamond", "star", "heart", "cross")},
+    "zh": {
+        "circle": "圆形",
+        "square": "正方形",
+        "triangle": "三角形",
+        "diamond": "菱形",
+        "star": "五角星",
+        "heart": "心形",
+        "cross": "十字形",
+    },
+}
+SIZE_WORDS = {"en": {"small": "small", "large": "large"}, "zh": {"small": "小", "large": "大"}}
+
+# By row and column of the 3 x 3 cells.
+PLACES = {
+    "en": (
+        ("at the top left", "at the top", "at the top right"),
+        ("on the left", "in the centre", "on the right"),
+        ("at the bottom left", "at the bottom", "at the bottom right"),
+    ),
+    "zh": (("左上角", "上方", "右上角"), ("左边", "中间", "右边"), ("左下角", "下方", "右下角")),
+}
+RELATIONS = {
+    "en": {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"},
+    "zh": {"left": "左边", "right": "右边", "above": "上面", "below": "下面"},
+}
+
+
+@lru_cache(maxsize=1)
+def _nouns_by_id() -> dict[str, Noun]:
+    return {noun.id: noun for noun in nouns()}
+
+
+def name(identity: Identity, language: str) -> str:
+    """`duck`, `red circle`, or `circle` where the identity leaves the colour empty."""
+    if identity[0] == "thing":
+        return getattr(_nouns_by_id()[identity[1]], language)
+    colour = COLOUR_WORDS[language].get(identity[1], "")
+    shape = SHAPE_WORDS[language][identity[2]]
+    return f"{colour} {shape}".strip() if language == "en" else colour + shape
+
+
+def plural(identity: Identity, language: str) -> str:
+    """`ducks`, `red circles`, `crosses`; in Chinese, the name."""
+    if language == "zh":
+        return name(identity, "zh")
+    if identity[0] == "thing":
+        return _nouns_by_id()[identity[1]].en_plural
+    singular = name(identity, "en")
+    return singular + ("es" if singular.endswith("s") else "s")
+
+
+def measure(identity: Identity) -> str:
+    """The Chinese measure word."""
+    return _nouns_by_id()[identity[1]].zh_measure if identity[0] == "thing" else "个"
+
+
+def definite(identity: Identity, language: str) -> str:
+    return f"the {name(identity, 'en')}" if language == "en" else name(identity, "zh")
+
+
+def indefinite(identity: Identity, language: str, size: str | None = None) -> str:
+    """`a duck`, `an orange square`, `a small red circle`; 一只鸭子, 一个红色的小圆形."""
+    noun = name(identity, language)
+    if language == "zh":
+        if size:
+            noun = (
+                f"{COLOUR_WORDS['zh'][identity[1]]}的{SIZE_WORDS['zh'][size]}{SHAPE_WORDS['zh'][identity[2]]}"
+            )
+        return f"一{measure(identity)}{noun}"
+    if size:
+        return f"a {SIZE_WORDS['en'][size]} {noun}"
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def join(parts: list[str], language: str) -> str:
+    """`a, b and c`; in Chinese, clauses with commas."""
+    if language == "zh" or len(parts) == 1:
+        return "，".join(parts)
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def sentence(text: str, language: str) -> str:
+    """With a capital (English) and the language's full stop."""
+    return f"{text[0].upper()}{text[1:]}." if language == "en" else f"{text}。"
