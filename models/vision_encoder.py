@@ -1,0 +1,17 @@
+"""The design document's import path, `from models.vision_encoder import VLM, VLLMconfig`, in a checkout.
+
+It defines nothing: the model is `sightline.nn`'s. From an installed package, import from there.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+if importlib.util.find_spec("sightline") is None:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from sightline.config import VLLMconfig
+from sightline.nn.projector import VisionEncoder
+from sightline.nn.vlm import VLM
+
+__all__ = ["VLM", "VLLMconfig", "VisionEncoder"]

@@ -1,0 +1,180 @@
+"""From whatever holds a picture (path, bytes, data URI, PIL image, any mode) to an RGB `PIL.Image`.
+
+Everything that can be wrong with a file is found here, before a tensor exists, and is one `ValueError` or
+`FileNotFoundError` of one line. Sizes, crops and normalisation are the image processor's, which
+`default_image_processor` builds from a config; this file runs no model, and fetches nothing from the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import struct
+import zlib
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from transformers.image_processing_utils import BaseImageProcessor
+
+    from sightline.config import VLMConfig
+
+__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "default_image_processor", "open_image", "to_rgb"]
+
+ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
+
+# Named one by one: each further decoder that a stranger's file can reach is one more that can go wrong.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 89_478_485  # from where on Pillow itself warns: a quarter of a gigabyte as RGB
+# What Pillow's decoders raise on bytes that are not what they claim to be.
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
+
+
+def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open `source` (a path, the bytes of a file, a `data:` URI or a PIL image) and decode it.
+
+    The size comes from the header, so a picture of too many pixels is refused before any is decoded. Of an
+    animation this is the first frame.
+
+    Raises:
+        FileNotFoundError: there is no file at the path.
+        ValueError: the source is no image, is damaged or cut short, is too large, or is a URL.
+    """
+    if isinstance(source, Image.Image):
+        _check_size(source, "the image", max_pixels)
+        return _load(source, "the image")
+    data, name = _read(source)
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError(f"{name} is not an image that can be read ({', '.join(FORMATS)})") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ValueError(f"{name} has more than the {max_pixels} pixels allowed") from None
+    except _DAMAGED as error:
+        raise ValueError(f"{name} is damaged: {_one_line(error)}") from None
+    _check_size(image, name, max_pixels)
+    return _load(image, name)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """`image` in mode RGB, turned upright as its EXIF says, transparency composited on white.
+
+    Raises:
+        ValueError: the mode has no meaning as a colour picture (LAB), or there are no pixels.
+    """
+    if 0 in image.size:
+        raise ValueError(f"the image has no pixels: its size is {image.width} x {image.height}")
+    image = _upright(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bits(image)
+    if image.mode == "La":  # premultiplied grey converts to nothing else
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    try:
+        return image.convert("RGB")
+    except ValueError:
+        raise ValueError(f"an image of mode {image.mode!r} cannot become RGB") from None
+
+
+def default_image_processor(config: VLMConfig) -> BaseImageProcessor:
+    """How a model's pictures are prepared: as `config.image_processor` says, else whole pictures squeezed to the
+    tower's square, so that what stands at the edge of a picture is never cropped away.
+
+    Raises:
+        ValueError: `config.image_processor` names a class that transformers does not have.
+    """
+    import transformers
+
+    settings = dict(config.image_processor or {})
+    if not settings:
+        side = config.vision_config.image_size
+        square = {"height": side, "width": side}
+        settings = {"size": square, "crop_size": square, "do_center_crop": False}
+        if config.vision_config.model_type.startswith("siglip"):
+            settings |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    kind = settings.pop("image_processor_type", "CLIPImageProcessorPil")
+    # Of the backends only Pillow's is sure to be installed.
+    name = kind.removesuffix("Fast").removesuffix("Pil") + "Pil"
+    if not hasattr(transformers, name):
+        raise ValueError(f"image_processor_type={kind!r} is no image processor of transformers")
+    return getattr(transformers, name)(**settings)
+
+
+def _read(source: ImageSource) -> tuple[bytes, str]:
+    """The bytes of the file, and how an error message calls it."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), "the image given as bytes"
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return _read_data_uri(source), "the image in the data URI"
+    if isinstance(source, str) and source[:8].lower().startswith(("http://", "https://")):
+        raise ValueError(f"{_short(source)} is a URL, and images are not downloaded here: give the bytes")
+    if not isinstance(source, (str, os.PathLike)):
+        got = type(source).__name__
+        raise ValueError(f"an image is a path, bytes, a data URI or a PIL image, but not {got}")
+    name = _short(os.fspath(source))
+    try:
+        with open(source, "rb") as file:
+            return file.read(), name
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no image file {name}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or _one_line(error)
+        raise ValueError(f"the image file {name} cannot be read: {reason}") from None
+
+
+def _read_data_uri(uri: str) -> bytes:
+    head, comma, body = uri.partition(",")
+    if not comma:
+        raise ValueError("the data URI has no comma between its type and its data")
+    if not head.lower().endswith(";base64"):
+        return unquote_to_bytes(body)
+    try:
+        return base64.b64decode("".join(unquote_to_bytes(body).decode("ascii").split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError(f"the data URI is not valid base64: {_one_line(error)}") from None
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ValueError(f"{name} is {image.width} x {image.height}: more than the {max_pixels} pixels allowed")
+
+
+def _load(image: Image.Image, name: str) -> Image.Image:
+    try:
+        image.load()
+    except _DAMAGED as error:
+        raise ValueError(f"{name} is damaged or cut short: {_one_line(error)}") from None
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DAMAGED:
+        return image  # an EXIF block that cannot be read says nothing about the pixels
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 or 32 bits, scaled to 8: Pillow's own conversion would clip all above 255 to white."""
+    if image.mode not in ("I", "F"):
+        return image.convert("I").point(lambda value: value * (255 / 65535)).convert("L")
+    lowest, highest = image.getextrema()  # of one band: two numbers
+    scale = 255 / 65535 if highest > 255 else 1.0  # type: ignore[operator]
+    if image.mode == "F" and lowest >= 0 and highest <= 1:  # type: ignore[operator]
+        scale = 255.0
+    return image.point(lambda value: value * scale).convert("L")
+
+
+def _short(name: object, limit: int = 100) -> str:
+    text = repr(name)
+    return text if len(text) <= limit else text[: limit - 4] + "...'"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
