@@ -1,0 +1,163 @@
+"""From a conversation's text to ids and back into rows of one length: `ChatEncoder`, `pad`.
+
+Three kinds of text are encoded apart: the template's own (control tokens count), an image (a run of placeholder
+ids) and what people typed (bytes and merges only, so it is never a placeholder or a control token). It knows no
+pixels and opens no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from sightline.chat import Turn, segments
+from sightline.images import ImageSource
+from sightline.tokenizer import AT_TOKEN, END_TOKEN, IMAGE_TOKEN, START_TOKEN
+
+__all__ = ["ChatEncoder", "Row", "Span", "check_counts", "check_lengths", "group_images", "pad", "round_up"]
+
+Span = tuple[int, int]  # start and end, in characters of a rendered string
+Row = tuple[list[int], list[int]]  # input ids, and 1 where the assistant wrote the token
+
+
+class ChatEncoder:
+    """Encodes rendered strings and turns with `tokenizer`, whose pre-tokenizer is byte-level.
+
+    Raises:
+        ValueError: the tokenizer has no token `image_token`, or writes it for typed text as well.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, image_token: str, num_image_tokens: int) -> None:
+        vocab = tokenizer.get_vocab()
+        if image_token not in vocab:
+            raise ValueError(f"image_token={image_token!r} is no single token of the tokenizer")
+        self.image_token = image_token
+        self.image_token_id = vocab[image_token]
+        self.image_run = [self.image_token_id] * num_image_tokens
+        self._tokenizer = tokenizer.backend_tokenizer
+        self._typed_tokenizer = _without_added_tokens(self._tokenizer)
+        self._at_id = vocab.get(AT_TOKEN) if image_token == IMAGE_TOKEN else None
+        if self._at_id is None and self.image_token_id in self._typed_tokenizer.encode(image_token).ids:
+            raise ValueError(f"image_token={image_token!r} is ordinary text, and no other token stands for it")
+        self._template_ids: dict[str, list[int]] = {}
+
+    def rendered(self, text: str, spans: list[Span]) -> Row:
+        """Encode a rendered string; the mask is 1 where a token lies in one of `spans` (in characters)."""
+        ids: list[int] = []
+        mask: list[int] = []
+        for segment in segments(text, self.image_token):
+            if segment.kind == "image":
+                ids += self.image_run
+                mask += [0] * len(self.image_run)
+            elif segment.kind == "typed":
+                typed = self.typed(segment.text)
+                ids += typed
+                mask += [_touches(spans, segment.start, segment.start + 1)] * len(typed)
+            else:
+                written = self._tokenizer.encode(segment.text, add_special_tokens=False)
+                ids += written.ids
+                mask += [_touches(spans, segment.start + a, segment.start + b) for a, b in written.offsets]
+        return ids, mask
+
+    def turns(self, turns: Iterable[Turn]) -> Row:
+        """What `rendered` gives for the default template, without rendering it."""
+        ids: list[int] = []
+        mask: list[int] = []
+        for turn in turns:
+            assistant = int(turn.role == "assistant")
+            ids += self._template(f"{START_TOKEN}{turn.role}\n")
+            mask += [0] * (len(ids) - len(mask))
+            for part in turn.parts:
+                ids += self._part(part)
+                mask += [assistant if part is not None else 0] * (len(ids) - len(mask))
+            ids += self._template(f"{END_TOKEN}\n")
+            mask += [assistant] + [0] * (len(ids) - len(mask) - 1)
+        return ids, mask
+
+    def _part(self, part: str | None) -> list[int]:
+        return self.image_run if part is None else self.typed(part)
+
+    def _template(self, text: str) -> list[int]:
+        if text not in self._template_ids:
+            encoded = self._tokenizer.encode(text, add_special_tokens=False)
+            self._template_ids[text] = encoded.ids
+        return self._template_ids[text]
+
+    def typed(self, text: str) -> list[int]:
+        """Bytes and merges only. No merge contains '@', so to replace its id is to replace the character."""
+        ids = self._typed_tokenizer.encode(text, add_special_tokens=False).ids
+        if self._at_id is not None and self.image_token_id in ids:
+            ids = [self._at_id if token == self.image_token_id else token for token in ids]
+        return ids
+
+
+def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """The same merges and pre-tokenizer, with nothing that is matched before them."""
+    plain = Tokenizer(tokenizer.model)
+    if tokenizer.normalizer is not None:
+        plain.normalizer = tokenizer.normalizer
+    if tokenizer.pre_tokenizer is not None:
+        plain.pre_tokenizer = tokenizer.pre_tokenizer
+    return plain
+
+
+def _touches(spans: Sequence[Span], start: int, end: int) -> int:
+    return int(any(first < end and start < last for first, last in spans))
+
+
+def group_images(images: Any, found: Sequence[int]) -> list[list[ImageSource]]:
+    """A list of images for each sample. A flat list is dealt out in reading order, by the runs found."""
+    if images is None:
+        return [[] for _ in found]
+    if not isinstance(images, (list, tuple)):
+        images = [images]
+    if any(isinstance(row, (list, tuple)) for row in images):
+        return [list(row or []) for row in images]
+    left = iter(images)
+    dealt = [[source for _, source in zip(range(count), left, strict=False)] for count in found[:-1]]
+    return [*dealt, list(left)]
+
+
+def check_counts(found: Sequence[int], sources: Sequence[Sequence[ImageSource]]) -> None:
+    """Raise a ValueError naming the first sample that has another number of runs than of images."""
+    if len(found) != len(sources):
+        raise ValueError(f"{len(found)} texts, but lists of images for {len(sources)}")
+    for sample, (runs, given) in enumerate(zip(found, sources, strict=True)):
+        if runs != len(given):
+            raise ValueError(f"sample {sample}: found {runs} image runs, but {len(given)} images were given")
+
+
+def check_lengths(rows: Sequence[Row], max_length: int | None) -> None:
+    """Raise a ValueError naming the first of `rows` that is longer than `max_length`: nothing is truncated."""
+    for sample, (ids, _) in enumerate(rows):
+        if max_length is not None and len(ids) > max_length:
+            raise ValueError(f"sample {sample} has {len(ids)} tokens, but max_length={max_length}")
+
+
+def round_up(length: int, multiple: int | None) -> int:
+    """The least multiple of `multiple` that is not below `length`."""
+    return -(-length // multiple) * multiple if multiple else length
+
+
+def pad(rows: Sequence[Row], pad_token_id: int, options: dict[str, Any]) -> dict[str, list[list[int]]]:
+    """`input_ids`, `attention_mask` and `assistant_masks` of one length, by transformers' padding options."""
+    padding = options.get("padding", True)
+    longest = max((len(ids) for ids, _ in rows), default=0)
+    if padding == "max_length" and options.get("max_length") is not None:
+        longest = options["max_length"]
+    length = round_up(longest, options.get("pad_to_multiple_of"))
+    off = padding in (False, None, "do_not_pad")
+    left = options.get("padding_side", "left") == "left"
+
+    def filled(values: list[int], filler: int) -> list[int]:
+        missing = [] if off else [filler] * (length - len(values))
+        return missing + values if left else values + missing
+
+    return {
+        "input_ids": [filled(ids, pad_token_id) for ids, _ in rows],
+        "attention_mask": [filled([1] * len(ids), 0) for ids, _ in rows],
+        "assistant_masks": [filled(mask, 0) for _, mask in rows],
+    }
