@@ -1,0 +1,122 @@
+"""`sightline.load` and transformers' own loaders find the same model, on the device and in the dtype asked for."""
+
+import pytest
+import torch
+from PIL import Image
+
+import sightline
+from sightline.interop.load import best_dtype, count_parameters
+
+
+def test_load_gives_model_and_processor(tiny_model_folder):
+    model, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
+    assert isinstance(model, sightline.VLM)
+    assert isinstance(processor, sightline.VLMProcessor)
+    assert not model.training
+    assert model.dtype == torch.float32
+
+
+def test_auto_dtype_on_a_cpu_is_bfloat16_only_where_it_is_native(tiny_model_folder, monkeypatch):
+    cpu = torch.device("cpu")
+    for native in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        if not native and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            continue
+        assert best_dtype(cpu) == (torch.bfloat16 if native else torch.float32)
+    assert sightline.load(tiny_model_folder, device="cpu")[0].dtype == best_dtype(cpu)
+
+
+def test_dtype_reaches_every_weight(tiny_model_folder):
+    model, _ = sightline.load(tiny_model_folder, device="cpu", dtype="bfloat16")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_auto_classes_and_pipeline_load_the_folder(tiny_model_folder, picture):
+    from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
+
+    ours, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
+    theirs = AutoModelForImageTextToText.from_pretrained(tiny_model_folder).eval()
+    messages = [
+        {
+            "role": "user",
+            "content": [{"type": "image", "image": str(picture)}, {"type": "text", "text": "What is this?"}],
+        }
+    ]
+    inputs = AutoProcessor.from_pretrained(tiny_model_folder).apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(**inputs).logits, ours(**inputs).logits)
+    expected = processor.decode(
+        ours.generate(**inputs, max_new_tokens=5, do_sample=False)[0, inputs["input_ids"].shape[1] :],
+        skip_special_tokens=True,
+    )
+    pipe = pipeline("image-text-to-text", model=str(tiny_model_folder), dtype="float32", device="cpu")
+    given = pipe(text=messages, max_new_tokens=5, do_sample=False, return_full_text=False)
+    assert given[0]["generated_text"] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("nowhere", FileNotFoundError, "no model 'nowhere'"),
+        ("./nowhere", FileNotFoundError, r"no model '\./nowhere'"),
+        ("someone/unheard-of", FileNotFoundError, "here or on the hub"),
+    ],
+)
+def test_a_model_that_is_not_there_is_named(name, error, message):
+    with pytest.raises(error, match=message):
+        sightline.load(name)
+
+
+def test_a_folder_without_or_with_a_foreign_model_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no config\.json"):
+        sightline.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="'bert' checkpoint"):
+        sightline.load(tmp_path)
+
+
+def test_a_llava_folder_loads_and_answers_as_transformers_does(tmp_path, picture):
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+    )
+
+    from sightline.tokenizer import train_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["What is this? A duck."] * 4, 300)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=32, patch_size=8, **sizes),
+        text_config=LlamaConfig(vocab_size=len(tokenizer), **sizes),
+        image_token_index=34,
+    )
+    theirs = LlavaForConditionalGeneration(config).eval()
+    theirs.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False).save_pretrained(tmp_path)
+    model, processor = sightline.load(tmp_path, device="cpu", dtype="float32")
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}]
+    inputs = processor.apply_chat_template(
+        messages,
+        images=[Image.open(picture)],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs).logits, theirs(**inputs).logits, atol=1e-4, rtol=0)
+
+
+def test_parameters_are_counted_by_part(tiny_model_folder):
+    model, _ = sightline.load(tiny_model_folder, device="cpu")
+    counts = count_parameters(model)
+    assert counts["projector"] == 16 * 32 + 32
+    assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
