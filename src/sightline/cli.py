@@ -1,0 +1,78 @@
+"""The command line: `sightline COMMAND`. Each command is a small module in `commands/`.
+
+This file knows the commands' names and how an error leaves the program: one line, exit code 1 (it failed) or 2
+(it was called wrongly), a traceback only with `--debug`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from sightline.commands import ask, chat, info, train
+
+app = typer.Typer(
+    name="sightline",
+    help="Train, run and serve vision-language models on the machine you have.",
+    epilog='Example: sightline ask photo.jpg "What is this?"',
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _module in (ask, chat, train, info):
+    _name = _module.__name__.rpartition(".")[2]
+    app.command(_name, epilog=_module.EXAMPLE)(getattr(_module, _name))
+
+
+@app.callback()
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+    """Options of every command; `main` reads `--debug` itself, since errors end there."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    # Anywhere on the line, not only before the command.
+    given = ["--debug"] * debug + [argument for argument in given if argument != "--debug"]
+    try:
+        code = app(given, standalone_mode=False)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug and not _is_usage(error):
+            raise
+        return _say(error)
+    return code if isinstance(code, int) else 0
+
+
+def _is_usage(error: Exception) -> bool:
+    return hasattr(error, "format_message")
+
+
+def _say(error: Exception) -> int:
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, typer.Abort):
+        return 130
+    if _is_usage(error):
+        text, code = error.format_message(), 2  # type: ignore[attr-defined]
+    else:
+        called_wrongly = isinstance(error, (ValueError, FileNotFoundError, FileExistsError, ImportError))
+        text, code = str(error) or type(error).__name__, 2 if called_wrongly else 1
+    line = " ".join(text.split())
+    if code == 1:
+        line += " (--debug shows the traceback)"
+    print(f"sightline: {line}", file=sys.stderr)
+    return code
+
+
+def run() -> None:
+    """The entry point that installs as `sightline`."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,81 @@
+"""`sightline ask`: a question about any number of pictures, answered as it is generated."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Seed, Temperature
+
+EXAMPLE = 'Example: sightline ask photo.jpg "What is this?"'
+
+
+def ask(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[IMAGE]... QUESTION",
+            help="Image files, then the question. '-' as an image reads it from stdin, as the question its text.",
+        ),
+    ],
+    model: Model = "sightline-tiny",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    max_new_tokens: MaxNewTokens = 128,
+    temperature: Temperature = 0.0,
+    seed: Seed = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the stream.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Time to first token and tokens/s, on stderr.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Draw the pictures in the terminal first.")] = False,
+) -> None:
+    """Ask a question about pictures."""
+    images, question = _read(words)
+    if show and not as_json:
+        from sightline.commands.terminal_picture import draw
+
+        for image in images:
+            draw(image)
+    from sightline.commands.answering import stream_answer
+    from sightline.interop.load import load
+
+    loaded, processor = load(model, device, dtype)
+    answer = stream_answer(
+        loaded,
+        processor,
+        [{"role": "user", "content": [*({"type": "image", "image": i} for i in images), _text(question)]}],
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        on_text=(lambda _: None) if as_json else _write,
+    )
+    print(json.dumps({"model": model, **answer.as_dict()}, ensure_ascii=False) if as_json else "")
+    if stats:
+        print(answer.stats(), file=sys.stderr)
+
+
+def _read(words: list[str]) -> tuple[list[Any], str]:
+    """Open everything before a model is loaded: what is wrong with the input is said at once."""
+    from sightline.images import open_image, to_rgb
+
+    *sources, question = words
+    if [*sources, question].count("-") > 1:
+        raise ValueError("stdin ('-') can be read once: as one image or as the question")
+    if question == "-":
+        question = sys.stdin.read()
+    if not question.strip():
+        raise ValueError("the question is empty")
+    if not sources and Path(question).is_file():
+        raise ValueError(f"{question!r} is a file: give the question after it")
+    return [to_rgb(open_image(sys.stdin.buffer.read() if s == "-" else s)) for s in sources], question
+
+
+def _text(question: str) -> dict[str, str]:
+    return {"type": "text", "text": question}
+
+
+def _write(piece: str) -> None:
+    print(piece, end="", flush=True)

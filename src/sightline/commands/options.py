@@ -1,0 +1,14 @@
+"""The options that several commands share, worded once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Option("--model", "-m", help="sightline-tiny, a folder or a hub id.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="The answer ends here at the latest.")]
+Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest token; above: sample.")]
+Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]

@@ -1,0 +1,30 @@
+"""Draw a picture in a terminal with coloured half blocks: two pixels a character."""
+
+from __future__ import annotations
+
+import sys
+
+from PIL import Image
+
+
+def draw(image: Image.Image, width: int = 48) -> None:
+    """Print `image`, `width` characters wide, to stderr; where that is no terminal, only its size."""
+    from rich.color import Color
+    from rich.console import Console
+    from rich.style import Style
+    from rich.text import Text
+
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        print(f"[a picture of {image.width} x {image.height} pixels]", file=sys.stderr)
+        return
+    columns = min(width, console.width)
+    rows = max(2, round(columns * image.height / image.width / 2) * 2)
+    pixels = image.resize((columns, rows)).load()
+    assert pixels is not None
+    for y in range(0, rows, 2):
+        line = Text()
+        for x in range(columns):
+            upper, lower = Color.from_rgb(*pixels[x, y]), Color.from_rgb(*pixels[x, y + 1])  # type: ignore[misc]
+            line.append("▀", Style(color=upper, bgcolor=lower))
+        console.print(line)

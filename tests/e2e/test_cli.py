@@ -1,0 +1,197 @@
+"""The commands as their user calls them, in this process: what they print, and how they end."""
+
+import io
+import json
+import sys
+import zlib
+
+import pytest
+from PIL import Image
+
+from sightline.cli import main
+
+
+@pytest.fixture
+def ask(tiny_model_folder, capsys):
+    def run(*words):
+        code = main(["ask", *map(str, words), "--model", str(tiny_model_folder), "--max-new-tokens", "4"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def stdin(monkeypatch, data: bytes):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+
+
+def test_ask_streams_what_json_reports(ask, picture):
+    code, streamed, _ = ask(picture, "What is this?")
+    assert code == 0
+    code, out, _ = ask(picture, "What is this?", "--json")
+    report = json.loads(out)
+    assert code == 0
+    assert streamed == report["text"] + "\n"
+    assert report["image_tokens"] == 16
+    assert report["prompt_tokens"] > 16
+    assert report["completion_tokens"] <= 4
+    assert report["finish_reason"] in ("stop", "length")
+
+
+def test_ask_takes_several_images_and_none(ask, picture):
+    assert json.loads(ask(picture, picture, "Both?", "--json")[1])["image_tokens"] == 32
+    assert json.loads(ask("Hello?", "--json")[1])["image_tokens"] == 0
+
+
+def test_ask_stats_go_to_stderr(ask, picture):
+    _, out, err = ask(picture, "What is this?", "--stats")
+    assert "first token after" in err
+    assert "tokens/s" in err
+    assert "tokens/s" not in out
+
+
+def test_ask_reads_the_question_or_an_image_from_stdin(ask, picture, monkeypatch):
+    direct = ask(picture, "What is this?")[1]
+    stdin(monkeypatch, b"What is this?")
+    assert ask(picture, "-")[1] == direct
+    stdin(monkeypatch, picture.read_bytes())
+    assert ask("-", "What is this?")[1] == direct
+
+
+def test_a_seed_repeats_a_sample(ask, picture):
+    one, other = (ask(picture, "What?", "--temperature", "2", "--seed", "7")[1] for _ in range(2))
+    assert one == other
+
+
+def test_show_says_the_size_where_no_terminal_is(ask, picture):
+    assert "[a picture of 40 x 30 pixels]" in ask(picture, "What?", "--show")[2]
+
+
+def bomb() -> bytes:
+    """A PNG whose header promises 30000 x 30000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return len(data).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+    header = (30000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    pixels = zlib.compress(b"\0" * 1000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.fixture
+def bad_files(tmp_path, picture):
+    noise = Image.effect_noise((64, 64), 50)
+    noise.save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:600])
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "bomb.png").write_bytes(bomb())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["missing.png", "What?"], "there is no image file"),
+        (["notes.txt", "What?"], "not an image"),
+        (["cut.png", "What?"], "damaged or cut short"),
+        (["bomb.png", "What?"], "pixels allowed"),
+        (["whole.png", "  "], "the question is empty"),
+        (["whole.png"], "is a file: give the question after it"),
+        (["-", "-"], "can be read once"),
+        (["whole.png", "What?", "--model", "./nowhere"], "there is no model './nowhere'"),
+        (["whole.png", "What?", "--model", "nowhere"], "there is no model 'nowhere'"),
+        (["whole.png", "What?", "--device", "toaster"], "there is no device 'toaster'"),
+        (["whole.png", "What?", "--dtype", "float3"], "there is no dtype 'float3'"),
+        (["whole.png", "What?", "--max-new-tokens", "0"], "--max-new-tokens"),
+        (["whole.png", "What?", "--modell", "x"], "--modell"),
+        ([], "Missing argument"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(bad_files, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(bad_files)
+    assert main(["ask", *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_prompt_too_long_for_the_model_says_both_numbers(ask, picture):
+    code, _, err = ask(picture, "a b c d e f g h i j k l m n o p q r s t u v w x y z " * 10)
+    assert code == 2
+    assert "max_position_embeddings is 128" in err
+
+
+def test_an_unforeseen_error_is_exit_code_1_and_debug_shows_it(monkeypatch, capsys, picture):
+    def fail(*_):
+        raise RuntimeError("the disk\nis on fire")
+
+    monkeypatch.setattr("sightline.interop.load.load", fail)
+    assert main(["ask", str(picture), "What?"]) == 1
+    assert capsys.readouterr().err == "sightline: the disk is on fire (--debug shows the traceback)\n"
+    with pytest.raises(RuntimeError, match="on fire"):
+        main(["ask", str(picture), "What?", "--debug"])
+
+
+def test_chat_keeps_the_conversation(tiny_model_folder, picture, monkeypatch, capsys):
+    stdin(monkeypatch, f"/image {picture}\nWhat is this?\nAnd this?\n/nonsense\n/clear\nAgain?\n/quit\n".encode())
+    seen = []
+    from sightline.commands import answering
+
+    original = answering.stream_answer
+
+    def spy(model, processor, messages, **options):
+        seen.append([message["role"] for message in messages])
+        return original(model, processor, messages, **options)
+
+    monkeypatch.setattr(answering, "stream_answer", spy)
+    assert main(["chat", "--model", str(tiny_model_folder), "--max-new-tokens", "3"]) == 0
+    assert seen == [["user"], ["user", "assistant", "user"], ["user"]]
+    err = capsys.readouterr().err
+    assert "added (40 x 30)" in err
+    assert "no command /nonsense" in err
+
+
+def test_chat_survives_a_bad_picture_and_too_long_a_message(tiny_model_folder, monkeypatch, capsys):
+    stdin(monkeypatch, ("/image nowhere.png\n" + "a b c d " * 100 + "\nHi\n").encode())
+    assert main(["chat", "--model", str(tiny_model_folder), "--max-new-tokens", "3"]) == 0
+    captured = capsys.readouterr()
+    assert "no image file" in captured.err
+    assert "max_position_embeddings" in captured.err
+    assert captured.out
+
+
+def test_info_counts_the_parameters(tiny_model_folder, capsys):
+    import sightline
+
+    assert main(["info", str(tiny_model_folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    model, _ = sightline.load(tiny_model_folder)
+    assert facts["parameters"]["total"] == sum(p.numel() for p in model.parameters())
+    assert facts["image_tokens"] == 16
+    assert main(["info", str(tiny_model_folder)]) == 0
+    assert "kv cache kb per token" in capsys.readouterr().out
+
+
+def test_train_runs_a_recipe_and_refuses_a_wrong_one(tmp_path, capsys):
+    assert main(["train", "recipes/tiny.yaml", "train.batchsize=3", "--out", str(tmp_path)]) == 2
+    assert "did you mean 'batch_size'" in capsys.readouterr().err
+    small = [
+        "model.overrides={hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, "
+        "vision_config: {hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 1, "
+        "image_size: 32, patch_size: 8}}",
+        "tokenizer={vocab_size: 600, texts: 200}",
+        "data.things=3",
+        "train={pictures: 4, batch_size: 2, workers: 0}",
+    ]
+    assert main(["train", "recipes/tiny.yaml", *small, "--out", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+    assert main(["train", "recipes/tiny.yaml", *small, "--out", str(tmp_path / "run")]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["ask", "chat", "train", "info"])
+def test_help_shows_an_example(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"Example: sightline {command}" in capsys.readouterr().out
