@@ -99,11 +99,7 @@ def test_where_and_at_place_agree_with_the_cells(language):
     for scene, question, answer in asked("at_place", language):
         places = {(row, col): PLACES[language][row][col] for row, col in CELLS}
         row, col = max((len(word), cell) for cell, word in places.items() if word in question)[1]
-        here = [
-            indefinite(item.identity, language)
-            for item in scene.objects
-            if (item.row, item.col) == (row, col)
-        ]
+        here = [indefinite(item.identity, language) for item in scene.objects if (item.row, item.col) == (row, col)]
         assert answer.lower().rstrip("。.") == (
             here[0].lower() if here else {"en": "nothing", "zh": "什么都没有"}[language]
         )

@@ -19,9 +19,7 @@ def test_a_sample_is_a_function_of_seed_split_and_index():
 
 def test_splits_share_no_picture():
     pictures = {
-        split: {
-            World(split=split, image_size=32).sample(index)["images"][0].tobytes() for index in range(150)
-        }
+        split: {World(split=split, image_size=32).sample(index)["images"][0].tobytes() for index in range(150)}
         for split in SPLITS
     }
     assert len(pictures["train"]) == len(pictures["test"]) == 150
@@ -94,9 +92,7 @@ def test_grid_share_is_the_share_of_pictures_that_list_a_grid():
 
 
 def test_a_weight_of_zero_removes_a_kind():
-    world = World(
-        image_size=8, languages=("en",), mix=dict.fromkeys(KINDS, 0) | {"count_all": 1}, grid_share=0
-    )
+    world = World(image_size=8, languages=("en",), mix=dict.fromkeys(KINDS, 0) | {"count_all": 1}, grid_share=0)
     assert all(answers_of(world.sample(index))[0].isdigit() for index in range(20))
 
 

@@ -35,9 +35,7 @@ def sample_from(
     questions = [questions] if isinstance(questions, str) else list(questions)
     answers = [answers] if isinstance(answers, str) else list(answers)
     if not questions or len(questions) != len(answers):
-        raise ValueError(
-            f"a sample needs one answer a question: {len(questions)} questions, {len(answers)} answers"
-        )
+        raise ValueError(f"a sample needs one answer a question: {len(questions)} questions, {len(answers)} answers")
     messages: list[dict[str, Any]] = []
     for question, answer in zip(questions, answers, strict=True):
         messages.append({"role": "user", "content": [{"type": "text", "text": question}]})

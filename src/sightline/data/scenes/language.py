@@ -28,8 +28,7 @@ LANGUAGES = ("en", "zh")
 
 COLOUR_WORDS = {
     "en": {
-        colour: colour
-        for colour in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black", "white")
+        colour: colour for colour in ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black", "white")
     },
     "zh": {
         "red": "红色",
@@ -110,9 +109,7 @@ def indefinite(identity: Identity, language: str, size: str | None = None) -> st
     noun = name(identity, language)
     if language == "zh":
         if size:
-            noun = (
-                f"{COLOUR_WORDS['zh'][identity[1]]}的{SIZE_WORDS['zh'][size]}{SHAPE_WORDS['zh'][identity[2]]}"
-            )
+            noun = f"{COLOUR_WORDS['zh'][identity[1]]}的{SIZE_WORDS['zh'][size]}{SHAPE_WORDS['zh'][identity[2]]}"
         return f"一{measure(identity)}{noun}"
     if size:
         return f"a {SIZE_WORDS['en'][size]} {noun}"

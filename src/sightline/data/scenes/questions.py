@@ -48,9 +48,7 @@ def ask(kind: str, scene: Scene, rng: random.Random, language: str) -> QuestionA
     return KINDS[check_name("kind", kind, KINDS)](scene, rng, language)
 
 
-def _phrase(
-    kind: str, rng: random.Random, language: str, identity: Identity | None = None, **fields: str
-) -> str:
+def _phrase(kind: str, rng: random.Random, language: str, identity: Identity | None = None, **fields: str) -> str:
     if identity:
         fields["a"] = indefinite(identity, language)
         fields["the"] = definite(identity, language)
@@ -71,9 +69,7 @@ def _list(scene: Scene, rng: random.Random, language: str) -> QuestionAnswer:
     if scene.layout != "grid":
         return None
     separator = ", " if language == "en" else "、"
-    return _phrase("list", rng, language), separator.join(
-        name(item.identity, language) for item in scene.objects
-    )
+    return _phrase("list", rng, language), separator.join(name(item.identity, language) for item in scene.objects)
 
 
 def _describe(scene: Scene, rng: random.Random, language: str) -> QuestionAnswer:
@@ -104,9 +100,7 @@ def _count_thing(scene: Scene, rng: random.Random, language: str) -> QuestionAns
 
 def _matches(identity: Identity, asked: Identity) -> bool:
     """Whether an object is one of those asked for; an empty colour asks for any."""
-    return len(identity) == len(asked) and all(
-        want in ("", have) for have, want in zip(identity, asked, strict=True)
-    )
+    return len(identity) == len(asked) and all(want in ("", have) for have, want in zip(identity, asked, strict=True))
 
 
 def _count_colour(scene: Scene, rng: random.Random, language: str) -> QuestionAnswer:
@@ -115,9 +109,7 @@ def _count_colour(scene: Scene, rng: random.Random, language: str) -> QuestionAn
         return None
     colours = COLOURS if rng.random() < ABSENT_SHARE else sorted(set(present))
     colour = rng.choice(colours)
-    return _phrase("count_colour", rng, language, colour=COLOUR_WORDS[language][colour]), str(
-        present.count(colour)
-    )
+    return _phrase("count_colour", rng, language, colour=COLOUR_WORDS[language][colour]), str(present.count(colour))
 
 
 def _at_place(scene: Scene, rng: random.Random, language: str) -> QuestionAnswer:
@@ -158,17 +150,12 @@ def _absent(scene: Scene, rng: random.Random) -> Identity:
         category_of = {noun.id: noun.category for noun in nouns()}
         hard = rng.random() < 0.5
         candidates = [
-            ("thing", thing)
-            for thing in scene.vocabulary
-            if not hard or category_of[thing] == category_of[near[1]]
+            ("thing", thing) for thing in scene.vocabulary if not hard or category_of[thing] == category_of[near[1]]
         ]
     candidates = [candidate for candidate in candidates if candidate not in present]
     # A very small vocabulary may be wholly in the picture; the shapes never are.
     candidates = candidates or [
-        ("shape", colour, shape)
-        for colour in COLOURS
-        for shape in SHAPES
-        if ("shape", colour, shape) not in present
+        ("shape", colour, shape) for colour in COLOURS for shape in SHAPES if ("shape", colour, shape) not in present
     ]
     return rng.choice(candidates)
 

@@ -151,9 +151,7 @@ def _change_tone(picture: Image.Image, rng: random.Random) -> Image.Image:
     matrix = (contrast * _saturate(saturation) @ _turn_hue(rng.gauss(0, 9))).tolist()
     offset = 128 * (1 - contrast) + brightness
     alpha = picture.getchannel("A")
-    toned = picture.convert("RGB").convert(
-        "RGB", (*matrix[0], offset, *matrix[1], offset, *matrix[2], offset)
-    )
+    toned = picture.convert("RGB").convert("RGB", (*matrix[0], offset, *matrix[1], offset, *matrix[2], offset))
     if 0.91 < kind <= 0.95:
         toned = ImageOps.posterize(toned, 3)
     toned.putalpha(alpha)

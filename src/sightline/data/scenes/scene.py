@@ -121,9 +121,7 @@ def _cells(rng: random.Random, layout: str) -> list[tuple[int, int]]:
     return cells if layout == "grid" else sorted(rng.sample(cells, rng.randint(1, MOST_SCATTERED)))
 
 
-def _identity(
-    rng: random.Random, things: Sequence[Noun], present: Sequence[Identity], repeat: float
-) -> Identity:
+def _identity(rng: random.Random, things: Sequence[Noun], present: Sequence[Identity], repeat: float) -> Identity:
     if present and rng.random() < repeat:
         return rng.choice(present)
     if rng.random() < SHAPE_SHARE:

@@ -143,9 +143,7 @@ class World:
         # A small set of artists may not have drawn everything.
         chosen = tuple(noun for noun in chosen if set(self.artists) - set(noun.missing))
         if not chosen:
-            raise ValueError(
-                f"none of the things asked for is drawn by {', '.join(self.artists) or 'no artist'}"
-            )
+            raise ValueError(f"none of the things asked for is drawn by {', '.join(self.artists) or 'no artist'}")
         return chosen
 
     def _rng(self, *key: object) -> random.Random:
@@ -190,9 +188,7 @@ class World:
         return sorted(keys, key=keys.__getitem__, reverse=True)
 
 
-def _turns(
-    scene: Scene, rng: random.Random, language: str, order: Sequence[str], questions: int
-) -> list[Turn]:
+def _turns(scene: Scene, rng: random.Random, language: str, order: Sequence[str], questions: int) -> list[Turn]:
     """Different questions, of as many kinds as there are, in random order."""
     turns: dict[str, str] = {}
     # Kinds whose wording alone varies are asked once; the others may come again about another object.
