@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Anywhere on the line, not only before the command.
     given = ["--debug"] * debug + [argument for argument in given if argument != "--debug"]
     try:
-        code = app(given, standalone_mode=False)
+        code = app(given, prog_name="sightline", standalone_mode=False)
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -15,13 +15,13 @@ EXAMPLE = 'Example: sightline ask photo.jpg "What is this?"'
 
 
 def ask(
-    words: Annotated[
+    images: Annotated[
         list[str],
         typer.Argument(
-            metavar="[IMAGE]... QUESTION",
-            help="Image files, then the question. '-' as an image reads it from stdin, as the question its text.",
+            default_factory=list, metavar="IMAGE", show_default=False, help="Image files; '-' reads one from stdin."
         ),
     ],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; '-' reads it from stdin.")],
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -33,12 +33,12 @@ def ask(
     show: Annotated[bool, typer.Option("--show", help="Draw the pictures in the terminal first.")] = False,
 ) -> None:
     """Ask a question about pictures."""
-    images, question = _read(words)
+    pictures, text = _read(images, question)
     if show and not as_json:
         from sightline.commands.terminal_picture import draw
 
-        for image in images:
-            draw(image)
+        for picture in pictures:
+            draw(picture)
     from sightline.commands.answering import stream_answer
     from sightline.interop.load import load
 
@@ -46,7 +46,7 @@ def ask(
     answer = stream_answer(
         loaded,
         processor,
-        [{"role": "user", "content": [*({"type": "image", "image": i} for i in images), _text(question)]}],
+        [{"role": "user", "content": [*({"type": "image", "image": p} for p in pictures), _text(text)]}],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
@@ -57,11 +57,10 @@ def ask(
         print(answer.stats(), file=sys.stderr)
 
 
-def _read(words: list[str]) -> tuple[list[Any], str]:
+def _read(sources: list[str], question: str) -> tuple[list[Any], str]:
     """Open everything before a model is loaded: what is wrong with the input is said at once."""
     from sightline.images import open_image, to_rgb
 
-    *sources, question = words
     if [*sources, question].count("-") > 1:
         raise ValueError("stdin ('-') can be read once: as one image or as the question")
     if question == "-":
@@ -73,8 +72,8 @@ def _read(words: list[str]) -> tuple[list[Any], str]:
     return [to_rgb(open_image(sys.stdin.buffer.read() if s == "-" else s)) for s in sources], question
 
 
-def _text(question: str) -> dict[str, str]:
-    return {"type": "text", "text": question}
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "text": text}
 
 
 def _write(piece: str) -> None:
