@@ -137,6 +137,15 @@ def test_a_second_turn_that_continues_a_cache_is_fresh(vlm, pictures, give):
     assert torch.equal(more[:, prompt.shape[1] :], fresh)
 
 
+def test_one_placeholder_an_image_does_not_take_a_step_for_a_prefill(pictures):
+    model = tiny_vlm(pixel_shuffle_factor=4)
+    done = model.generate(torch.tensor([[5, 34, 6]]), pixel_values=pictures[:1], **GREEDY, return_dict_in_generate=True)
+    ids = torch.cat([done.sequences, torch.tensor([[8, 34, 9]])], dim=1)
+    fresh = model.generate(ids, pixel_values=pictures[:2], **GREEDY)
+    more = model.generate(ids, pixel_values=pictures[1:2], past_key_values=done.past_key_values, **GREEDY)
+    assert torch.equal(more, fresh)
+
+
 def test_a_second_turn_without_a_new_image_needs_no_pixels(vlm, pictures):
     first, image, _, _ = turns(pictures)
     done = vlm.generate(first, pixel_values=image, **GREEDY, return_dict_in_generate=True)

@@ -199,17 +199,18 @@ class VLM(CausalLM):
         # An assistant's prefill is no first iteration to transformers; fewer tokens than one image hold none.
         if pixel_values is not None and (is_first_iteration or new.shape[1] >= self.config.num_image_tokens):
             cached = 0 if new is None else input_ids.shape[1] - new.shape[1]
-            inputs["pixel_values"] = self._new_images(input_ids, pixel_values, cached)
+            inputs["pixel_values"] = self._new_images(input_ids, pixel_values, cached, bool(is_first_iteration))
         return inputs
 
-    def _new_images(self, input_ids: Tensor, pixel_values: Tensor, cached: int) -> Tensor | None:
+    def _new_images(self, input_ids: Tensor, pixel_values: Tensor, cached: int, is_first: bool) -> Tensor | None:
         """The images whose runs stand behind the `cached` positions, of all or of the new ones alone."""
         if cached == 0:
             return pixel_values
         runs, old = self._runs(input_ids), self._runs(input_ids[:, :cached])
         flat = pixel_values.flatten(0, -4)
         if flat.shape[0] != sum(runs):
-            return pixel_values  # only the new ones were given; fusion checks their number
+            # Only the new ones were given, and are for the first pass; fusion checks their number.
+            return pixel_values if is_first else None
         groups = flat.split(runs)
         new = [image for group, seen in zip(groups, old, strict=True) for image in group[seen:]]
         return torch.stack(new) if new else None
