@@ -355,9 +355,7 @@ def write_credits(out, infos):
         local = LICENCE_FILES.get(licence["spdx"])
         text = f"[{licence['spdx']}]({local or licence['url']})"
         use = "testing only, never training" if artist == "openmoji" else "training and testing"
-        lines.append(
-            f"| `{artist}.webp` | {TITLES[artist]} | {author['name']} | {author['url']} | {text} | {use} |"
-        )
+        lines.append(f"| `{artist}.webp` | {TITLES[artist]} | {author['name']} | {author['url']} | {text} | {use} |")
     lines += [
         "",
         "`openmoji.webp` is an adaptation of OpenMoji and itself under CC BY-SA 4.0, as that licence asks.",

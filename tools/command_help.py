@@ -1,6 +1,6 @@
 """Write the help of every command to a Markdown file, so that documentation and program cannot disagree.
 
-    python tools/command_help.py docs/commands.md
+python tools/command_help.py docs/commands.md
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Draw the pictures in examples/, and the README's picture of what the default model answers about them.
 
-    python tools/make_examples.py pictures            # examples/*.png, from the world's test split
-    python tools/make_examples.py answers             # docs/images/answers.png, asked of sightline-tiny now
+python tools/make_examples.py pictures            # examples/*.png, from the world's test split
+python tools/make_examples.py answers             # docs/images/answers.png, asked of sightline-tiny now
 """
 
 from __future__ import annotations

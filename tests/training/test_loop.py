@@ -139,3 +139,14 @@ def test_a_few_steps_lower_the_loss(recipe, tmp_path):
     train(longer, tmp_path / "run", console=quiet())
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert sum(losses[-3:]) / 3 < 0.85 * losses[0]
+
+
+def test_the_loss_of_a_mixture_of_experts_holds_the_routers_losses(recipe):
+    overrides = recipe.model.overrides | {"use_moe": True, "n_routed_experts": 4, "aux_loss_alpha": 0.5}
+    sparse = recipe.model_copy(update={"model": recipe.model.model_copy(update={"overrides": overrides})})
+    model, processor = build(sparse)
+    batch = SceneBatches(sparse, processor, 32)[0]
+    loss, _ = supervised_loss(model, model.config, batch)
+    outputs = model(**batch)
+    torch.testing.assert_close(loss, outputs.loss)
+    assert outputs.aux_loss > 0

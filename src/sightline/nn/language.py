@@ -237,7 +237,7 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
         # Not while generating; otherwise in evaluation too, so that its loss is the one that training lowers.
         wanted = self.training or labels is not None or self.config.output_router_logits
         router = outputs.router if wanted else None
-        aux_loss, z_loss = self._router_losses(router, attention_mask, logits.shape[0])
+        aux_loss, z_loss = self._router_losses(router, attention_mask, outputs.last_hidden_state.shape[0])
         return CausalLMOutput(
             loss=None if labels is None else self._loss(logits, labels, num_items, aux_loss, z_loss),
             logits=logits,
