@@ -236,3 +236,18 @@ def test_is_sparse_picks_the_layers_with_experts():
     stepped = LLMConfig(use_moe=True, decoder_sparse_step=2)
     assert [stepped.is_sparse(layer) for layer in range(4)] == [False, True, False, True]
     assert not LLMConfig().is_sparse(0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"use_moe": True, "first_k_dense_replace": 2}, r"none of the 2 layers is sparse: first_k_dense_replace=2"),
+        ({"eos_token_id": 300}, r"eos_token_id=300 is outside vocab_size=300"),
+        ({"eos_token_id": [2, 999]}, r"eos_token_id=999 is outside vocab_size=300"),
+        ({"n_routed_experts": 6, "num_experts": 4}, r"num_experts=4 contradicts n_routed_experts=6"),
+        ({"_hidden_size": 4}, r"has no field '_hidden_size'; did you mean 'hidden_size'"),
+    ],
+)
+def test_what_would_be_silently_ignored_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        LLMConfig(**TEXT, **fields)

@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 import sightline
-from sightline.interop.load import best_dtype, count_parameters
+from sightline.commands.info import count_parameters
+from sightline.interop.load import best_dtype
 
 
 def test_load_gives_model_and_processor(tiny_model_folder):
@@ -21,8 +22,7 @@ def test_auto_dtype_on_a_cpu_is_bfloat16_only_where_it_is_native(tiny_model_fold
     for native in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-        if not native and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            continue
+        monkeypatch.setattr("platform.machine", lambda: "x86_64")
         assert best_dtype(cpu) == (torch.bfloat16 if native else torch.float32)
     assert sightline.load(tiny_model_folder, device="cpu")[0].dtype == best_dtype(cpu)
 
@@ -30,6 +30,10 @@ def test_auto_dtype_on_a_cpu_is_bfloat16_only_where_it_is_native(tiny_model_fold
 def test_dtype_reaches_every_weight(tiny_model_folder):
     model, _ = sightline.load(tiny_model_folder, device="cpu", dtype="bfloat16")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    # Angles in bfloat16 would be wrong by a quarter turn at position 300.
+    assert model.model.rotary_emb.inv_freq.dtype == torch.float32
+    exact, _ = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
+    torch.testing.assert_close(model.model.rotary_emb.inv_freq, exact.model.rotary_emb.inv_freq)
 
 
 def test_auto_classes_and_pipeline_load_the_folder(tiny_model_folder, picture):
@@ -78,41 +82,76 @@ def test_a_folder_without_or_with_a_foreign_model_is_an_error(tmp_path):
         sightline.load(tmp_path)
 
 
-def test_a_llava_folder_loads_and_answers_as_transformers_does(tmp_path, picture):
+LLAVA_TEMPLATE = (
+    "{% for message in messages %}USER: {% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:"
+)
+
+
+def test_a_llava_folder_loads_and_answers_as_transformers_does(tmp_path, picture, capsys):
     from transformers import (
         CLIPImageProcessorPil,
         CLIPVisionConfig,
         LlamaConfig,
         LlavaConfig,
         LlavaForConditionalGeneration,
+        LlavaProcessor,
     )
 
+    from sightline.cli import main
     from sightline.tokenizer import train_tokenizer
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer(["What is this? A duck."] * 4, 300)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(image_size=32, patch_size=8, **sizes),
         text_config=LlamaConfig(vocab_size=len(tokenizer), **sizes),
-        image_token_index=34,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
     theirs = LlavaForConditionalGeneration(config).eval()
     theirs.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False).save_pretrained(tmp_path)
+    LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    ).save_pretrained(tmp_path)
     model, processor = sightline.load(tmp_path, device="cpu", dtype="float32")
-    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}]
+    content = [{"type": "image", "image": Image.open(picture)}, {"type": "text", "text": "What is this?"}]
     inputs = processor.apply_chat_template(
-        messages,
-        images=[Image.open(picture)],
+        [{"role": "user", "content": content}],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
     )
+    assert (inputs["input_ids"] == config.image_token_id).sum() == 16
+    torch.testing.assert_close(model.image2tensor(Image.open(picture), model.processor), inputs["pixel_values"])
     with torch.no_grad():
         torch.testing.assert_close(model(**inputs).logits, theirs(**inputs).logits, atol=1e-4, rtol=0)
+    assert (
+        main(["ask", str(picture), "What is this?", "--model", str(tmp_path), "--json", "--max-new-tokens", "4"]) == 0
+    )
+    assert '"image_tokens": 16' in capsys.readouterr().out
+
+
+def test_a_model_in_several_shards_is_whole(tiny_model_folder, tmp_path):
+    model, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    processor.save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    again, _ = sightline.load(tmp_path, device="cpu", dtype="float32")
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_a_device_that_is_not_there_is_said_before_anything_loads(tmp_path):
+    with pytest.raises(ValueError, match="no device 'cuda:77' here"):
+        sightline.load(tmp_path, device="cuda:77")
 
 
 def test_parameters_are_counted_by_part(tiny_model_folder):

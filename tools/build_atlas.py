@@ -223,7 +223,7 @@ TITLES = {
     "streamline-emojis": "Streamline Emojis",
     "openmoji": "OpenMoji",
 }
-LICENCE_FILES = {"Apache-2.0": "LICENSE-Apache-2.0.txt", "MIT": "LICENSE-MIT.txt"}
+LICENCES = ("Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-SA-4.0")  # LICENSE-*.txt beside the sheets
 
 
 def read_table():
@@ -352,8 +352,8 @@ def write_credits(out, infos):
     ]
     for artist, info in infos.items():
         author, licence = info["author"], info["license"]
-        local = LICENCE_FILES.get(licence["spdx"])
-        text = f"[{licence['spdx']}]({local or licence['url']})"
+        assert licence["spdx"] in LICENCES
+        text = f"[{licence['spdx']}](LICENSE-{licence['spdx']}.txt)"
         use = "testing only, never training" if artist == "openmoji" else "training and testing"
         lines.append(f"| `{artist}.webp` | {TITLES[artist]} | {author['name']} | {author['url']} | {text} | {use} |")
     lines += [

@@ -7,6 +7,7 @@ This file knows the commands' names and how an error leaves the program: one lin
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
+    # An image that Pillow has doubts about is judged, and refused in one line, by sightline.images.
+    warnings.filterwarnings("ignore", module="PIL")
     # Anywhere on the line, not only before the command.
     given = ["--debug"] * debug + [argument for argument in given if argument != "--debug"]
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -107,10 +107,9 @@ class LLMConfig(PreTrainedConfig):
     output_router_logits: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        kwargs = {self.attribute_map.get(name, name): value for name, value in kwargs.items()}
-        declared = {field.name for field in fields(self)}
-        for name in declared & kwargs.keys():
-            setattr(self, name, kwargs.pop(name))
+        declared = {field.name: field.default for field in fields(self)}
+        for name in self.attribute_map.keys() & kwargs.keys():
+            self._take(name, self.attribute_map[name], kwargs.pop(name), declared)
         self._reject_unknown(kwargs, declared)
         kwargs.pop("model_type", None)
         self.rope_parameters = dict(self.rope_parameters or {})
@@ -140,10 +139,16 @@ class LLMConfig(PreTrainedConfig):
             and (layer + 1) % self.decoder_sparse_step == 0
         )
 
-    def _reject_unknown(self, given: dict[str, Any], declared: set[str]) -> None:
-        known = declared | self.attribute_map.keys() | _BASE_KEYWORDS
+    def _take(self, other_name: str, name: str, value: Any, defaults: dict[str, Any]) -> None:
+        """Set a field given by its other name, unless it was also given another value by its own."""
+        if getattr(self, name) not in (defaults[name], value):
+            raise ValueError(f"{other_name}={value} contradicts {name}={getattr(self, name)}: they are one field")
+        setattr(self, name, value)
+
+    def _reject_unknown(self, given: dict[str, Any], declared: Collection[str]) -> None:
+        known = {*declared, *self.attribute_map, *_BASE_KEYWORDS}
         for name in given:
-            if name in known or name.startswith("_"):
+            if name in known:
                 continue
             nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -176,6 +181,10 @@ class LLMConfig(PreTrainedConfig):
             raise ValueError(f"logits_to_keep must be 0 or positive, but is {self.logits_to_keep}")
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(f"pad_token_id={self.pad_token_id} is outside vocab_size={self.vocab_size}")
+        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            for token in _as_list(getattr(self, name)):
+                if not 0 <= token < self.vocab_size:
+                    raise ValueError(f"{name}={token} is outside vocab_size={self.vocab_size}")
         if self.use_moe:
             self._check_experts()
 
@@ -189,6 +198,12 @@ class LLMConfig(PreTrainedConfig):
             raise ValueError(
                 f"num_experts_per_token={self.num_experts_per_token} is more than the {reachable} experts that "
                 f"topk_group={self.topk_group} of n_group={self.n_group} groups hold"
+            )
+        if not any(map(self.is_sparse, range(self.num_hidden_layers))):
+            raise ValueError(
+                f"use_moe=True, but none of the {self.num_hidden_layers} layers is sparse: first_k_dense_replace="
+                f"{self.first_k_dense_replace}, decoder_sparse_step={self.decoder_sparse_step}, "
+                f"mlp_only_layers={self.mlp_only_layers}"
             )
         if self.scoring_func not in ("softmax", "sigmoid"):
             raise ValueError(f"scoring_func must be 'softmax' or 'sigmoid', but is {self.scoring_func!r}")
@@ -372,6 +387,12 @@ def _sub_config(given: dict, default_type: str) -> PreTrainedConfig:
     if kind not in CONFIG_MAPPING:
         raise ValueError(f"transformers knows no model_type={kind!r}")
     return CONFIG_MAPPING[kind](**{name: value for name, value in given.items() if name != "model_type"})
+
+
+def _as_list(value: int | list[int] | None) -> list[int]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
 
 
 def _require_positive(config: LLMConfig, names: str) -> None:

@@ -30,6 +30,7 @@ ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Im
 # Named one by one: each further decoder that a stranger's file can reach is one more that can go wrong.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 89_478_485  # from where on Pillow itself warns: a quarter of a gigabyte as RGB
+MAX_BYTES = 256 * 2**20  # a file of more holds more pixels than that, or no picture
 # What Pillow's decoders raise on bytes that are not what they claim to be.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, zlib.error)
 
@@ -120,12 +121,15 @@ def _read(source: ImageSource) -> tuple[bytes, str]:
     name = _short(os.fspath(source))
     try:
         with open(source, "rb") as file:
-            return file.read(), name
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no image file {name}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or _one_line(error)
         raise ValueError(f"the image file {name} cannot be read: {reason}") from None
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"the image file {name} has more than the {MAX_BYTES} bytes allowed")
+    return data, name
 
 
 def _read_data_uri(uri: str) -> bytes:
@@ -163,7 +167,10 @@ def _upright(image: Image.Image) -> Image.Image:
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 or 32 bits, scaled to 8: Pillow's own conversion would clip all above 255 to white."""
     if image.mode not in ("I", "F"):
-        return image.convert("I").point(lambda value: value * (255 / 65535)).convert("L")
+        scaled = image.convert("I").point(lambda value: value * (255 / 65535)).convert("L")
+        if isinstance(image.info.get("transparency"), int):  # the one grey that is transparent, in 16 bits too
+            scaled.info["transparency"] = round(image.info["transparency"] * 255 / 65535)
+        return scaled
     lowest, highest = image.getextrema()  # of one band: two numbers
     scale = 255 / 65535 if highest > 255 else 1.0  # type: ignore[operator]
     if image.mode == "F" and lowest >= 0 and highest <= 1:  # type: ignore[operator]

@@ -75,7 +75,7 @@ def test_credits_name_every_artist_with_a_licence_that_is_there():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{artist}.webp`")]
         assert "https://" in row
         assert any(licence in row for licence in ("Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-SA-4.0"))
-    for licence in ("Apache-2.0", "MIT", "Unicode-3.0"):
+    for licence in ("Apache-2.0", "MIT", "CC-BY-4.0", "CC-BY-SA-4.0", "Unicode-3.0"):
         assert (ATLAS / f"LICENSE-{licence}.txt").is_file()
 
 

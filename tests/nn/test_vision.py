@@ -114,10 +114,12 @@ def test_leading_dimensions_are_kept(leading):
     assert get_image_embeddings(torch.randn(*leading, 3, 32, 32), tower).shape == (*leading, 16, 16)
 
 
-def test_pictures_of_another_size_are_refused():
-    tower = build_tower(tiny_config().vision_config)
-    with pytest.raises(ValueError, match="size"):
-        get_image_embeddings(torch.randn(1, 3, 40, 40), tower)
+@pytest.mark.parametrize("size", [(40, 40), (64, 16)])
+@pytest.mark.parametrize("kind", ["clip_vision_model", "siglip_vision_model"])
+def test_pictures_of_another_size_are_refused(kind, size):
+    tower = build_tower(tiny_config(vision_config={**tower_fields(), "model_type": kind}).vision_config)
+    with pytest.raises(ValueError, match=rf"are {size[0]} x {size[1]} pixels, but the tower takes 32 x 32"):
+        get_image_embeddings(torch.randn(1, 3, *size), tower)
 
 
 def picture(mode):

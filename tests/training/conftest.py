@@ -14,6 +14,7 @@ TINY = {
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
             "max_position_embeddings": 256,
+            "dropout": 0.1,  # so that a resumed run must also take up the random numbers
             "vision_config": {
                 "hidden_size": 16,
                 "intermediate_size": 32,

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 
 import pytest
@@ -102,16 +103,19 @@ def test_a_checkpoint_that_was_not_finished_is_not_found(finished, tmp_path):
     assert checkpoints(tmp_path) == []
 
 
-def test_an_infinite_loss_stops_before_the_weights_change(recipe, tmp_path, monkeypatch):
+# At 1e30 the loss is finite and its gradient is not.
+@pytest.mark.parametrize("factor", [float("inf"), float("nan"), 1e30])
+def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_weights_change(recipe, tmp_path, monkeypatch, factor):
     seen = {}
 
     def broken(model, config, batch):
         seen["before"] = {name: p.detach().clone() for name, p in model.named_parameters()}
         seen["model"] = model
-        return next(model.parameters()).sum() * float("inf"), 1
+        parameter = next(model.parameters())
+        return (parameter * 0 + 1e-30).sqrt().sum() * factor, 1, None
 
     monkeypatch.setattr(loop, "supervised_loss", broken)
-    with pytest.raises(FloatingPointError, match=r"at step 0; the weights are untouched"):
+    with pytest.raises(FloatingPointError, match=r"batch of step 0; the weights are untouched"):
         train(recipe, tmp_path / "run", console=quiet())
     assert_same_bits(seen["before"], dict(seen["model"].named_parameters()))
 
@@ -120,7 +124,7 @@ def test_the_loss_is_the_models_own(recipe):
     model, processor = build(recipe)
     batch = SceneBatches(recipe, processor, 32)[0]
     model.eval()
-    loss, tokens = supervised_loss(model, model.config, batch)
+    loss, tokens, _ = supervised_loss(model, model.config, batch)
     torch.testing.assert_close(loss, model(**batch).loss)
     assert tokens == int((batch["labels"] != -100).sum())
 
@@ -141,12 +145,58 @@ def test_a_few_steps_lower_the_loss(recipe, tmp_path):
     assert sum(losses[-3:]) / 3 < 0.85 * losses[0]
 
 
+def with_experts(recipe, **fields):
+    overrides = recipe.model.overrides | {"use_moe": True, "n_routed_experts": 4} | fields
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"overrides": overrides})})
+
+
 def test_the_loss_of_a_mixture_of_experts_holds_the_routers_losses(recipe):
-    overrides = recipe.model.overrides | {"use_moe": True, "n_routed_experts": 4, "aux_loss_alpha": 0.5}
-    sparse = recipe.model_copy(update={"model": recipe.model.model_copy(update={"overrides": overrides})})
+    sparse = with_experts(recipe, aux_loss_alpha=0.5)
     model, processor = build(sparse)
     batch = SceneBatches(sparse, processor, 32)[0]
-    loss, _ = supervised_loss(model, model.config, batch)
+    loss, _, router = supervised_loss(model.eval(), model.config, batch)
+    assert len(router) == 2
+    model.config.output_router_logits = True
+    loss, _, _ = supervised_loss(model, model.config, batch)
     outputs = model(**batch)
     torch.testing.assert_close(loss, outputs.loss)
     assert outputs.aux_loss > 0
+
+
+def test_training_a_mixture_moves_its_selection_bias_and_logs_the_balance(recipe, tmp_path):
+    sparse = with_experts(recipe, scoring_func="sigmoid", use_router_bias=True)
+    folder = train(sparse, tmp_path / "run", console=quiet())
+    biases = [value for name, value in weights(folder).items() if name.endswith("e_score_correction_bias")]
+    assert len(biases) == 2
+    assert all(bias.abs().max() > 0 for bias in biases)
+    record = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
+    assert len(record["text_entropy"]) == len(record["image_dead_experts"]) == 2
+
+
+def test_resuming_another_run_is_refused_and_a_longer_one_is_not(finished, tmp_path):
+    recipe, out, _ = finished
+    shutil.copytree(out, tmp_path / "run")
+    other = recipe.model_copy(update={"data": recipe.data.model_copy(update={"things": 3})})
+    with pytest.raises(ValueError, match=r"the run to resume has another data: give another --out"):
+        train(other, tmp_path / "run", resume=True, console=quiet())
+    longer = recipe.model_copy(update={"train": recipe.train.model_copy(update={"pictures": 16})})
+    assert train(longer, tmp_path / "run", resume=True, console=quiet()) is not None
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))
+
+
+def test_a_run_that_ended_before_its_first_checkpoint_can_begin_anew(recipe, tmp_path):
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
+    (tmp_path / "recipe.yaml").write_text("name: x")
+    assert train(recipe, tmp_path, console=quiet()) is not None
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "thesis.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"is not empty"):
+        train(recipe, tmp_path / "elsewhere", console=quiet())
+
+
+def test_checkpoints_are_ordered_by_number(tmp_path):
+    for step in (999_999, 1_000_000):
+        (tmp_path / f"step-{step}").mkdir()
+        (tmp_path / f"step-{step}" / "trainer.pt").touch()
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-999999", "step-1000000"]

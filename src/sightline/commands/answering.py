@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 
@@ -23,7 +23,7 @@ class Answer:
     completion_tokens: int = 0
     time_to_first_token: float = 0.0
     seconds: float = 0.0
-    tokens_per_second: float = field(default=0.0)
+    tokens_per_second: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,10 +43,11 @@ def ask(
     from sightline.interop.load import load
 
     loaded, processor = load(model, device, dtype)
+    content = [*({"type": "image", "image": picture} for picture in pictures), {"type": "text", "text": text}]
     answer = stream_answer(
         loaded,
         processor,
-        [{"role": "user", "content": [*({"type": "image", "image": p} for p in pictures), _text(text)]}],
+        [{"role": "user", "content": content}],
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         seed=seed,
@@ -59,7 +60,7 @@ def ask(
 
 def _read(sources: list[str], question: str) -> tuple[list[Any], str]:
     """Open everything before a model is loaded: what is wrong with the input is said at once."""
-    from sightline.images import open_image, to_rgb
+    from sightline.images import MAX_BYTES, open_image, to_rgb
 
     if [*sources, question].count("-") > 1:
         raise ValueError("stdin ('-') can be read once: as one image or as the question")
@@ -67,13 +68,9 @@ def _read(sources: list[str], question: str) -> tuple[list[Any], str]:
         question = sys.stdin.read()
     if not question.strip():
         raise ValueError("the question is empty")
-    if not sources and Path(question).is_file():
+    if not sources and os.path.isfile(question):
         raise ValueError(f"{question!r} is a file: give the question after it")
-    return [to_rgb(open_image(sys.stdin.buffer.read() if s == "-" else s)) for s in sources], question
-
-
-def _text(text: str) -> dict[str, str]:
-    return {"type": "text", "text": text}
+    return [to_rgb(open_image(sys.stdin.buffer.read(MAX_BYTES) if s == "-" else s)) for s in sources], question
 
 
 def _write(piece: str) -> None:

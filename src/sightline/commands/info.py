@@ -32,10 +32,21 @@ def info(
         print(f"{name.replace('_', ' '):<24} {value}")
 
 
+# The parts of a `VLM`, by the prefix of their weights' names; what is left is the language model.
+_PARTS = {"vision tower": "vision_encoder.", "projector": "vision_proj."}
+
+
+def count_parameters(model: Any) -> dict[str, int]:
+    """Parameters by part; tied weights count once."""
+    counts = dict.fromkeys([*_PARTS, "language model"], 0)
+    for name, parameter in model.named_parameters():
+        part = next((part for part, prefix in _PARTS.items() if name.startswith(prefix)), "language model")
+        counts[part] += parameter.numel()
+    return counts
+
+
 def _facts(name: str, model: Any, processor: Any) -> dict[str, Any]:
     import torch
-
-    from sightline.interop.load import count_parameters
 
     config = model.config
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())

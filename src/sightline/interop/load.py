@@ -5,33 +5,30 @@ It decides where the files are and whose format they have. The conversions thems
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, PreTrainedConfig
+from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, ProcessorMixin
 from transformers.utils import logging
 
-from sightline.interop.llava import vlm_from_llava
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load"]
+__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load", "pick_device"]
 
 DEFAULT_MODEL = "sightline-tiny"
 
 
 def load(
     name: str | Path = DEFAULT_MODEL, device: str = "auto", dtype: str | torch.dtype = "auto"
-) -> tuple[VLM, VLMProcessor]:
-    """A model in eval mode, and its processor.
+) -> tuple[VLM, ProcessorMixin]:
+    """A model in eval mode, and its processor (`VLMProcessor`; of a Llava checkpoint, transformers' own).
 
     Args:
         name: `sightline-tiny` (ships with the package), a folder, or a hub id: one of our own checkpoints or a
@@ -43,30 +40,34 @@ def load(
         FileNotFoundError: there is no such folder, and no such model on the hub or in its cache.
         ValueError: the checkpoint is of a kind that cannot be loaded, or the device or dtype does not exist.
     """
-    place = best_device() if device == "auto" else _device(device)
+    place = pick_device(device)
     kind = best_dtype(place) if dtype == "auto" else _dtype(dtype)
     source = _locate(name)
     config = _read_config(source, name)
     model: nn.Module
+    processor: ProcessorMixin
+    # The dtype is the loader's to apply: `model.to(dtype)` would also round what must stay in float32 (the
+    # rotary frequencies, a router's selection bias).
     with _without_progress_bar():
         if config.model_type == "sightline_vlm":
-            model, processor = VLM.from_pretrained(source, dtype=kind), VLMProcessor.from_pretrained(source)
+            model = VLM.from_pretrained(source, dtype=kind)
+            processor = VLMProcessor.from_pretrained(source, backend="pil")
         elif config.model_type == "llava":
-            model, processor = _load_llava(source, config)
+            model, processor = _load_llava(source, kind)
         else:
             raise ValueError(f"{name} is a {config.model_type!r} checkpoint; what loads is sightline_vlm and llava")
-    return cast(VLM, nn.Module.to(model, place, kind).eval()), processor
+    return cast(VLM, nn.Module.to(model, place).eval()), processor
 
 
-def _load_llava(source: str, config: Any) -> tuple[VLM, VLMProcessor]:
-    model = vlm_from_llava(source)
-    tokenizer: Any = AutoTokenizer.from_pretrained(source)
-    processor = VLMProcessor(
-        AutoImageProcessor.from_pretrained(source, backend="pil"),
-        tokenizer,
-        image_token=tokenizer.convert_ids_to_tokens(config.image_token_id),
-        num_image_tokens=model.config.num_image_tokens,
-    )
+def _load_llava(source: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMixin]:
+    """The processor stays Llava's own: its tokenizer, template and beginning-of-sequence token are part of it."""
+    from transformers import LlavaForConditionalGeneration
+
+    from sightline.interop.llava import vlm_from_llava
+
+    model = vlm_from_llava(LlavaForConditionalGeneration.from_pretrained(source, dtype=dtype))
+    processor = AutoProcessor.from_pretrained(source, backend="pil")
+    model.config.image_processor = processor.image_processor.to_dict()
     return model, processor
 
 
@@ -94,19 +95,29 @@ def best_dtype(device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        # x86 says so through these two; on Arm, oneDNN does.
-        x86 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-        native = x86 or (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        native = _multiplies_bfloat16()
     else:
         native = False
     return torch.bfloat16 if native else torch.float32
 
 
-def _device(name: str) -> torch.device:
+def _multiplies_bfloat16() -> bool:
+    if platform.machine() in ("x86_64", "AMD64"):
+        # oneDNN also says yes to AVX-512 without bfloat16 instructions, where it emulates them.
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or the best one for `auto`. Raises ValueError where there is none."""
+    if name == "auto":
+        return best_device()
     try:
-        return torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"there is no device {name!r}: give auto, cpu, cuda or mps") from None
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"there is no device {name!r} here: give auto, cpu, cuda or mps") from None
+    return device
 
 
 def _dtype(given: str | torch.dtype) -> torch.dtype:
@@ -138,13 +149,3 @@ def _read_config(source: str, name: str | Path) -> PreTrainedConfig:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
-
-
-def count_parameters(model: PreTrainedModel) -> dict[str, int]:
-    """Parameters by part: tower, projector, language model (tied weights once)."""
-    parts = {"vision tower": "vision_encoder.", "projector": "vision_proj."}
-    counts = dict.fromkeys([*parts, "language model"], 0)
-    for name, parameter in model.named_parameters():
-        part = next((part for part, prefix in parts.items() if name.startswith(prefix)), "language model")
-        counts[part] += parameter.numel()
-    return counts

@@ -149,8 +149,16 @@ def positions(
 
     mask  0 0 1 1    positions  0 0 0 1
           1 1 1 1               0 1 2 3
+
+    Raises:
+        ValueError: the mask does not reach over the past and the new tokens.
     """
     seq, device = inputs_embeds.shape[1], inputs_embeds.device
     if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2:
+        if isinstance(past_length, int) and attention_mask.shape[1] < past_length + seq:
+            raise ValueError(
+                f"attention_mask covers {attention_mask.shape[1]} positions, but the cache holds {past_length} "
+                f"and {seq} are new: it must cover all of them"
+            )
         return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -seq:]
     return (torch.arange(seq, device=device) + past_length).unsqueeze(0)

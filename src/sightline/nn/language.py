@@ -254,13 +254,8 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
     ) -> tuple[Tensor | None, Tensor | None]:
         if router is None:
             return None, None
-        tokens = router[0].logits.shape[0]
-        # With a cache the mask also covers the past, whose tokens were routed before.
-        real = attention_mask[:, -(tokens // batch) :] if isinstance(attention_mask, Tensor) else None
-        if real is not None and real.ndim != 2:
-            real = None
-        balance = balance_loss(router, self.config, real, batch_size=batch)
-        return balance, router_z_loss(router, real)
+        real = attention_mask if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 else None
+        return balance_loss(router, self.config, real, batch_size=batch), router_z_loss(router, real)
 
     def _loss(
         self,

@@ -120,12 +120,15 @@ def get_image_embeddings(
     `[B, N, 3, 224, 224]` becomes `[B, N, 196, C]`, in the tower's dtype. Blocks behind `layer` do not run.
 
     Raises:
-        ValueError: the pictures have another size than the tower's (transformers' message).
+        ValueError: the pictures have another size than the tower's.
     """
     tower: Any = vision_model.vision_model
     blocks = tower.encoder.layers
     count = layer if layer >= 0 else len(blocks) + 1 + layer
     *images, channels, height, width = image_tensors.shape
+    side = tower.config.image_size
+    if (height, width) != (side, side):
+        raise ValueError(f"the pictures are {height} x {width} pixels, but the tower takes {side} x {side}")
     pixels = image_tensors.reshape(math.prod(images), channels, height, width)
     hidden_states = tower.embeddings(pixels.to(tower.embeddings.patch_embedding.weight.dtype))
     if hasattr(tower, "pre_layrnorm"):

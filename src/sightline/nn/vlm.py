@@ -49,7 +49,9 @@ class VLM(CausalLM):
         super().__init__(params)
         self.params = params
         self._processor = processor
-        self.vision_encoder = vision.build_tower(params.vision_config, params.vision_text_config)
+        if tower is None:
+            tower = vision.build_tower(params.vision_config, params.vision_text_config)
+        self.vision_encoder = tower if params.vision_text_config is not None else vision.drop_text_half(tower)
         self.vision_proj = VisionEncoder(
             params.ve_hidden_size,
             params.hidden_size,
@@ -59,9 +61,6 @@ class VLM(CausalLM):
             pixel_shuffle_factor=params.pixel_shuffle_factor,
         )
         self.post_init()
-        if tower is not None:
-            kept = tower if params.vision_text_config is not None else vision.drop_text_half(tower)
-            self.vision_encoder.load_state_dict(kept.state_dict())
         if params.freeze_vision:
             vision.freeze(self.vision_encoder)
 

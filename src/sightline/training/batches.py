@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -55,5 +56,6 @@ def batches_from(dataset: SceneBatches, step: int) -> DataLoader[Any]:
         batch_size=None,
         sampler=range(step, len(dataset)),
         num_workers=workers,
+        generator=torch.Generator(),  # or each start would draw from the model's random numbers
         prefetch_factor=4 if workers else None,
     )

@@ -43,7 +43,8 @@ def save_model(folder: Path, model: VLM, processor: VLMProcessor) -> None:
 
 def checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / _STATE).is_file())
+    whole = [path for path in folder.glob("step-*") if (path / _STATE).is_file()]
+    return sorted(whole, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sightline.config import PRESETS
 
@@ -21,10 +21,21 @@ class _Section(BaseModel):
 
 
 class ModelSection(_Section):
-    """Which model: a preset of `sightline.config.PRESETS`, and what to change in it."""
+    """Which model: a preset of `sightline.config.PRESETS`, and what to change in it.
+
+    The vocabulary is the tokenizer's and the tower is trained, so neither can be overridden.
+    """
 
     preset: str = "sightline-tiny"
     overrides: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("overrides")
+    @classmethod
+    def _not_what_the_run_decides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
+        decided = {"vocab_size", "freeze_vision", "pad_token_id", "bos_token_id", "eos_token_id"} & overrides.keys()
+        if decided:
+            raise ValueError(f"{', '.join(sorted(decided))} cannot be overridden: the run decides it")
+        return overrides
 
     @model_validator(mode="after")
     def _preset_exists(self) -> ModelSection:
@@ -44,14 +55,14 @@ class DataSection(_Section):
     """What the built-in world shows: how many of its things, asked about in which languages."""
 
     things: int | None = Field(None, ge=2)
-    languages: tuple[str, ...] = ("en", "zh")
+    languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
 
 
 class Phase(_Section):
     """A stretch of the curriculum, up to `until` (a share of all pictures).
 
-    `grid_share` of its pictures are full grids whose first question asks for all nine things; every picture
-    has `questions` questions.
+    Every picture has `questions` questions. `grid_share` of the pictures are full grids, and one of their
+    questions asks for all nine things.
     """
 
     until: float = Field(gt=0, le=1)
@@ -74,6 +85,8 @@ class TrainSection(_Section):
     workers: int = Field(1, ge=0)
     checkpoint_every: int = Field(100, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products; the weights stay float32
     compile: bool = False
     seed: int = 0
 
@@ -123,6 +136,21 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise ValueError(f"{path}: {_first_problem(error)}") from None
 
 
+def check_same_run(recipe: Recipe, saved: Recipe) -> None:
+    """A run goes on as what it is: its length, rates and curriculum may change, what it builds may not.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    fixed = {"model", "tokenizer", "data"}
+    differs = [name for name in sorted(fixed) if getattr(recipe, name) != getattr(saved, name)]
+    differs += [
+        f"train.{name}" for name in ("batch_size", "seed") if getattr(recipe.train, name) != getattr(saved.train, name)
+    ]
+    if differs:
+        raise ValueError(f"the run to resume has another {', '.join(differs)}: give another --out for a new run")
+
+
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe with every default spelled out."""
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
@@ -137,7 +165,10 @@ def _override(fields: dict[str, Any], override: str) -> None:
         fields = fields.setdefault(section, {})
         if not isinstance(fields, dict):
             raise ValueError(f"{section!r} in the override {override!r} is no section")
-    fields[last] = yaml.safe_load(value)
+    try:
+        fields[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ValueError(f"the value in the override {override!r} is not YAML") from None
 
 
 def _first_problem(error: ValidationError) -> str:
