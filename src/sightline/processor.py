@@ -278,6 +278,8 @@ class VLMProcessor(ProcessorMixin):
         sources = group_images(images, found)
         check_counts(found, sources)
         text_options = options["text_kwargs"]
+        if text_options.get("truncation"):
+            raise ValueError("truncation would cut images and answers: give max_length to be told what is too long")
         check_lengths(rows, text_options.get("max_length"))
         data: dict[str, Any] = pad(rows, self.tokenizer.pad_token_id, text_options)
         if not spans:

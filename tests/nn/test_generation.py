@@ -254,3 +254,16 @@ def test_stop_strings(vlm):
     options = {**GREEDY, "logits_processor": [Say(tokens, 2)]}
     out = vlm.generate(ids, stop_strings=["."], tokenizer=tokenizer, **options)
     assert tokenizer.decode(out[0, 2:]) == "one."
+
+
+def test_a_caller_that_has_checked_the_images_can_skip_the_check(vlm, pictures, monkeypatch):
+    prompt = torch.tensor([[5, *[34] * 16, 6]])
+    expected = vlm.generate(prompt, pixel_values=pictures[:1], **GREEDY)
+
+    def refuse(*_):
+        raise AssertionError("this waits for the device")
+
+    monkeypatch.setattr("sightline.nn.vlm.check_runs", refuse)
+    assert torch.equal(vlm.generate(prompt, pixel_values=pictures[:1], check_images=False, **GREEDY), expected)
+    with pytest.raises(AssertionError, match="waits"):
+        vlm.generate(prompt, pixel_values=pictures[:1], **GREEDY)

@@ -176,3 +176,14 @@ def test_the_processor_in_the_config_wins():
     assert list(processor.image_mean) == [0.25] * 3
     with pytest.raises(ValueError, match="image_processor_type='Eye' is no image processor"):
         default_image_processor(tiny_config(image_processor={"image_processor_type": "Eye"}))
+
+
+def test_a_whole_clip_checkpoint_comes_with_its_clip_processor(tmp_path):
+    from transformers import CLIPProcessor, CLIPTokenizer
+
+    CLIPModel(clip_config()).save_pretrained(tmp_path)
+    words = {"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}
+    CLIPProcessor(CLIPImageProcessorPil(), CLIPTokenizer(vocab=words, merges=[])).save_pretrained(tmp_path)
+    _, processor = get_vision_model(tmp_path)
+    assert isinstance(processor, CLIPProcessor)
+    assert image2tensor(Image.new("RGB", (50, 30)), processor).shape == (1, 3, 224, 224)

@@ -36,6 +36,38 @@ class Answer:
         )
 
 
+class Memory:
+    """The KV cache of a conversation, so that a turn computes only what is new in it."""
+
+    def __init__(self, model: Any):
+        from transformers import DynamicCache
+
+        self.cache = DynamicCache(config=model.config)
+        self.ids: list[int] = []
+        self.pixel_values: Any = None
+
+    def keep_what_fits(self, inputs: Any) -> None:
+        """Cut the cache to what it has in common with the new prompt, of which one token must stay to be computed.
+
+        An answer that is read back may be other tokens than were generated; everything behind is then new.
+        Placeholders are alike whatever they stand for, so the pictures are compared too.
+        """
+        ids, same = inputs["input_ids"][0].tolist(), 0
+        if self._has_the_pictures_of(inputs.get("pixel_values")):
+            while same < min(len(ids) - 1, len(self.ids)) and ids[same] == self.ids[same]:
+                same += 1
+        if surplus := self.cache.get_seq_length() - same:
+            self.cache.crop(-surplus)
+        self.ids = self.ids[:same]
+        self.pixel_values = inputs.get("pixel_values")
+
+    def _has_the_pictures_of(self, pixel_values: Any) -> bool:
+        if self.pixel_values is None:
+            return True
+        count = len(self.pixel_values)
+        return pixel_values is not None and len(pixel_values) >= count and self.pixel_values.equal(pixel_values[:count])
+
+
 def stream_answer(
     model: Any,
     processor: Any,
@@ -44,9 +76,12 @@ def stream_answer(
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int | None = None,
+    memory: Memory | None = None,
     on_text: Callable[[str], None] = lambda _: None,
 ) -> Answer:
     """Generate the assistant's next turn, giving every finished piece of text to `on_text`.
+
+    With `memory`, what an earlier turn of the same conversation has computed is not computed again.
 
     Raises:
         ValueError: the messages or their images are wrong, or the prompt is too long for the model.
@@ -58,7 +93,12 @@ def stream_answer(
     ).to(model.device)
     if seed is not None:
         torch.manual_seed(seed)
-    sampling = {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+    sampling: dict[str, Any] = {"do_sample": bool(temperature)}
+    if temperature:
+        sampling["temperature"] = temperature
+    if memory is not None:
+        memory.keep_what_fits(inputs)
+        sampling |= {"past_key_values": memory.cache}
     answer = Answer(prompt_tokens=inputs["input_ids"].shape[1])
     answer.image_tokens = int((inputs["input_ids"] == model.config.image_token_id).sum())
     started = time.perf_counter()
@@ -67,8 +107,10 @@ def stream_answer(
         answer.time_to_first_token = answer.time_to_first_token or time.perf_counter() - started
         answer.text += piece
         on_text(piece)
-    new = result()[0, answer.prompt_tokens :]
-    return _account(answer, new, model, time.perf_counter() - started)
+    tokens = result()[0]
+    if memory is not None:
+        memory.ids = tokens[: memory.cache.get_seq_length()].tolist()
+    return _account(answer, tokens[answer.prompt_tokens :], model, time.perf_counter() - started)
 
 
 def _account(answer: Answer, new: Any, model: Any, seconds: float) -> Answer:

@@ -27,12 +27,13 @@ def chat(
     from sightline.images import open_image, to_rgb
 
     pending: list[Any] = [to_rgb(open_image(source)) for source in images or []]
-    from sightline.commands.answering import stream_answer
+    from sightline.commands.answering import Memory, stream_answer
     from sightline.interop.load import load
 
     loaded, processor = load(model, device, dtype)
     print(_HELP, file=sys.stderr)
     messages: list[dict[str, Any]] = []
+    memory = Memory(loaded)
     while (line := _prompt()) is not None:
         command, _, argument = line.partition(" ")
         if command == "/quit":
@@ -54,6 +55,7 @@ def chat(
                     max_new_tokens=max_new_tokens,
                     temperature=temperature,
                     seed=seed,
+                    memory=memory,
                     on_text=lambda piece: print(piece, end="", flush=True),
                 )
             except ValueError as error:  # too long a conversation: nothing of it is lost
