@@ -12,7 +12,7 @@ BIN := .venv/bin
 	@touch $@
 
 demo: .venv/.installed
-	@$(BIN)/sightline ask examples/picnic.png "What is in this picture?" --show --stats
+	@$(BIN)/sightline ask examples/scene.png "Describe the picture." --show --stats
 
 test: .venv/.installed
 	$(BIN)/pytest

@@ -15,10 +15,10 @@ ROOT = Path(__file__).parent.parent
 # File name -> (layout, number of the picture in the test split).
 PICTURES = {"scene": ("scatter", 3), "grid": ("grid", 5), "single": ("single", 2), "shapes": ("scatter", 11)}
 QUESTIONS = {
-    "scene": ("What is in this picture?", "What is at the top left?"),
+    "scene": ("Describe the picture.", "What is at the top left?"),
     "grid": ("List everything, row by row.",),
     "single": ("What is this?",),
-    "shapes": ("How many things are there?", "What colour is the star?"),
+    "shapes": ("How many objects are there?", "Describe the picture."),
 }
 SIZE, MARGIN, LINE = 448, 24, 30
 
