@@ -21,7 +21,7 @@ CASES = {
         "import transformers.models.clip.modeling_clip, transformers.models.llama.modeling_llama",
     ],
     "sightline ask (bad image)": ["-m", "sightline.cli", "ask", __file__, "What is this?"],
-    "sightline ask": ["-m", "sightline.cli", "ask", EXAMPLE, "What is at the top left?"],
+    "sightline ask": ["-m", "sightline.cli", "ask", EXAMPLE, "What is in the centre?"],
 }
 
 

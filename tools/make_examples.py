@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).parent.parent
 # File name -> (layout, number of the picture in the test split).
-PICTURES = {"scene": ("scatter", 3), "grid": ("grid", 5), "single": ("single", 2), "shapes": ("scatter", 11)}
+PICTURES = {"scene": ("scatter", 14), "grid": ("grid", 0), "single": ("single", 2), "shapes": ("scatter", 6)}
 QUESTIONS = {
-    "scene": ("Describe the picture.", "What is at the top left?"),
+    "scene": ("Describe the picture.", "What is in the centre?"),
     "grid": ("List everything, row by row.",),
     "single": ("What is this?",),
     "shapes": ("How many objects are there?", "Describe the picture."),
