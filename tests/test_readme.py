@@ -1,0 +1,66 @@
+"""The READMEs are true: their Python blocks and their commands run, and the demo's answer is right."""
+
+import io
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from sightline.cli import main
+
+ROOT = Path(__file__).parent.parent
+READMES = ("README.md", "README.zh-CN.md")
+
+
+def blocks(language):
+    return [
+        pytest.param(block, id=f"{name}-{number}")
+        for name in READMES
+        for number, block in enumerate(
+            re.findall(rf"```{language}\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+        )
+    ]
+
+
+def commands():
+    lines = [line for block in blocks("bash") for line in block.values[0].splitlines() if line.strip()]
+    return sorted(set(lines))
+
+
+# What makes a documented training small enough to run here.
+SMALL = ["train.pictures=1", "train.batch_size=1", "train.workers=0", "tokenizer.texts=300", "data.things=2"]
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_a_python_block_runs(block, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    exec(compile(block, "README", "exec"), {})
+    if "print(" in block:
+        assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_runs(line, monkeypatch, tmp_path, capsys):
+    program, *words = shlex.split(line, comments=True)
+    monkeypatch.chdir(ROOT)
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+        assert words[0] in targets
+    elif program == ".venv/bin/python":
+        assert (ROOT / words[0]).is_file()
+    else:
+        assert program == ".venv/bin/sightline"
+        monkeypatch.setattr(sys, "stdin", io.StringIO("/quit\n"))
+        small = [*SMALL, "--out", str(tmp_path / "run")] if words[0] == "train" else []
+        assert main([*words, *small]) == 0, capsys.readouterr().err
+
+
+def test_the_demo_answers_rightly(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    recipe = re.search(r"^demo:.*\n\t(.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    _, *words = shlex.split(recipe[1].removeprefix("@"))
+    assert main(words) == 0
+    truth = (ROOT / "examples" / "scene.txt").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == truth
