@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from transformers.configuration_utils import PreTrainedConfig
 
+from sightline.checks import require_at_most, require_multiple, require_positive
+
 __all__ = ["PRESETS", "LLMConfig", "VLLMconfig", "VLMConfig", "llmconfig"]
 
 # What `PreTrainedConfig` itself takes beside the declared fields.
@@ -155,10 +157,10 @@ class LLMConfig(PreTrainedConfig):
             raise ValueError(f"{type(self).__name__} has no field {name!r}{hint}")
 
     def _fill_in_sizes(self) -> None:
-        _require_positive(self, "vocab_size hidden_size num_hidden_layers num_attention_heads")
-        _require_positive(self, "max_position_embeddings")
+        require_positive(self, "vocab_size hidden_size num_hidden_layers num_attention_heads")
+        require_positive(self, "max_position_embeddings")
         if self.head_dim is None:
-            _require_multiple(self, "hidden_size", "num_attention_heads")
+            require_multiple(self, "hidden_size", "num_attention_heads")
             self.head_dim = self.hidden_size // self.num_attention_heads
         if self.num_key_value_heads is None:
             self.num_key_value_heads = self.num_attention_heads
@@ -169,14 +171,14 @@ class LLMConfig(PreTrainedConfig):
 
     def check(self) -> None:
         """Raise a ValueError that names the two values that contradict each other, if any do."""
-        _require_positive(self, "head_dim num_key_value_heads intermediate_size moe_intermediate_size")
-        _require_multiple(self, "num_attention_heads", "num_key_value_heads")
+        require_positive(self, "head_dim num_key_value_heads intermediate_size moe_intermediate_size")
+        require_multiple(self, "num_attention_heads", "num_key_value_heads")
         if self.head_dim % 2:
             raise ValueError(f"head_dim must be even for rotary embeddings, but is {self.head_dim}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), but is {self.dropout}")
         if self.sliding_window is not None:
-            _require_positive(self, "sliding_window")
+            require_positive(self, "sliding_window")
         if self.logits_to_keep < 0:
             raise ValueError(f"logits_to_keep must be 0 or positive, but is {self.logits_to_keep}")
         if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
@@ -189,10 +191,10 @@ class LLMConfig(PreTrainedConfig):
             self._check_experts()
 
     def _check_experts(self) -> None:
-        _require_positive(self, "n_routed_experts num_experts_per_token n_group topk_group decoder_sparse_step")
-        _require_at_most(self, "num_experts_per_token", "n_routed_experts")
-        _require_at_most(self, "topk_group", "n_group")
-        _require_multiple(self, "n_routed_experts", "n_group")
+        require_positive(self, "n_routed_experts num_experts_per_token n_group topk_group decoder_sparse_step")
+        require_at_most(self, "num_experts_per_token", "n_routed_experts")
+        require_at_most(self, "topk_group", "n_group")
+        require_multiple(self, "n_routed_experts", "n_group")
         reachable = self.n_routed_experts // self.n_group * self.topk_group
         if self.num_experts_per_token > reachable:
             raise ValueError(
@@ -393,22 +395,3 @@ def _as_list(value: int | list[int] | None) -> list[int]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _require_positive(config: LLMConfig, names: str) -> None:
-    for name in names.split():
-        value = getattr(config, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive integer, but is {value!r}")
-
-
-def _require_multiple(config: LLMConfig, name: str, divisor: str) -> None:
-    value, by = getattr(config, name), getattr(config, divisor)
-    if value % by:
-        raise ValueError(f"{name}={value} is not divisible by {divisor}={by}")
-
-
-def _require_at_most(config: LLMConfig, name: str, limit: str) -> None:
-    value, most = getattr(config, name), getattr(config, limit)
-    if value > most:
-        raise ValueError(f"{name}={value} is more than {limit}={most}")

@@ -49,7 +49,7 @@ def _facts(name: str, model: Any, processor: Any) -> dict[str, Any]:
     import torch
 
     config = model.config
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())  # tied ones once
     per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.dtype.itemsize
     parts = count_parameters(model)
     return {
