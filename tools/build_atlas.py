@@ -19,21 +19,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from sightline.data.scenes.atlas import ARTISTS
+
 SPRITE = 128  # pixels a side
 COLUMNS = 12
 MARGIN = 2  # transparent pixels around a sprite, so that rotating it does not cut its edge
 SHEET_QUALITY = 78
 
-ARTISTS = [
-    "noto",
-    "noto-v1",
-    "twemoji",
-    "fluent-emoji",
-    "fluent-emoji-flat",
-    "emojione",
-    "streamline-emojis",
-    "openmoji",
-]
 OPTIONAL = {"streamline-emojis"}  # a smaller set: a thing may lack a drawing by this artist
 
 # One thing a line: icon name, Chinese measure word, then what differs from CLDR's names (en, plural, zh).
@@ -272,7 +264,6 @@ def name_things(modules):
                 "category": row["category"],
                 "en": en,
                 "en_plural": row.get("plural", plural_of(en)),
-                "en_article": "an" if en[0].lower() in "aeiou" else "a",
                 "zh": row.get("zh", chinese[character]),
                 "zh_measure": row["zh_measure"],
             }

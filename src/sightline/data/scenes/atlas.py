@@ -48,7 +48,6 @@ class Noun:
     category: str
     en: str
     en_plural: str
-    en_article: str
     zh: str
     zh_measure: str
     missing: tuple[str, ...] = ()
@@ -79,7 +78,7 @@ def _table() -> dict:
 @lru_cache(maxsize=1)
 def nouns() -> tuple[Noun, ...]:
     """All things, in an order that mixes categories: the first N are a balanced choice."""
-    fields = ("id", "category", "en", "en_plural", "en_article", "zh", "zh_measure")
+    fields = ("id", "category", "en", "en_plural", "zh", "zh_measure")
     return tuple(
         Noun(**{field: row[field] for field in fields}, missing=tuple(row.get("missing", ())))
         for row in _table()["things"]
