@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-COMMANDS = ("ask", "chat", "train", "info")
+COMMANDS = ("ask", "chat", "train", "eval", "info")
 
 
 def document() -> str:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).parent.parent
 # File name -> (layout, number of the picture in the test split).
-PICTURES = {"scene": ("scatter", 14), "grid": ("grid", 0), "single": ("single", 2), "shapes": ("scatter", 6)}
+PICTURES = {"scene": ("scatter", 14), "grid": ("grid", 0), "single": ("single", 1), "shapes": ("scatter", 19)}
 QUESTIONS = {
     "scene": ("Describe the picture.", "What is in the centre?"),
     "grid": ("List everything, row by row.",),

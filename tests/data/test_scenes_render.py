@@ -7,38 +7,71 @@ import numpy as np
 import pytest
 
 from sightline.data.scenes.atlas import ARTISTS, HELD_OUT_ARTIST, artists_of, nouns, sprite
+from sightline.data.scenes.composing import random_scene
 from sightline.data.scenes.language import measure, name, plural
-from sightline.data.scenes.render import PALETTE, render
-from sightline.data.scenes.scene import COLOURS, SHAPES, Shape, random_scene
+from sightline.data.scenes.render import PALETTE, posed, render
+from sightline.data.scenes.scene import COLOURS, SHAPES, Scene, Shape
 
 ATLAS = resources.files("sightline") / "assets" / "atlas"
 
 
+def alone(colour, shape="square", look=0):
+    """A scene with one shape in the middle."""
+    return Scene("single", (Shape(colour, shape, "large", 1, 1, 0.5, 0.5, 0.5),), look, ())
+
+
 def test_the_pixel_at_a_shapes_centre_has_its_colour():
     seen = set()
-    for index in range(80):
-        scene = random_scene(random.Random(index), ("scatter", "grid", "single")[index % 3])
-        pixels = np.asarray(render(scene)).astype(int)
-        for item in scene.objects:
-            if isinstance(item, Shape):
-                pixel = pixels[int(item.y * 224), int(item.x * 224)]
-                distances = {colour: np.abs(pixel - value).sum() for colour, value in PALETTE.items()}
-                assert min(distances, key=distances.get) == item.colour
-                seen.add(item.colour)
-    assert seen == set(COLOURS)
+    for look in range(12):
+        for colour in COLOURS:
+            scene = alone(colour, SHAPES[look % len(SHAPES)], look)
+            pixel = np.asarray(render(scene, 64)).astype(int)[32, 32]
+            distances = {other: np.abs(pixel - value).sum() for other, value in PALETTE.items()}
+            assert min(distances, key=distances.get) == colour
+            seen.add(scene.objects[0].shape)
+    assert seen == set(SHAPES)
 
 
-def test_a_white_shape_is_never_drawn_on_white():
-    for index in range(300):
-        scene = random_scene(random.Random(index), "single")
-        if isinstance(scene.objects[0], Shape) and scene.objects[0].colour in ("white", "black"):
-            pixels = np.asarray(render(scene, 32)).astype(int)
-            assert np.ptp(pixels.mean(axis=2)) > 30
+def test_a_shape_is_never_drawn_on_paper_of_its_colour():
+    for colour in COLOURS:
+        for look in range(40):
+            pixels = np.asarray(render(alone(colour, look=look), 32)).astype(float)
+            edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+            assert np.linalg.norm(edge - pixels[16, 16], axis=1).min() > 40, (colour, look)
 
 
 def test_a_scene_is_drawn_the_same_each_time():
     scene = random_scene(random.Random(0), "grid")
     assert render(scene).tobytes() == render(scene).tobytes()
+
+
+def test_a_scene_is_the_same_picture_at_every_size():
+    for look in range(8):
+        scene = alone("blue", "triangle", look)
+        large, small = (np.asarray(render(scene, size).resize((16, 16), 5)).astype(int) for size in (256, 96))
+        assert np.abs(large - small).mean() < 8
+
+
+def test_looks_differ_in_paper_tone_and_pose():
+    pictures = {render(alone("red", look=look), 32).tobytes() for look in range(20)}
+    assert len(pictures) == 20
+    angles = {posed(alone("red", look=look)).objects[0].angle for look in range(20)}
+    assert {0.0} < angles
+    assert max(map(abs, angles)) <= 2.5
+
+
+def test_a_turn_keeps_distances_and_every_centre_in_its_cell():
+    for index in range(150):
+        scene = random_scene(random.Random(index), ("scatter", "grid")[index % 2])
+        turned = posed(scene)
+        for before, after in zip(scene.objects, turned.objects, strict=True):
+            assert np.hypot(before.x - 0.5, before.y - 0.5) == pytest.approx(np.hypot(after.x - 0.5, after.y - 0.5))
+            assert (int(after.y * 3), int(after.x * 3)) == (after.row, after.col)
+
+
+def test_a_picture_too_small_to_draw_is_an_error():
+    with pytest.raises(ValueError, match="at least 8 pixels a side, not 7"):
+        render(alone("red"), 7)
 
 
 def test_every_artist_has_drawn_every_thing_it_is_said_to_have_drawn():

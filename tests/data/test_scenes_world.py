@@ -1,12 +1,15 @@
 """The world as its users see it: deterministic, splits apart, every kind in both languages, useful errors."""
 
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from sightline.data.sample import answers_of, questions_of, sample_from
 from sightline.data.scenes import HELD_OUT_ARTIST, KINDS, TRAIN_ARTISTS, World
 from sightline.data.scenes.atlas import nouns
-from sightline.data.scenes.world import SPLITS
+from sightline.data.scenes.world import LAYOUTS, SPLITS
 
 
 def test_a_sample_is_a_function_of_seed_split_and_index():
@@ -18,9 +21,9 @@ def test_a_sample_is_a_function_of_seed_split_and_index():
 
 
 def test_splits_share_no_picture():
+    worlds = {split: World(split=split, image_size=32) for split in SPLITS}
     pictures = {
-        split: {World(split=split, image_size=32).sample(index)["images"][0].tobytes() for index in range(150)}
-        for split in SPLITS
+        split: {world.sample(index)["images"][0].tobytes() for index in range(150)} for split, world in worlds.items()
     }
     assert len(pictures["train"]) == len(pictures["test"]) == 150
     assert not pictures["train"] & pictures["test"]
@@ -35,7 +38,7 @@ def test_the_held_out_artist_is_refused_in_training_and_welcome_in_testing():
 
 
 def test_a_sample_is_a_conversation_with_the_picture_first():
-    sample = World().sample(5, questions=3)
+    sample = World().sample(5, layout="scatter", questions=3)
     roles = [message["role"] for message in sample["messages"]]
     assert roles == ["user", "assistant"] * (len(roles) // 2)
     kinds = [[part["type"] for part in message["content"]] for message in sample["messages"]]
@@ -58,7 +61,8 @@ def test_every_kind_is_asked_and_answered_in_each_language(kind, language):
     wordings = set()
     for index in range(12):
         sample, answer = world.question(index, kind, language)
-        assert answers_of(sample) == [answer]
+        assert answers_of(sample)[-1] == answer
+        assert (len(answers_of(sample)) > 1) == (kind == "dialogue")
         assert "{" not in questions_of(sample)[0] + answer
         assert questions_of(sample)[0].isascii() == (language == "en")
         wordings |= set(questions_of(sample))
@@ -75,10 +79,104 @@ def test_yes_and_no_are_balanced(kind):
 @pytest.mark.parametrize("size", [8, 57, 224, 300])
 def test_pictures_have_the_size_asked_for(size):
     world = World(image_size=size)
-    for layout in ("single", "scatter", "grid"):
+    for layout in LAYOUTS:
         picture = world.sample(0, layout=layout)["images"][0]
         assert picture.size == (size, size)
         assert picture.mode == "RGB"
+
+
+@pytest.mark.parametrize("method", ["questions", "text_questions"])
+def test_questions_about_one_picture_are_conversations_of_their_own(method):
+    world = World(image_size=32)
+    for index in range(40):
+        samples = getattr(world, method)(index, 10)
+        assert 1 <= len(samples) <= 10
+        assert all(sample["images"] is samples[0]["images"] for sample in samples) or method == "text_questions"
+        asked = [tuple(questions_of(sample)) for sample in samples]
+        assert len(set(asked)) == len(asked)
+        assert samples == getattr(World(image_size=32), method)(index, 10)
+
+
+def test_a_picture_of_many_objects_is_asked_about_in_many_ways():
+    world = World(image_size=8, grid_share=1.0, languages=("en",))
+    for index in range(20):
+        samples = world.questions(index, 16)
+        assert len(samples) == 16
+        starts = {" ".join(questions_of(sample)[0].split()[:2]) for sample in samples}
+        assert len(starts) >= 6
+
+
+def test_told_pictures_hold_what_their_answers_name():
+    world = World(languages=("en",))
+    seen = 0
+    for index in range(60):
+        samples = world.text_questions(index, 12)
+        told = samples[0]["messages"][0]["content"][0]
+        for sample in samples:
+            assert sample["images"] == []
+            content = sample["messages"][0]["content"]
+            assert [part["type"] for part in content] == ["text", "text"]
+            assert content[0] is told
+            assert told["text"].endswith("\n")
+            question, answer = content[1]["text"], answers_of(sample)[0]
+            if question.startswith("What is") and re.fullmatch(r"An? \w+ ?\w+\.", answer):
+                assert answer[:-1].split()[-1] in told["text"]
+                seen += 1
+    assert seen > 30
+
+
+def test_regions_are_boxes_with_names_of_what_is_in_them():
+    world = World(languages=("en",), image_size=96)
+    empty = 0
+    for index in range(60):
+        regions = world.regions(index)
+        assert regions.image.size == (96, 96)
+        assert len(regions.boxes) == len(regions.texts) >= 1
+        for x0, y0, x1, y1 in regions.boxes:
+            assert -1e-6 <= x0 < x1 <= 1 + 1e-6
+            assert -1e-6 <= y0 < y1 <= 1 + 1e-6
+        assert regions.texts.count("nothing") <= 1
+        empty += "nothing" in regions.texts
+    assert empty
+
+
+def test_a_region_of_a_shape_has_its_colour_in_the_middle():
+    world = World(languages=("en",), layouts=dict.fromkeys(LAYOUTS, 0) | {"grid": 1})
+    seen = 0
+    for index in range(60):
+        regions = world.regions(index)
+        pixels = np.asarray(regions.image).astype(int)
+        for (x0, y0, x1, y1), text in zip(regions.boxes, regions.texts, strict=True):
+            colour = next((colour for colour in ("red", "green", "blue") if f" {colour} " in text), None)
+            if colour:
+                pixel = pixels[int((y0 + y1) * 112), int((x0 + x1) * 112)]
+                assert pixel.argmax() == ("red", "green", "blue").index(colour)
+                seen += 1
+    assert seen > 20
+
+
+def test_about_a_fifth_of_the_pictures_are_panels():
+    world = World(image_size=8, grid_share=0.0, languages=("en",))
+    panels = sum(
+        "handwritten" in text or "chart" in text or " word " in text or " number " in text
+        for text in (world.text_questions(index, 1)[0]["messages"][0]["content"][0]["text"] for index in range(500))
+    )
+    assert 65 <= panels <= 135
+
+
+def test_layouts_are_weighted_as_asked():
+    world = World(image_size=8, grid_share=0.0, layouts=dict.fromkeys(LAYOUTS, 0) | {"pair": 1})
+    assert all(len(world.sample(index)["images"]) == 2 for index in range(10))
+    with pytest.raises(ValueError, match="no layout of positive weight"):
+        world.sample(0, kinds=["word"])
+
+
+def test_evenly_many_questions_ask_for_each_count_up_to_five():
+    world = World(image_size=8)
+    for kind in ("count_thing", "count_both", "count_shape", "count_colour"):
+        counts = Counter(world.question(index, kind)[1] for index in range(60))
+        assert set(counts) >= set("012345")
+        assert max(counts.values()) <= 24
 
 
 def test_grid_share_is_the_share_of_pictures_that_list_a_grid():
@@ -123,6 +221,8 @@ def test_texts_cover_all_names():
         (lambda: World(things=["duk"]), "duck"),
         (lambda: World(languages=("eng",)), "en"),
         (lambda: World(mix={"decribe": 1.0}), "describe"),
+        (lambda: World(layouts={"scater": 1.0}), "scatter"),
+        (lambda: World(split="test", axis="counts"), "count"),
         (lambda: World().sample(0, layout="gird"), "grid"),
         (lambda: World().sample(0, kinds=["wher"]), "where"),
         (lambda: World().question(0, "counts_all"), "count_all"),
@@ -144,7 +244,10 @@ def test_an_unknown_name_is_an_error_that_offers_the_nearest(call, nearest):
         lambda: World(languages=()),
         lambda: World(image_size=7),
         lambda: World(grid_share=1.5),
+        lambda: World(axis="count"),
         lambda: World().sample(0, questions=0),
+        lambda: World().questions(0, 0),
+        lambda: World(split="test", axis="font").question(0, "where"),
         lambda: World().sample(0, layout="grid", kinds=["name"]),
         lambda: sample_from([], []),
         lambda: sample_from(["one?", "two?"], ["one"]),

@@ -15,11 +15,12 @@ class Sample(TypedDict):
     """A conversation and the pictures that its `{"type": "image"}` parts stand for, in order.
 
     `messages` is a list of `{"role": "user" | "assistant" | "system", "content": [part, ...]}`, where a part
-    is `{"type": "image"}` or `{"type": "text", "text": str}`.
+    is `{"type": "image"}` or `{"type": "text", "text": str}`. A picture that lies in a file may be its path or
+    data URI, for the processor to open.
     """
 
     messages: list[dict[str, Any]]
-    images: list[Image.Image]
+    images: Sequence[Image.Image | str]
 
 
 def sample_from(
@@ -28,6 +29,8 @@ def sample_from(
     images: Sequence[Image.Image] = (),
 ) -> Sample:
     """A conversation of question and answer turns; all images stand at the start of the first question.
+
+    A list of images is kept, not copied: conversations about one picture may share it.
 
     Raises:
         ValueError: if there are no questions, or not one answer to each question.
@@ -41,7 +44,7 @@ def sample_from(
         messages.append({"role": "user", "content": [{"type": "text", "text": question}]})
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     messages[0]["content"] = [{"type": "image"} for _ in images] + messages[0]["content"]
-    return {"messages": messages, "images": list(images)}
+    return {"messages": messages, "images": images if isinstance(images, list) else list(images)}
 
 
 def questions_of(sample: Sample) -> list[str]:

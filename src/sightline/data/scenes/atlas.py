@@ -6,7 +6,7 @@ that a test on it asks whether a model knows a duck, or only some drawings of a 
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -21,6 +21,8 @@ __all__ = [
     "Noun",
     "artists_of",
     "check_name",
+    "choose_nouns",
+    "noun_of",
     "nouns",
     "sprite",
 ]
@@ -85,7 +87,41 @@ def nouns() -> tuple[Noun, ...]:
     )
 
 
-def artists_of(noun: Noun, artists: Iterable[str]) -> tuple[str, ...]:
+@lru_cache(maxsize=1)
+def _by_id() -> dict[str, Noun]:
+    return {noun.id: noun for noun in nouns()}
+
+
+def noun_of(thing: str) -> Noun:
+    """The thing with this id.
+
+    Raises:
+        ValueError: for an unknown thing.
+    """
+    found = _by_id().get(thing)
+    return found if found is not None else _by_id()[check_name("thing", thing, _by_id())]
+
+
+def choose_nouns(things: Sequence[str] | int | None, artists: Sequence[str]) -> tuple[Noun, ...]:
+    """The things with these ids, or so many of them, or all; less those that none of the artists has drawn.
+
+    Raises:
+        ValueError: for an unknown thing, a number that the atlas does not have, or if nothing is left.
+    """
+    if isinstance(things, int):
+        if not 1 <= things <= len(nouns()):
+            raise ValueError(f"things: {things} asked for, but the atlas has 1 to {len(nouns())}")
+        chosen = nouns()[:things]
+    else:
+        chosen = nouns() if things is None else tuple(noun_of(thing) for thing in dict.fromkeys(things))
+    chosen = tuple(noun for noun in chosen if set(artists) - set(noun.missing))
+    if not chosen:
+        raise ValueError(f"none of the things asked for is drawn by {', '.join(artists) or 'no artist'}")
+    return chosen
+
+
+@lru_cache(maxsize=4096)
+def artists_of(noun: Noun, artists: tuple[str, ...]) -> tuple[str, ...]:
     """Those of `artists` who have drawn `noun`."""
     return tuple(artist for artist in artists if artist not in noun.missing)
 

@@ -3,19 +3,22 @@
 Tiny functions over tables. It does not know pictures, or which question is asked.
 """
 
-from functools import lru_cache
-
-from sightline.data.scenes.atlas import Noun, nouns
+from sightline.data.scenes.atlas import noun_of
 from sightline.data.scenes.scene import Identity
 
 __all__ = [
     "COLOUR_WORDS",
     "LANGUAGES",
+    "NOTHING",
+    "NUMBER_WORDS",
+    "ORDINALS",
     "PLACES",
     "RELATIONS",
     "SHAPE_WORDS",
     "SIZE_WORDS",
+    "counted",
     "definite",
+    "enumerated",
     "indefinite",
     "join",
     "measure",
@@ -54,6 +57,7 @@ SHAPE_WORDS = {
         "cross": "十字形",
     },
 }
+ANY_SHAPE = {"en": "shape", "zh": "的形状"}
 SIZE_WORDS = {"en": {"small": "small", "large": "large"}, "zh": {"small": "小", "large": "大"}}
 
 # By row and column of the 3 x 3 cells.
@@ -69,19 +73,21 @@ RELATIONS = {
     "en": {"left": "to the left of", "right": "to the right of", "above": "above", "below": "below"},
     "zh": {"left": "左边", "right": "右边", "above": "上面", "below": "下面"},
 }
-
-
-@lru_cache(maxsize=1)
-def _nouns_by_id() -> dict[str, Noun]:
-    return {noun.id: noun for noun in nouns()}
+VOWEL_SOUNDS = (*"aeiou", "hour")
+NOTHING = {"en": "nothing", "zh": "什么都没有"}
+NUMBER_WORDS = {
+    "en": ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    "zh": ("零", "一", "两", "三", "四", "五", "六", "七", "八", "九"),
+}
+ORDINALS = {"en": ("first", "second"), "zh": ("第一", "第二")}
 
 
 def name(identity: Identity, language: str) -> str:
-    """`duck`, `red circle`, or `circle` where the identity leaves the colour empty."""
+    """`duck`, `red circle`; `circle` or `red shape` where the identity leaves the colour or the shape empty."""
     if identity[0] == "thing":
-        return getattr(_nouns_by_id()[identity[1]], language)
+        return getattr(noun_of(identity[1]), language)
     colour = COLOUR_WORDS[language].get(identity[1], "")
-    shape = SHAPE_WORDS[language][identity[2]]
+    shape = SHAPE_WORDS[language].get(identity[2], ANY_SHAPE[language])
     return f"{colour} {shape}".strip() if language == "en" else colour + shape
 
 
@@ -90,30 +96,47 @@ def plural(identity: Identity, language: str) -> str:
     if language == "zh":
         return name(identity, "zh")
     if identity[0] == "thing":
-        return _nouns_by_id()[identity[1]].en_plural
+        return noun_of(identity[1]).en_plural
     singular = name(identity, "en")
     return singular + ("es" if singular.endswith("s") else "s")
 
 
 def measure(identity: Identity) -> str:
     """The Chinese measure word."""
-    return _nouns_by_id()[identity[1]].zh_measure if identity[0] == "thing" else "个"
+    return noun_of(identity[1]).zh_measure if identity[0] == "thing" else "个"
 
 
 def definite(identity: Identity, language: str) -> str:
     return f"the {name(identity, 'en')}" if language == "en" else name(identity, "zh")
 
 
-def indefinite(identity: Identity, language: str, size: str | None = None) -> str:
-    """`a duck`, `an orange square`, `a small red circle`; 一只鸭子, 一个红色的小圆形."""
+def indefinite(identity: Identity, language: str, size: str = "") -> str:
+    """`a duck`, `an orange square`, `a small red circle`; 一只鸭子, 一个红色的小圆形, 一只大的鸭子."""
     noun = name(identity, language)
     if language == "zh":
-        if size:
+        if size and identity[0] == "shape":
             noun = f"{COLOUR_WORDS['zh'][identity[1]]}的{SIZE_WORDS['zh'][size]}{SHAPE_WORDS['zh'][identity[2]]}"
+        elif size:
+            noun = f"{SIZE_WORDS['zh'][size]}的{noun}"
         return f"一{measure(identity)}{noun}"
     if size:
         return f"a {SIZE_WORDS['en'][size]} {noun}"
-    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+    return f"{'an' if noun.lower().startswith(VOWEL_SOUNDS) else 'a'} {noun}"
+
+
+def counted(identity: Identity, count: int, language: str) -> str:
+    """`a duck`, `three red circles`; 一只鸭子, 三个红色圆形."""
+    if language == "zh":
+        return f"{NUMBER_WORDS['zh'][count]}{measure(identity)}{name(identity, 'zh')}"
+    return indefinite(identity, "en") if count == 1 else f"{NUMBER_WORDS['en'][count]} {plural(identity, 'en')}"
+
+
+def enumerated(parts: list[str], language: str) -> str:
+    """`a, b and c`; a、b和c."""
+    if len(parts) == 1:
+        return parts[0]
+    comma, last = (", ", " and ") if language == "en" else ("、", "和")
+    return f"{comma.join(parts[:-1])}{last}{parts[-1]}"
 
 
 def join(parts: list[str], language: str) -> str:

@@ -1,9 +1,10 @@
-"""From a scene to pixels: anti-aliased, at any size, with a background and small changes of tone.
+"""From a scene to pixels: anti-aliased, at any size, on a background, with small changes of tone and pose.
 
-The changes of tone and pose keep a model from learning one artist's palette. All of them come from the
+The changes keep a model from learning one artist's palette, or one kind of paper. All of them come from the
 scene's `look`, so a scene drawn twice is the same picture. This file does not know questions or languages.
 """
 
+import dataclasses
 import math
 import random
 from functools import lru_cache
@@ -12,23 +13,18 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from sightline.data.scenes.atlas import sprite
+from sightline.data.scenes.augment import finish, saturate, turn_hue
+from sightline.data.scenes.backgrounds import background, choose_paper
+from sightline.data.scenes.colours import PALETTE, RGB, jittered
 from sightline.data.scenes.scene import Scene, Shape, Thing
 
-__all__ = ["PALETTE", "render"]
+__all__ = ["PALETTE", "posed", "render"]
 
-PALETTE = {
-    "red": (220, 40, 40),
-    "orange": (245, 135, 20),
-    "yellow": (250, 215, 30),
-    "green": (45, 160, 70),
-    "blue": (40, 95, 220),
-    "purple": (130, 55, 175),
-    "pink": (245, 140, 190),
-    "black": (25, 25, 28),
-    "white": (250, 250, 250),
-}
-COLOUR_JITTER = 10  # of 255, each channel
 SUPERSAMPLING = 4
+MOST_TURN = 2.5  # degrees: no object's centre leaves its cell
+TURNED_SHARE = 0.5
+# How far the paper stays from what is on it, in RGB. A thing is known by more than its average colour.
+FAR_FROM_SHAPE, FAR_FROM_THING = 85.0, 45.0
 
 
 def render(scene: Scene, size: int = 224) -> Image.Image:
@@ -37,34 +33,43 @@ def render(scene: Scene, size: int = 224) -> Image.Image:
     Raises:
         ValueError: if `size` is smaller than 8 pixels.
     """
-    if size < 8:
-        raise ValueError(f"a picture needs at least 8 pixels a side, not {size}")
     rng = random.Random(scene.look)
-    canvas = _background(rng, scene, size)
-    for item in scene.objects:
+    canvas = background(choose_paper(rng, _colours_of(scene)), rng.getrandbits(32), size)
+    for item in posed(scene).objects:
         if isinstance(item, Shape):
             _draw_shape(canvas, item, rng)
         else:
             _draw_thing(canvas, item, rng)
-    return canvas
+    return finish(canvas, rng)
 
 
-def _background(rng: random.Random, scene: Scene, size: int) -> Image.Image:
-    """Plain, a soft gradient or a low noise, never close to the colour of a shape in the scene."""
-    colours = {item.colour for item in scene.objects if isinstance(item, Shape)}
-    light, dark = (0.90, 1.0), (0.25, 0.5)
-    if "white" in colours:
-        light = (0.66, 0.80)
-    brightness = rng.uniform(*(dark if rng.random() < 0.12 and "black" not in colours else light))
-    # Pale tints: a saturated background could be taken for a shape's colour.
-    base = np.array([255 * brightness * rng.uniform(0.93, 1.0) for _ in range(3)])
-    style = rng.random()
-    if style < 0.4:
-        return Image.new("RGB", (size, size), tuple(int(value) for value in base))
-    side, spread = (2, 14) if style < 0.75 else (max(2, size // 8), 7)
-    noise = np.random.default_rng(rng.getrandbits(32)).uniform(-spread, spread, (side, side, 3))
-    tile = np.clip(base + noise, 0, 255).astype(np.uint8)
-    return Image.fromarray(tile).resize((size, size), Image.Resampling.BILINEAR)
+def posed(scene: Scene) -> Scene:
+    """The scene as it is drawn: all its objects turned around the picture's centre by a small angle, or none."""
+    rng = random.Random(f"pose {scene.look}")
+    angle = rng.uniform(-MOST_TURN, MOST_TURN) if rng.random() < TURNED_SHARE else 0.0
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+
+    def turned(item: Shape | Thing) -> Shape | Thing:
+        right, down = item.x - 0.5, item.y - 0.5
+        x, y = 0.5 + cosine * right + sine * down, 0.5 - sine * right + cosine * down
+        return dataclasses.replace(item, x=x, y=y, angle=item.angle + angle)
+
+    return dataclasses.replace(scene, objects=tuple(turned(item) for item in scene.objects)) if angle else scene
+
+
+def _colours_of(scene: Scene) -> dict[RGB, float]:
+    """The colours of what is in the scene, and how far from each the paper is to stay."""
+    things = (item for item in scene.objects if isinstance(item, Thing))
+    colours = {_average_colour(item.name, item.artist): FAR_FROM_THING for item in things}
+    shapes = (item for item in scene.objects if isinstance(item, Shape))
+    return colours | {PALETTE[item.colour]: FAR_FROM_SHAPE for item in shapes}
+
+
+@lru_cache(maxsize=2048)
+def _average_colour(thing: str, artist: str) -> RGB:
+    pixels = np.asarray(sprite(thing, artist, 32), dtype=float)
+    red, green, blue = np.average(pixels[..., :3], axis=(0, 1), weights=pixels[..., 3])
+    return round(red), round(green), round(blue)
 
 
 @lru_cache(maxsize=1024)
@@ -122,9 +127,7 @@ def _corner(item: Shape | Thing, canvas: Image.Image, drawn: Image.Image) -> tup
 
 
 def _draw_shape(canvas: Image.Image, item: Shape, rng: random.Random) -> None:
-    colour = tuple(
-        min(255, max(0, value + rng.randint(-COLOUR_JITTER, COLOUR_JITTER))) for value in PALETTE[item.colour]
-    )
+    colour = jittered(rng, PALETTE[item.colour])
     mask = _shape_mask(item.shape, max(2, round(item.diameter * canvas.width)))
     if item.shape != "circle":
         mask = mask.rotate(item.angle, Image.Resampling.BILINEAR, expand=True)
@@ -148,7 +151,7 @@ def _change_tone(picture: Image.Image, rng: random.Random) -> Image.Image:
         return picture
     saturation = 0.0 if kind > 0.95 else rng.uniform(0.6, 1.35)
     contrast, brightness = rng.uniform(0.8, 1.2), rng.uniform(-22, 22)
-    matrix = (contrast * _saturate(saturation) @ _turn_hue(rng.gauss(0, 9))).tolist()
+    matrix = (contrast * saturate(saturation) @ turn_hue(rng.gauss(0, 9))).tolist()
     offset = 128 * (1 - contrast) + brightness
     alpha = picture.getchannel("A")
     toned = picture.convert("RGB").convert("RGB", (*matrix[0], offset, *matrix[1], offset, *matrix[2], offset))
@@ -156,15 +159,3 @@ def _change_tone(picture: Image.Image, rng: random.Random) -> Image.Image:
         toned = ImageOps.posterize(toned, 3)
     toned.putalpha(alpha)
     return toned
-
-
-def _saturate(amount: float) -> np.ndarray:
-    luma = np.array([0.299, 0.587, 0.114])
-    return amount * np.eye(3) + (1 - amount) * np.tile(luma, (3, 1))
-
-
-def _turn_hue(degrees: float) -> np.ndarray:
-    """A rotation of RGB space around its grey axis."""
-    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees)) / math.sqrt(3)
-    skew = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]])
-    return cosine * np.eye(3) + (1 - cosine) / 3 + sine * skew

@@ -1,37 +1,63 @@
-"""What is in a picture: objects with a name, a place and a size, drawn at random but never ambiguous.
+"""What is in a picture: objects with a name, a place and a size; and two such pictures side by side.
 
-A scene is the ground truth from which pixels and answers are both derived. It does not know how it is drawn
-or what is asked about it. Lengths are fractions of the picture's side, with (0, 0) at its top left corner.
+A scene is the ground truth from which pixels and answers are both derived. It does not know how it came about,
+how it is drawn or what is asked about it. Lengths are fractions of the picture's side, with (0, 0) at its top
+left corner.
 """
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sightline.data.scenes.atlas import TRAIN_ARTISTS, Noun, artists_of, check_name, nouns
-
-__all__ = ["COLOURS", "LAYOUTS", "SHAPES", "SIZES", "Identity", "Scene", "Shape", "Thing", "random_scene"]
+__all__ = [
+    "CELL",
+    "CELLS",
+    "COLOURS",
+    "LAYOUTS",
+    "SHAPES",
+    "SIZES",
+    "Box",
+    "Identity",
+    "Item",
+    "Pair",
+    "Place",
+    "Scene",
+    "Shape",
+    "Thing",
+    "matches",
+    "overlap",
+]
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "black", "white")
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "heart", "cross")
 SIZES = ("small", "large")
-LAYOUTS = ("single", "scatter", "grid")
+LAYOUTS = ("single", "two", "scatter", "grid", "pair")
 
 CELL = 1 / 3
-MOST_SCATTERED = 5
-SHAPE_SHARE = 0.35
-# Diameters as fractions of a cell; the gap between small and large is what makes the size unambiguous.
-SHAPE_DIAMETERS = {"small": (0.36, 0.46), "large": (0.80, 0.92)}
-THING_DIAMETERS = (0.76, 0.94)
-SINGLE_DIAMETERS = (0.45, 0.92)  # of the whole picture
+CELLS = tuple((row, col) for row in range(3) for col in range(3))
 
-# What an object is called: ("thing", id) or ("shape", colour, shape).
+# What an object is called: ("thing", id) or ("shape", colour, shape). An empty colour or shape stands for any.
 Identity = tuple[str, ...]
+# (row, column) of a cell.
+Place = tuple[int, int]
+# (x0, y0, x1, y1)
+Box = tuple[float, float, float, float]
+
+
+def matches(identity: Identity, asked: Identity) -> bool:
+    """Whether an object called `identity` is one of those asked for.
+
+    >>> matches(("shape", "red", "star"), ("shape", "", "star"))
+    True
+    """
+    return len(identity) == len(asked) and all(want in ("", have) for have, want in zip(identity, asked, strict=True))
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A picture of an everyday object by one artist. `angle` is in degrees, anticlockwise."""
+    """A picture of an everyday object by one artist. `angle` is in degrees, anticlockwise.
+
+    `size` is empty where the object is neither small nor large beside the others.
+    """
 
     name: str
     artist: str
@@ -42,10 +68,19 @@ class Thing:
     diameter: float
     angle: float = 0.0
     flipped: bool = False
+    size: str = ""
 
     @property
     def identity(self) -> Identity:
         return ("thing", self.name)
+
+    @property
+    def place(self) -> Place:
+        return self.row, self.col
+
+    @property
+    def box(self) -> Box:
+        return _box(self.x, self.y, self.diameter)
 
 
 @dataclass(frozen=True)
@@ -66,91 +101,65 @@ class Shape:
     def identity(self) -> Identity:
         return ("shape", self.colour, self.shape)
 
+    @property
+    def place(self) -> Place:
+        return self.row, self.col
+
+    @property
+    def box(self) -> Box:
+        return _box(self.x, self.y, self.diameter)
+
+
+Item = Thing | Shape
+
+
+def _box(x: float, y: float, diameter: float) -> Box:
+    """The square around a centre, cut at the picture's edges."""
+    half = diameter / 2
+    return max(0.0, x - half), max(0.0, y - half), min(1.0, x + half), min(1.0, y + half)
+
+
+def overlap(one: Item, other: Item) -> float:
+    """The shared area of two objects' boxes, as a fraction of the smaller box."""
+    width, height = ((one.diameter + other.diameter) / 2 - abs(step) for step in (one.x - other.x, one.y - other.y))
+    smaller = min(one.diameter, other.diameter)
+    return min(max(0.0, width), smaller) * min(max(0.0, height), smaller) / smaller**2
+
 
 @dataclass(frozen=True)
 class Scene:
     """Objects in reading order. `look` seeds how it is drawn; `vocabulary` is what else could be in it."""
 
     layout: str
-    objects: tuple[Thing | Shape, ...]
+    objects: tuple[Item, ...]
     look: int
     vocabulary: tuple[str, ...]
 
-    def having(self, identity: Identity) -> list[Thing | Shape]:
-        """The objects called `identity`."""
-        return [item for item in self.objects if item.identity == identity]
+    def count(self, asked: Identity) -> int:
+        """How many objects are called so."""
+        return sum(matches(item.identity, asked) for item in self.objects)
 
-    def unique(self) -> list[Thing | Shape]:
+    def unique(self) -> list[Item]:
         """The objects that their name alone picks out."""
-        return [item for item in self.objects if len(self.having(item.identity)) == 1]
+        names = [item.identity for item in self.objects]
+        return [item for item in self.objects if names.count(item.identity) == 1]
 
-    def at(self, row: int, col: int) -> Thing | Shape | None:
+    @property
+    def shapes(self) -> list[Shape]:
+        return [item for item in self.objects if isinstance(item, Shape)]
+
+    def at(self, row: int, col: int) -> Item | None:
         return next((item for item in self.objects if (item.row, item.col) == (row, col)), None)
 
 
-def random_scene(
-    rng: random.Random,
-    layout: str = "scatter",
-    *,
-    things: Sequence[Noun] | None = None,
-    artists: Sequence[str] = TRAIN_ARTISTS,
-    repeat: float = 0.25,
-) -> Scene:
-    """A scene that depends on the arguments only.
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures to compare; the second holds what the first does, but for at most one object."""
 
-    `single` is one large object; `scatter` is one to five objects in different cells of a 3 x 3 grid, off
-    their cells' centres; `grid` fills all nine cells. `repeat` is the chance that an object takes the name of
-    one already there.
+    first: Scene
+    second: Scene
+    layout: str = "pair"
 
-    Raises:
-        ValueError: for an unknown layout.
-    """
-    check_name("layout", layout, LAYOUTS)
-    things = nouns() if things is None else things
-    objects: list[Thing | Shape] = []
-    for row, col in _cells(rng, layout):
-        identity = _identity(rng, things, [item.identity for item in objects], repeat)
-        objects.append(_place(rng, identity, layout, row, col, things, artists))
-    return Scene(layout, tuple(objects), rng.getrandbits(32), tuple(noun.id for noun in things))
-
-
-def _cells(rng: random.Random, layout: str) -> list[tuple[int, int]]:
-    if layout == "single":
-        return [(1, 1)]
-    cells = [(row, col) for row in range(3) for col in range(3)]
-    return cells if layout == "grid" else sorted(rng.sample(cells, rng.randint(1, MOST_SCATTERED)))
-
-
-def _identity(rng: random.Random, things: Sequence[Noun], present: Sequence[Identity], repeat: float) -> Identity:
-    if present and rng.random() < repeat:
-        return rng.choice(present)
-    if rng.random() < SHAPE_SHARE:
-        return ("shape", rng.choice(COLOURS), rng.choice(SHAPES))
-    return ("thing", rng.choice(things).id)
-
-
-def _place(
-    rng: random.Random,
-    identity: Identity,
-    layout: str,
-    row: int,
-    col: int,
-    things: Sequence[Noun],
-    artists: Sequence[str],
-) -> Thing | Shape:
-    size = rng.choice(SIZES) if identity[0] == "shape" else None
-    if layout == "single":
-        diameter, cell, left, top = rng.uniform(*SINGLE_DIAMETERS), 1.0, 0.0, 0.0
-        size = size and "large"
-    else:
-        diameter = CELL * rng.uniform(*(SHAPE_DIAMETERS[size] if size else THING_DIAMETERS))
-        cell, left, top = CELL, col * CELL, row * CELL
-    slack = (cell - diameter) / 2
-    x = left + cell / 2 + rng.uniform(-slack, slack)
-    y = top + cell / 2 + rng.uniform(-slack, slack)
-    if size:
-        return Shape(identity[1], identity[2], size, row, col, x, y, diameter, rng.uniform(-8, 8))
-    noun = next(noun for noun in things if noun.id == identity[1])
-    artist = rng.choice(artists_of(noun, artists))
-    angle = rng.uniform(-15, 15) if rng.random() < 0.6 else 0.0
-    return Thing(noun.id, artist, row, col, x, y, diameter, angle, rng.random() < 0.5)
+    @property
+    def scenes(self) -> Sequence[Scene]:
+        return self.first, self.second

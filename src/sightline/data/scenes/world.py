@@ -1,78 +1,111 @@
 """The built-in world: endless pictures, questions and right answers, made when asked for and never stored.
 
-Everything is a pure function of (seed, split, index, arguments). The two splits draw from different random
-streams, so no test scene is a training scene; and the held-out artist can only be drawn in the test split.
-This file does not know models, tokens or training loops.
+Everything is a pure function of (seed, split, axis, index, arguments). The two splits draw from different random
+streams, so no test picture is a training picture; and what an axis of the test holds out can only be had in the
+test split. This file does not know models, tokens or training loops.
 """
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
 from sightline.data.sample import Sample, sample_from
-from sightline.data.scenes.atlas import ARTISTS, HELD_OUT_ARTIST, TRAIN_ARTISTS, check_name, nouns
-from sightline.data.scenes.language import COLOUR_WORDS, LANGUAGES, PLACES, indefinite, plural, sentence
-from sightline.data.scenes.phrasings import PHRASINGS
-from sightline.data.scenes.questions import KINDS, LAYOUTS_OF, ask
-from sightline.data.scenes.render import render
-from sightline.data.scenes.scene import COLOURS, LAYOUTS, SHAPES, Identity, Scene, random_scene
+from sightline.data.scenes.atlas import ARTISTS, HELD_OUT_ARTIST, TRAIN_ARTISTS, check_name, choose_nouns
+from sightline.data.scenes.conversing import conversation, independent, weighted_order
+from sightline.data.scenes.holdout import AXES
+from sightline.data.scenes.language import LANGUAGES
+from sightline.data.scenes.pictures import LAYOUTS, Picture, draw, random_picture, regions_of, tell
+from sightline.data.scenes.questions import KINDS, Asking, Turn, ask
+from sightline.data.scenes.regions import Regions
+from sightline.data.scenes.stock import Stock
+from sightline.data.scenes.vocabulary import vocabulary
 
-__all__ = ["SPLITS", "World"]
+__all__ = ["AXES", "LAYOUTS", "SPLITS", "World"]
 
 SPLITS = ("train", "test")
-LAYOUT_SHARES = {"single": 0.2, "scatter": 0.6, "grid": 0.2}  # of the pictures that are not `grid_share`
-ATTEMPTS = 200  # scenes tried before a question is said not to fit
-
-Turn = tuple[str, str]
+# How often a picture has a layout, of those that are not `grid_share`.
+LAYOUT_SHARES = {"single": 0.14, "two": 0.06, "scatter": 0.38, "grid": 0.14, "pair": 0.08}
+LAYOUT_SHARES |= {"printed": 0.08, "digits": 0.04, "bars": 0.05, "pie": 0.03}
+REGION_SHARES = {"single": 0.08, "two": 0.04, "scatter": 0.28, "grid": 0.46}
+REGION_SHARES |= {"printed": 0.06, "digits": 0.03, "bars": 0.03, "pie": 0.02}
+# Layouts that show what these axes hold out.
+AXIS_LAYOUTS = {"font": ("printed", "bars", "pie"), "word": ("printed",)}
+MOST_COUNTED = 5  # the counts that `question` spreads evenly, from 0
+ATTEMPTS = 400  # pictures tried before a question is said not to fit
 
 
 class World:
-    """Pictures of drawn things and shapes, with conversations about them.
+    """Pictures of drawn things, shapes, print and charts, with conversations about them.
 
     Args:
         seed: different seeds are different worlds.
-        split: "train" or "test"; they never share a scene.
-        artists: whose drawings are used; a training world refuses "openmoji".
+        split: "train" or "test"; they never share a picture.
+        artists: whose drawings are used; a training world refuses "openmoji". None: all but that one, or it
+            alone on the axis "artist".
         things: which things there are: ids, or how many of the atlas's (None: all).
         languages: "en", "zh" or both; each conversation is in one of them.
         image_size: side of the pictures, in pixels.
-        mix: relative weight of each kind of question in `sample` (1.0 where not named).
-        grid_share: share of `sample`'s pictures that are full grids to be read out (the `list` question).
+        mix: relative weight of each kind of question (1.0 where not named).
+        grid_share: share of `sample`'s and `questions`' pictures that are full grids to be read out.
+        layouts: relative weight of each layout among the other pictures (as in LAYOUT_SHARES where not named).
+        axis: what of the test training has never seen, one of AXES. "seen" is like training but for its
+            pictures; the others ask about nothing but what is held out.
 
     Raises:
-        ValueError: for an unknown split, artist, thing, language or kind, an empty choice, an image side
-            below 8 pixels, or the held-out artist in the training split.
+        ValueError: for an unknown split, artist, thing, language, kind, layout or axis, an empty choice, an
+            image side below 8 pixels, or held-out artists or axes in the training split.
     """
 
     def __init__(
         self,
         seed: int = 0,
         split: str = "train",
-        artists: Sequence[str] = TRAIN_ARTISTS,
+        artists: Sequence[str] | None = None,
         things: Sequence[str] | int | None = None,
         languages: Sequence[str] = LANGUAGES,
         image_size: int = 224,
         mix: Mapping[str, float] | None = None,
         grid_share: float = 0.3,
+        layouts: Mapping[str, float] | None = None,
+        axis: str = "seen",
     ):
         self.seed, self.image_size, self.grid_share = seed, image_size, grid_share
-        self.split = check_name("split", split, SPLITS)
+        self.split, self.axis = check_name("split", split, SPLITS), check_name("axis", axis, AXES)
+        if artists is None:
+            artists = (HELD_OUT_ARTIST,) if axis == "artist" else TRAIN_ARTISTS
         self.artists = tuple(check_name("artist", artist, ARTISTS) for artist in artists)
         self.languages = tuple(check_name("language", language, LANGUAGES) for language in languages)
         self.mix = {check_name("kind", kind, KINDS): weight for kind, weight in (mix or {}).items()}
-        self._nouns = self._choose(things)
-        if split == "train" and HELD_OUT_ARTIST in self.artists:
+        shares = {check_name("layout", layout, LAYOUTS): share for layout, share in (layouts or {}).items()}
+        self._shares = LAYOUT_SHARES | shares
+        self._check()
+        self._stock = Stock(choose_nouns(things, self.artists), self.artists, axis)
+        # Every test reads digits that training has not seen: there are few enough to remember.
+        self._unseen = [
+            what for what in ("digit", "font", "word") if what == axis or (what, split) == ("digit", "test")
+        ]
+        self._layouts_of = {kind: asked for kind in KINDS if (asked := _layouts_of(kind, axis))}
+
+    def _check(self) -> None:
+        if self.split == "train" and HELD_OUT_ARTIST in self.artists:
             raise ValueError(f"{HELD_OUT_ARTIST!r} is the held-out artist: draw it with split='test' only")
+        if self.split == "train" and self.axis != "seen":
+            raise ValueError(f"the axis {self.axis!r} is held out of training: ask for it with split='test' only")
         if not self.artists or not self.languages:
             raise ValueError("a world needs at least one artist and one language")
-        if image_size < 8:
-            raise ValueError(f"a picture needs at least 8 pixels a side, not {image_size}")
-        if not 0 <= grid_share <= 1:
-            raise ValueError(f"grid_share is a share between 0 and 1, not {grid_share}")
+        if self.image_size < 8:
+            raise ValueError(f"a picture needs at least 8 pixels a side, not {self.image_size}")
+        if not 0 <= self.grid_share <= 1:
+            raise ValueError(f"grid_share is a share between 0 and 1, not {self.grid_share}")
 
     @property
     def things(self) -> tuple[str, ...]:
         """The ids of the things that this world can draw."""
-        return tuple(noun.id for noun in self._nouns)
+        return self._stock.ids
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of question that this world asks: all, or those that concern what its axis holds out."""
+        return tuple(self._layouts_of)
 
     def sample(
         self,
@@ -84,120 +117,143 @@ class World:
     ) -> Sample:
         """Picture number `index` with up to `questions` different questions, a conversation in one language.
 
-        With neither `layout` nor `kinds` given, `grid_share` of the pictures are grids with `list`.
+        With neither `layout` nor `kinds` given, `grid_share` of the pictures are grids with `list`. A dialogue
+        is never one of several questions.
 
         Raises:
             ValueError: for an unknown layout or kind, no questions, or kinds that do not fit the layout.
         """
-        scene, turns = self._conversation(index, layout, kinds, questions)
-        return sample_from(
-            [question for question, _ in turns],
-            [answer for _, answer in turns],
-            [render(scene, self.image_size)],
-        )
+        picture, turns = self._conversation(index, layout, kinds, questions)
+        return _sample(turns, draw(picture, self.image_size))
 
     def question(self, index: int, kind: str, language: str = "en") -> tuple[Sample, str]:
         """Question number `index` of a kind, with a picture that suits it, and its answer: for evaluation.
 
+        Of a dialogue, the answer is that of the last turn.
+
         Raises:
-            ValueError: for an unknown kind or language.
+            ValueError: for an unknown kind or language, or a kind that the axis does not ask.
         """
         check_name("kind", kind, KINDS)
         check_name("language", language, LANGUAGES)
         rng = self._rng("question", index, kind, language)
-        for _ in range(ATTEMPTS):
-            scene = self._scene(rng, rng.choice(LAYOUTS_OF[kind]))
-            if turn := ask(kind, scene, rng, language):
-                return sample_from(*turn, [render(scene, self.image_size)]), turn[1]
-        raise ValueError(f"no scene of this world suits the question {kind!r}")
+        if kind not in self._layouts_of:
+            raise ValueError(f"the axis {self.axis!r} does not ask {kind!r}, only: {', '.join(self.kinds)}")
+        # Even counts make a test that guessing fails; a small vocabulary may not have them all.
+        wanted = rng.randrange(MOST_COUNTED + 1) if KINDS[kind].counts and self.axis != "count" else None
+        for attempt in range(ATTEMPTS):
+            picture = self._draw_lots(rng, rng.choice(self._layouts_of[kind]))
+            asking = Asking(rng, language, self.axis, wanted if attempt < ATTEMPTS // 2 else None)
+            if turns := ask(kind, picture, asking):
+                return _sample(turns, draw(picture, self.image_size)), turns[-1][1]
+        raise ValueError(f"no picture of this world suits the question {kind!r}")
+
+    def questions(self, index: int, count: int) -> list[Sample]:
+        """Picture number `index` with up to `count` conversations about it, each independent of the others.
+
+        All share one and the same `images` list. The kinds differ as far as the picture allows, in the
+        proportions of `mix`; each conversation is in a language of its own.
+
+        Raises:
+            ValueError: if `count` is not positive.
+        """
+        rng, picture = self._numbered("questions", index)
+        images = draw(picture, self.image_size)
+        return [_sample(turns, images) for turns in self._independent(picture, rng, self.languages, count)]
+
+    def text_questions(self, index: int, count: int) -> list[Sample]:
+        """As `questions`, without a picture: a text part that tells it in words, the same in all, comes first.
+
+        Raises:
+            ValueError: if `count` is not positive.
+        """
+        rng, picture = self._numbered("text questions", index)
+        language = rng.choice(self.languages)
+        told = {"type": "text", "text": tell(picture, rng, language)}
+        samples = [_sample(turns) for turns in self._independent(picture, rng, (language,), count)]
+        for sample in samples:
+            sample["messages"][0]["content"].insert(0, told)
+        return samples
+
+    def regions(self, index: int) -> Regions:
+        """Picture number `index` with a box and an exact name for every object, in one language."""
+        rng = self._rng("regions", index)
+        picture = self._draw_lots(rng, rng.choices(tuple(REGION_SHARES), tuple(REGION_SHARES.values()))[0])
+        boxes, texts = zip(*regions_of(picture, rng, rng.choice(self.languages)), strict=True)
+        return Regions(draw(picture, self.image_size)[0], list(boxes), list(texts))
 
     def texts(self, count: int) -> Iterator[str]:
         """Text to train a tokenizer on: every name and fixed phrasing, then `count` undrawn conversations."""
         for language in self.languages:
-            yield from self._vocabulary(language)
+            yield from vocabulary(self._stock.ids, language)
         for index in range(count):
             for turn in self._conversation(index, None, None, 6)[1]:
                 yield from turn
 
-    def _vocabulary(self, language: str) -> Iterator[str]:
-        identities: list[Identity] = [("thing", thing) for thing in self.things]
-        identities += [("shape", colour, shape) for colour in COLOURS for shape in SHAPES]
-        for identity in identities:
-            yield sentence(indefinite(identity, language), language)
-            yield plural(identity, language)
-        yield from COLOUR_WORDS[language].values()
-        yield from (sentence(place, language) for row in PLACES[language] for place in row)
-        # Phrasings with a field to fill appear, filled, in the conversations.
-        yield from (text for kind in PHRASINGS.values() for text in kind[language] if "{" not in text)
-
-    def _choose(self, things: Sequence[str] | int | None):
-        if isinstance(things, int):
-            if not 1 <= things <= len(nouns()):
-                raise ValueError(f"things: {things} asked for, but the atlas has 1 to {len(nouns())}")
-            chosen = nouns()[:things]
-        elif things is None:
-            chosen = nouns()
-        else:
-            by_id = {noun.id: noun for noun in nouns()}
-            chosen = tuple(by_id[check_name("thing", thing, by_id)] for thing in dict.fromkeys(things))
-        # A small set of artists may not have drawn everything.
-        chosen = tuple(noun for noun in chosen if set(self.artists) - set(noun.missing))
-        if not chosen:
-            raise ValueError(f"none of the things asked for is drawn by {', '.join(self.artists) or 'no artist'}")
-        return chosen
-
     def _rng(self, *key: object) -> random.Random:
         # A string seed is hashed with SHA-512, the same on every machine and Python version.
-        return random.Random(":".join(map(str, ("sightline", self.split, self.seed, *key))))
+        return random.Random(":".join(map(str, ("sightline", self.split, self.axis, self.seed, *key))))
 
-    def _scene(self, rng: random.Random, layout: str) -> Scene:
-        # Half of the pictures have few repeats, so that most names are unique; half have many, to count.
-        repeat = rng.choice((0.0, 0.5))
-        return random_scene(rng, layout, things=self._nouns, artists=self.artists, repeat=repeat)
+    def _draw_lots(self, rng: random.Random, layout: str) -> Picture:
+        return random_picture(rng, layout, self._stock, self._unseen)
+
+    def _numbered(self, use: str, index: int) -> tuple[random.Random, Picture]:
+        rng = self._rng(use, index)
+        grid = "list" in self._layouts_of and rng.random() < self.grid_share
+        return rng, self._draw_lots(rng, "grid" if grid else self._layout(rng, self._wanted()))
+
+    def _independent(
+        self, picture: Picture, rng: random.Random, languages: Sequence[str], count: int
+    ) -> list[list[Turn]]:
+        if count < 1:
+            raise ValueError(f"a picture has at least one question, not {count}")
+        kinds = [kind for kind, layouts in self._layouts_of.items() if picture.layout in layouts]
+        order = weighted_order(rng, kinds, self.mix)
+        return independent(picture, Asking(rng, languages[0], self.axis), languages, order, count)
 
     def _conversation(
         self, index: int, layout: str | None, kinds: Sequence[str] | None, questions: int
-    ) -> tuple[Scene, list[Turn]]:
+    ) -> tuple[Picture, list[Turn]]:
         if layout is not None:
             check_name("layout", layout, LAYOUTS)
-        wanted = [check_name("kind", kind, KINDS) for kind in (KINDS if kinds is None else kinds)]
+        wanted = [check_name("kind", kind, KINDS) for kind in (self._wanted() if kinds is None else kinds)]
         if questions < 1:
             raise ValueError(f"a sample has at least one question, not {questions}")
         rng = self._rng("sample", index)
         language = rng.choice(self.languages)
         first = []
-        if layout is None and kinds is None and rng.random() < self.grid_share:
+        if layout is None and kinds is None and "list" in self._layouts_of and rng.random() < self.grid_share:
             layout, first = "grid", ["list"]
         for _ in range(ATTEMPTS):
-            scene = self._scene(rng, layout or self._layout(rng, wanted))
-            fitting = [kind for kind in wanted if scene.layout in LAYOUTS_OF[kind] and kind not in first]
-            order = first + self._shuffle(rng, fitting)
-            if turns := _turns(scene, rng, language, order, questions):
-                return scene, turns
+            picture = self._draw_lots(rng, layout or self._layout(rng, wanted))
+            fitting = [
+                kind for kind in wanted if picture.layout in self._layouts_of.get(kind, ()) and kind not in first
+            ]
+            order = first + weighted_order(rng, fitting, self.mix)
+            if turns := conversation(picture, Asking(rng, language, self.axis), order, questions):
+                return picture, turns
         raise ValueError(f"no question of kinds {wanted} fits the layout {layout!r}")
 
+    def _wanted(self) -> list[str]:
+        return [kind for kind in self.kinds if self.mix.get(kind, 1.0) > 0]
+
     def _layout(self, rng: random.Random, wanted: Sequence[str]) -> str:
-        layouts = [layout for layout in LAYOUTS if any(layout in LAYOUTS_OF[kind] for kind in wanted)]
-        return rng.choices(layouts, [LAYOUT_SHARES[layout] for layout in layouts])[0]
-
-    def _shuffle(self, rng: random.Random, kinds: Sequence[str]) -> list[str]:
-        """The kinds in a random order, heavier ones tending to come first, those of weight zero left out."""
-        # Sampling without replacement by sorting u^(1/weight) (Efraimidis and Spirakis, 2006).
-        weights = {kind: self.mix.get(kind, 1.0) for kind in kinds}
-        keys = {kind: rng.random() ** (1 / weight) for kind, weight in weights.items() if weight > 0}
-        return sorted(keys, key=keys.__getitem__, reverse=True)
+        fitting = {layout for kind in wanted for layout in self._layouts_of.get(kind, ())}
+        shares = {layout: self._shares[layout] for layout in LAYOUTS if layout in fitting}
+        if not sum(shares.values()):
+            raise ValueError(f"no layout of positive weight suits the kinds {', '.join(wanted) or 'none'}")
+        return rng.choices(list(shares), list(shares.values()))[0]
 
 
-def _turns(scene: Scene, rng: random.Random, language: str, order: Sequence[str], questions: int) -> list[Turn]:
-    """Different questions, of as many kinds as there are, in random order."""
-    turns: dict[str, str] = {}
-    # Kinds whose wording alone varies are asked once; the others may come again about another object.
-    again = [kind for kind in order if kind not in ("name", "list", "describe", "count_all")]
-    for kind in [*order, *again]:
-        if len(turns) == questions:
-            break
-        if turn := ask(kind, scene, rng, language):
-            turns.setdefault(*turn)
-    shuffled = list(turns.items())
-    rng.shuffle(shuffled)
-    return shuffled
+def _layouts_of(kind: str, axis: str) -> tuple[str, ...]:
+    """The layouts of which the kind is asked on the axis."""
+    if axis == "seen":
+        return KINDS[kind].layouts
+    if axis not in KINDS[kind].axes:
+        return ()
+    allowed = AXIS_LAYOUTS.get(axis, LAYOUTS)
+    return tuple(layout for layout in KINDS[kind].layouts if layout in allowed)
+
+
+def _sample(turns: Sequence[Turn], images: Sequence = ()) -> Sample:
+    return sample_from([question for question, _ in turns], [answer for _, answer in turns], images)

@@ -1,0 +1,76 @@
+"""What is asked of a chart: the extremes, a value, a label, the total, the number of parts, a comparison.
+
+A question is left out where equal values would give it two answers. Labels answer as they are printed, values in
+digits, both without a full stop. It does not know how a chart is drawn.
+"""
+
+import random
+
+from sightline.data.scenes.charts import Bars, Pie
+from sightline.data.scenes.panel_phrasings import Found, yes_no
+
+__all__ = ["CHART_KINDS"]
+
+Chart = Bars | Pie
+
+
+def _with_value(chart: Chart, value: int) -> list[str]:
+    return [entry.label for entry in chart.entries if entry.value == value]
+
+
+def _extreme(chart: Chart, value: int, language: str) -> Found | None:
+    labels = _with_value(chart, value)
+    return (chart.words[language], labels[0]) if len(labels) == 1 else None
+
+
+def _tallest(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    return _extreme(chart, max(entry.value for entry in chart.entries), language)
+
+
+def _smallest(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    return _extreme(chart, min(entry.value for entry in chart.entries), language)
+
+
+def _value(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    entry = rng.choice(chart.entries)
+    return {**chart.words[language], "label": entry.label}, str(entry.value)
+
+
+def _label(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    alone = [entry for entry in chart.entries if len(_with_value(chart, entry.value)) == 1]
+    if not alone:
+        return None
+    entry = rng.choice(alone)
+    return {**chart.words[language], "value": str(entry.value)}, entry.label
+
+
+def _total(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    return chart.words[language], str(sum(entry.value for entry in chart.entries))
+
+
+def _count(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    return chart.words[language], str(len(chart.entries))
+
+
+def _more(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    one, other = rng.sample(chart.entries, 2)
+    if one.value == other.value:
+        return None
+    fields = {**chart.words[language], "label": one.label, "other": other.label}
+    return fields, yes_no("is it so", one.value > other.value, language)
+
+
+def _describe(chart: Chart, rng: random.Random, language: str) -> Found | None:
+    return {}, chart.describe(language)
+
+
+CHART_KINDS = {
+    "chart_tallest": _tallest,
+    "chart_smallest": _smallest,
+    "chart_value": _value,
+    "chart_label": _label,
+    "chart_total": _total,
+    "chart_count": _count,
+    "chart_more": _more,
+    "chart_describe": _describe,
+}

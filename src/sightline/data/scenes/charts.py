@@ -1,0 +1,327 @@
+"""Bar charts and pies of two to five whole numbers with labels.
+
+Every value can be read exactly: it is printed, or an axis with a line for each whole number stands beside the bars.
+This file does not know what is asked of a chart.
+"""
+
+import math
+import random
+from collections.abc import Collection
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar
+
+from PIL import Image, ImageDraw
+
+from sightline.data.scenes.augment import finish
+from sightline.data.scenes.backgrounds import Paper, background, choose_paper, readable_on, stands_out
+from sightline.data.scenes.colours import PALETTE, RGB, jittered, luma
+from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, paste_text, text_extent
+
+__all__ = ["LABELS", "Bars", "Entry", "Pie", "random_bars", "random_pie"]
+
+_EVERY_LABEL = """
+A B C D E F G H K L M N P R S T X Y Z
+ant bag bed box bus cap car cat cow cup dog egg fan fox hat ice jam key map oak pen pig pot sea sun tea zoo
+bird book cake door fish goat lake lamp milk moon rice ring rose ship shoe snow song star tree wolf
+"""
+LABELS = tuple(_EVERY_LABEL.split())
+MOST_VALUE = 10
+EM = 0.115  # height of a line, of the picture's side: a capital is about 18 pixels high at 224, an x about 13
+AXIS_SHARE = 0.35  # of the bar charts: values on an axis, not on the bars
+MOST_BARS, LEAST_SLICE = 5, 0.11  # a slice of that share still holds its number
+DISTINCT_SHARE = 0.75  # of the charts in which no value comes twice
+FAR_FROM_PAPER = 70.0  # in RGB
+MARGIN = 0.01
+GAP = 0.16  # on each side of a bar, of the room it has
+MOST_LABEL = 0.36  # how wide a label beside a bar may be, of the side
+LINE_LIGHTNESS = 0.25  # of a grid line: how far it goes from the paper to the ink
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A label, its value, and the colour it is drawn in."""
+
+    label: str
+    value: int
+    colour: RGB
+
+
+@dataclass(frozen=True)
+class _Chart:
+    """What bars and pies share. `look` seeds how the chart is drawn."""
+
+    entries: tuple[Entry, ...]
+    font: str
+    ink: RGB
+    paper: Paper
+    look: int
+
+    def _canvas(self, size: int) -> tuple[Image.Image, random.Random]:
+        rng = random.Random(self.look)
+        return background(self.paper, rng.getrandbits(32), size), rng
+
+    def _print(self, canvas: Image.Image, text: str, centre: tuple[float, float], ink: RGB | None = None) -> None:
+        """Text around `centre`, in fractions of the side."""
+        size = canvas.width
+        paste_text(canvas, text, self.font, EM * size, (centre[0] * size, centre[1] * size), ink or self.ink)
+
+    def _told(self, language: str, name: str) -> str:
+        """The labels and values after the chart's name."""
+        if language == "en":
+            return f"{name}: {', '.join(f'{entry.label} {entry.value}' for entry in self.entries)}."
+        return f"{name}：{'，'.join(f'{entry.label}为{entry.value}' for entry in self.entries)}。"
+
+
+@dataclass(frozen=True)
+class Bars(_Chart):
+    """Bars side by side from left to right, or below each other; `axis` is the number at its end, 0 for no axis."""
+
+    horizontal: bool
+    axis: int
+    layout: ClassVar[str] = "bars"
+
+    @property
+    def words(self) -> dict[str, dict[str, str]]:
+        """What a part of the chart is called, by language."""
+        long, short = ("longest", "shortest") if self.horizontal else ("tallest", "shortest")
+        zh_long, zh_short = ("最长", "最短") if self.horizontal else ("最高", "最矮")
+        return {
+            "en": {"part": "bar", "most": long, "least": short},
+            "zh": {"part": "柱子", "most": zh_long, "least": zh_short},
+        }
+
+    @property
+    def _plot(self) -> Box:
+        """Where the bars stand; outside are labels, and the axis or the values."""
+        label = max(text_extent(entry.label, self.font, EM)[0] for entry in self.entries)
+        if self.horizontal:
+            return label + 0.05, 0.03, 0.97 - (0.03 if self.axis else 0.12), 0.97 - (0.13 if self.axis else 0.0)
+        return (0.17 if self.axis else 0.03), (0.07 if self.axis else 0.14), 0.97, 0.84
+
+    def bar(self, index: int) -> Box:
+        """Bar number `index`: left, top, right and bottom as fractions of the side."""
+        left, top, right, bottom = self._plot
+        share = self.entries[index].value / (self.axis or max(entry.value for entry in self.entries))
+        if self.horizontal:
+            step = (bottom - top) / len(self.entries)
+            return left, top + step * (index + GAP), left + share * (right - left), top + step * (index + 1 - GAP)
+        step = (right - left) / len(self.entries)
+        return left + step * (index + GAP), bottom - share * (bottom - top), left + step * (index + 1 - GAP), bottom
+
+    def draw(self, size: int) -> Image.Image:
+        """The chart as an RGB picture of `size` x `size` pixels."""
+        canvas, rng = self._canvas(size)
+        pen = ImageDraw.Draw(canvas)
+        if self.axis:
+            self._draw_axis(canvas, pen)
+        for index, entry in enumerate(self.entries):
+            left, top, right, bottom = (round(side * size) for side in self.bar(index))
+            pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), fill=entry.colour)
+            self._print(canvas, entry.label, self._label_centre(index))
+            if not self.axis:
+                self._print(canvas, str(entry.value), self._value_centre(index))
+        return finish(canvas, rng)
+
+    def _label_centre(self, index: int) -> tuple[float, float]:
+        left, top, right, bottom = self.bar(index)
+        if self.horizontal:
+            return left - 0.02 - text_extent(self.entries[index].label, self.font, EM)[0] / 2, (top + bottom) / 2
+        return (left + right) / 2, 0.925
+
+    def _value_centre(self, index: int) -> tuple[float, float]:
+        left, top, right, bottom = self.bar(index)
+        return (right + 0.07, (top + bottom) / 2) if self.horizontal else ((left + right) / 2, top - 0.065)
+
+    def _draw_axis(self, canvas: Image.Image, pen: ImageDraw.ImageDraw) -> None:
+        """A line for each whole number; a number at each second one."""
+        left, top, right, bottom = self._plot
+        size, faint = canvas.width, self._faint()
+        for value in range(self.axis + 1):
+            share = value / self.axis
+            if self.horizontal:
+                x = left + share * (right - left)
+                ends, centre = ((x, top), (x, bottom)), (x, bottom + 0.075)
+            else:
+                y = bottom - share * (bottom - top)
+                ends, centre = ((left, y), (right, y)), (0.085, y)
+            pen.line([(round(x * size), round(y * size)) for x, y in ends], fill=faint if value else self.ink)
+            if value % 2 == 0:
+                self._print(canvas, str(value), centre)
+
+    def _faint(self) -> RGB:
+        paper = self.paper.low
+        red, green, blue = (round(low + LINE_LIGHTNESS * (ink - low)) for low, ink in zip(paper, self.ink, strict=True))
+        return red, green, blue
+
+    def regions(self, language: str) -> list[tuple[Box, str]]:
+        """Where each bar is, with its label and its value."""
+        name = 'the bar "{}", {}' if language == "en" else "柱子“{}”，{}"
+        return [
+            (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
+        ]
+
+    def _region(self, index: int) -> Box:
+        left, top, right, bottom = self.bar(index)
+        if self.horizontal:
+            return 0.0, top, min(1.0, right + (0.0 if self.axis else 0.12)), bottom
+        width = text_extent(self.entries[index].label, self.font, EM)[0] / 2
+        middle = (left + right) / 2
+        top = max(0.0, top - (0.0 if self.axis else 0.13))
+        return max(0.0, min(left, middle - width)), top, min(1.0, max(right, middle + width)), 1.0
+
+    def describe(self, language: str) -> str:
+        """The chart in words: all labels and values, in order."""
+        return self._told(language, "A bar chart" if language == "en" else "柱状图")
+
+
+@dataclass(frozen=True)
+class Pie(_Chart):
+    """Slices clockwise from `start` degrees (0 is to the right), labels beside them, values on them."""
+
+    start: float
+    layout: ClassVar[str] = "pie"
+    radius: ClassVar[float] = 0.28
+    words: ClassVar[dict[str, dict[str, str]]] = {
+        "en": {"part": "slice", "most": "largest", "least": "smallest"},
+        "zh": {"part": "扇形", "most": "最大", "least": "最小"},
+    }
+
+    def slice(self, index: int) -> tuple[float, float]:
+        """The first and the last angle of slice number `index`, in degrees clockwise from the right."""
+        values = [entry.value for entry in self.entries]
+        degree = 360 / sum(values)
+        first = self.start + degree * sum(values[:index])
+        return first, first + degree * values[index]
+
+    def draw(self, size: int) -> Image.Image:
+        """The chart as an RGB picture of `size` x `size` pixels."""
+        canvas, rng = self._canvas(size)
+        self._draw_slices(canvas)
+        for index, entry in enumerate(self.entries):
+            left, top, right, bottom = self.label_box(index)
+            self._print(canvas, entry.label, ((left + right) / 2, (top + bottom) / 2))
+            ink = PALETTE["black"] if luma(entry.colour) > 110 else PALETTE["white"]
+            self._print(canvas, str(entry.value), self._at(index, 0.66 * self.radius), ink)
+        return finish(canvas, rng)
+
+    def _draw_slices(self, canvas: Image.Image) -> None:
+        fine = 3  # times as fine, then averaged: edges without steps
+        side = max(1, round(2 * self.radius * canvas.width))
+        disc = Image.new("RGB", (side * fine, side * fine), self.entries[0].colour)
+        pen, frame = ImageDraw.Draw(disc), (-fine, -fine, (side + 1) * fine, (side + 1) * fine)
+        for index, entry in enumerate(self.entries):
+            pen.pieslice(frame, *self.slice(index), fill=entry.colour)
+        mask = Image.new("L", disc.size)
+        ImageDraw.Draw(mask).ellipse((0, 0, disc.width - 1, disc.height - 1), fill=255)
+        corner = round(canvas.width / 2 - side / 2)
+        canvas.paste(disc.reduce(fine), (corner, corner), mask.reduce(fine))
+
+    def _at(self, index: int, distance: float) -> tuple[float, float]:
+        """The point on the slice's middle line at a distance from the centre."""
+        middle = math.radians(sum(self.slice(index)) / 2)
+        return 0.5 + distance * math.cos(middle), 0.5 + distance * math.sin(middle)
+
+    def label_box(self, index: int) -> Box:
+        """Where the label is, just outside its slice: left, top, right and bottom as fractions of the side."""
+        width, height = text_extent(self.entries[index].label, self.font, EM)
+        middle = math.radians(sum(self.slice(index)) / 2)
+        x, y = self._at(index, self.radius + 0.025)
+        # The box touches that point with the side, or the corner, that looks at the pie.
+        left, top = x - width / 2 * (1 - math.cos(middle)), y - height / 2 * (1 - math.sin(middle))
+        return left, top, left + width, top + height
+
+    def regions(self, language: str) -> list[tuple[Box, str]]:
+        """Where each slice is, with its label and its value."""
+        name = 'the slice "{}", {}' if language == "en" else "扇形“{}”，{}"
+        return [
+            (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
+        ]
+
+    def _region(self, index: int) -> Box:
+        (first, last), steps = self.slice(index), 16
+        angles = [math.radians(first + (last - first) * step / steps) for step in range(steps + 1)]
+        left, top, right, bottom = self.label_box(index)
+        across = [0.5, left, right, *(0.5 + self.radius * math.cos(angle) for angle in angles)]
+        down = [0.5, top, bottom, *(0.5 + self.radius * math.sin(angle) for angle in angles)]
+        return min(across), min(down), max(across), max(down)
+
+    def describe(self, language: str) -> str:
+        """The chart in words: all labels and values, in order."""
+        return self._told(language, "A pie chart" if language == "en" else "饼图")
+
+
+def random_bars(rng: random.Random, unseen: Collection[str] = ()) -> Bars:
+    """A random bar chart; "font" in `unseen` takes a typeface that is kept from training."""
+    horizontal, values = rng.random() < 0.35, _values(rng)
+    axis = 0
+    if rng.random() < AXIS_SHARE:
+        axis = 6 if max(values) <= 6 and rng.random() < 0.7 else MOST_VALUE
+    while True:
+        paper, ink, colours, font = _materials(rng, len(values), unseen)
+        if rng.random() < 0.5:
+            colours = colours[:1] * len(values)
+        chart = Bars(_entries(rng, values, colours), font, ink, paper, rng.getrandbits(32), horizontal, axis)
+        if _bars_fit(chart):
+            return chart
+
+
+def random_pie(rng: random.Random, unseen: Collection[str] = ()) -> Pie:
+    """A random pie; "font" in `unseen` takes a typeface that is kept from training."""
+    values = _values(rng)
+    while min(values) < LEAST_SLICE * sum(values):
+        values = _values(rng)
+    while True:
+        paper, ink, colours, font = _materials(rng, len(values), unseen)
+        chart = Pie(_entries(rng, values, colours), font, ink, paper, rng.getrandbits(32), rng.uniform(0, 360))
+        if _pie_fits(chart):
+            return chart
+
+
+def _values(rng: random.Random) -> list[int]:
+    count = rng.randint(2, MOST_BARS)
+    if rng.random() < DISTINCT_SHARE:
+        return rng.sample(range(1, MOST_VALUE + 1), count)
+    return [rng.randint(1, MOST_VALUE) for _ in range(count)]
+
+
+def _materials(rng: random.Random, count: int, unseen: Collection[str]) -> tuple[Paper, RGB, list[RGB], str]:
+    """Paper, ink, `count` different colours, all of which can be told from the paper, and a typeface."""
+    font = rng.choice(HELD_OUT_FONTS if "font" in unseen else FONTS)
+    bright = [colour for name, colour in PALETTE.items() if name not in ("black", "white")]
+    while True:
+        paper = choose_paper(rng)
+        inks = [PALETTE[name] for name in ("black", "white") if readable_on(paper, PALETTE[name])]
+        colours = [colour for colour in bright if stands_out(paper, colour, FAR_FROM_PAPER)]
+        if inks and len(colours) >= count:
+            return paper, rng.choice(inks), rng.sample(colours, count), font
+
+
+def _entries(rng: random.Random, values: list[int], colours: list[RGB]) -> tuple[Entry, ...]:
+    pool = LABELS if rng.random() < 0.8 else [label for label in LABELS if len(label) == 1]
+    labels = rng.sample(pool, len(values))
+    rows = zip(labels, values, colours, strict=True)
+    return tuple(Entry(label, value, jittered(rng, colour)) for label, value, colour in rows)
+
+
+def _bars_fit(chart: Bars) -> bool:
+    widths = [text_extent(entry.label, chart.font, EM)[0] for entry in chart.entries]
+    if chart.horizontal:
+        return max(widths) <= MOST_LABEL
+    left, _, right, _ = chart.bar(0)
+    return max(widths) <= (right - left) / (1 - 2 * GAP) - 2 * MARGIN
+
+
+def _pie_fits(chart: Pie) -> bool:
+    """Whether every label is inside the picture and clear of its neighbours."""
+    boxes = [chart.label_box(index) for index in range(len(chart.entries))]
+    inside = all(min(box) >= MARGIN and max(box) <= 1 - MARGIN for box in boxes)
+    return inside and not any(_meet(one, other) for one, other in combinations(boxes, 2))
+
+
+def _meet(one: Box, other: Box) -> bool:
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    down = min(one[3], other[3]) - max(one[1], other[1])
+    return across > -MARGIN and down > -MARGIN

@@ -1,0 +1,202 @@
+"""Wordings for what is there and what it is like: names, lists, descriptions, colour, shape, size."""
+
+__all__ = ["NAMING"]
+
+NAMING: dict[str, dict[str, list[str]]] = {
+    "name": {
+        "en": [
+            "What is this?",
+            "What is in the picture?",
+            "Name this.",
+            "What do you see?",
+            "What does this show?",
+            "Which object is this?",
+            "Tell me what this is.",
+            "What can be seen here?",
+        ],
+        "zh": [
+            "这是什么？",
+            "图中是什么？",
+            "这张图片里是什么？",
+            "你看到了什么？",
+            "说出它的名字。",
+            "画面上是什么？",
+            "请告诉我这是什么。",
+            "这里能看到什么？",
+        ],
+    },
+    "list": {
+        "en": [
+            "List everything, row by row.",
+            "Name all the objects in reading order.",
+            "What is in the picture, from left to right and top to bottom?",
+            "Read out the grid, row by row.",
+            "Name everything, starting at the top left.",
+            "List the objects line by line.",
+        ],
+        "zh": [
+            "按行列出所有物体。",
+            "从左到右、从上到下，图中有什么？",
+            "逐行说出图中的物体。",
+            "请按阅读顺序列出所有东西。",
+            "从左上角开始，说出每一个物体。",
+            "一行一行地列出这些物体。",
+        ],
+    },
+    "describe": {
+        "en": [
+            "Describe the picture.",
+            "What does this picture show, and where?",
+            "Say exactly what is where.",
+            "Give a description of this image.",
+            "Describe what you see, with the place of each object.",
+            "Tell me everything that is in the picture and where it is.",
+            "Give a full description of the picture.",
+        ],
+        "zh": [
+            "描述这张图片。",
+            "请说明图中有什么、在哪里。",
+            "这张图片里什么东西在什么位置？",
+            "请描述图中的物体。",
+            "请详细描述这张图片。",
+            "说出图中每个物体和它的位置。",
+            "请完整地描述画面。",
+        ],
+    },
+    "describe_short": {
+        "en": [
+            "Describe the picture briefly.",
+            "In short, what is in the picture?",
+            "Give a short description.",
+            "Sum up what is there.",
+            "What is there, in a few words?",
+            "Describe the image in one short sentence.",
+        ],
+        "zh": [
+            "简单描述这张图片。",
+            "简短地说，图中有什么？",
+            "用一句话概括图片。",
+            "简要说明图中有些什么。",
+            "概括一下图中的物体。",
+            "请用很短的一句话描述画面。",
+        ],
+    },
+    "exists": {
+        "en": [
+            "Is there {a}?",
+            "Is there {a} in the picture?",
+            "Can you see {a}?",
+            "Does the picture show {a}?",
+            "Does this image contain {a}?",
+            "Is {a} to be seen here?",
+        ],
+        "zh": [
+            "图中有{name}吗？",
+            "有没有{name}？",
+            "能看到{name}吗？",
+            "这张图片里有{name}吗？",
+            "画面上有没有{name}？",
+            "你看得到{name}吗？",
+        ],
+    },
+    "colour": {
+        "en": [
+            "What colour is {the}?",
+            "Which colour is {the}?",
+            "What is the colour of {the}?",
+            "Tell me the colour of {the}.",
+            "What colour does {the} have?",
+            "In what colour is {the} drawn?",
+        ],
+        "zh": [
+            "{name}是什么颜色？",
+            "{name}是什么颜色的？",
+            "说出{name}的颜色。",
+            "图中的{name}是哪种颜色？",
+            "{name}的颜色是什么？",
+            "请问{name}是哪个颜色？",
+        ],
+    },
+    "colour/place": {
+        "en": [
+            "What colour is the shape {place}?",
+            "Which colour is the shape {place}?",
+            "What is the colour of the shape {place}?",
+            "Tell me the colour of the shape {place}.",
+            "What colour does the shape {place} have?",
+        ],
+        "zh": [
+            "{place}的形状是什么颜色？",
+            "{place}的形状是什么颜色的？",
+            "说出{place}那个形状的颜色。",
+            "{place}的形状是哪种颜色？",
+            "{place}那个形状的颜色是什么？",
+        ],
+    },
+    "shape": {
+        "en": [
+            "Which shape is the {colour} one?",
+            "What shape is {colour}?",
+            "Which shape is {colour}?",
+            "What is the {colour} shape?",
+            "Name the shape that is {colour}.",
+            "What kind of shape is the {colour} one?",
+        ],
+        "zh": [
+            "{colour}的是什么形状？",
+            "哪个形状是{colour}的？",
+            "{colour}的形状是哪一个？",
+            "{colour}的那个是什么形状？",
+            "说出{colour}的那个形状。",
+            "{colour}的属于哪种形状？",
+        ],
+    },
+    "shape/place": {
+        "en": [
+            "What shape is {place}?",
+            "Which shape is {place}?",
+            "What kind of shape is {place}?",
+            "Name the shape {place}.",
+            "What shape do you see {place}?",
+            "Tell me which shape is {place}.",
+        ],
+        "zh": [
+            "{place}是什么形状？",
+            "{place}是哪种形状？",
+            "{place}的是什么形状？",
+            "说出{place}的形状。",
+            "{place}能看到什么形状？",
+            "请问{place}是哪一种形状？",
+        ],
+    },
+    "size": {
+        "en": [
+            "Is {the} {first} or {second}?",
+            "What size is {the}, {first} or {second}?",
+            "How big is {the}: {first} or {second}?",
+            "Would you call {the} {first} or {second}?",
+            "Is it a {first} or a {second} {name}?",
+        ],
+        "zh": [
+            "{name}是{first}还是{second}？",
+            "{name}的大小如何，{first}还是{second}？",
+            "{name}是{first}的还是{second}的？",
+            "图中的{name}是{first}还是{second}？",
+            "{name}看起来是{first}还是{second}？",
+        ],
+    },
+    "size/place": {
+        "en": [
+            "Is the shape {place} {first} or {second}?",
+            "What size is the shape {place}, {first} or {second}?",
+            "How big is the shape {place}: {first} or {second}?",
+            "Would you call the shape {place} {first} or {second}?",
+        ],
+        "zh": [
+            "{place}的形状是{first}还是{second}？",
+            "{place}的形状大小如何，{first}还是{second}？",
+            "{place}的形状是{first}的还是{second}的？",
+            "{place}那个形状看起来是{first}还是{second}？",
+        ],
+    },
+}

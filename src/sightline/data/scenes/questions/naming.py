@@ -1,0 +1,58 @@
+"""Questions about what there is: its name, a list, a description, whether something is there at all."""
+
+from sightline.data.scenes.language import counted, enumerated, indefinite, join, name, sentence
+from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
+from sightline.data.scenes.scene import SHAPES, Identity, Scene
+
+__all__ = ["NAMING", "summary"]
+
+
+def _name(scene: Scene, asking: Asking) -> QuestionAnswer:
+    return asking.phrase("name"), asking.say(scene.objects[0])
+
+
+def _list(scene: Scene, asking: Asking) -> QuestionAnswer:
+    separator = ", " if asking.language == "en" else "、"
+    return asking.phrase("list"), separator.join(name(item.identity, asking.language) for item in scene.objects)
+
+
+def _describe(scene: Scene, asking: Asking) -> QuestionAnswer:
+    clauses = []
+    for item in scene.objects:
+        what, where = indefinite(item.identity, asking.language, item.size), asking.place(item)
+        clauses.append(f"{what} {where}" if asking.language == "en" else f"{where}是{what}")
+    return asking.phrase("describe"), sentence(join(clauses, asking.language), asking.language)
+
+
+def _describe_short(scene: Scene, asking: Asking) -> QuestionAnswer:
+    return asking.phrase("describe_short"), summary(scene, asking.language)
+
+
+def summary(scene: Scene, language: str) -> str:
+    """`A duck and two red circles.`: every name once, in the order of its first appearance."""
+    names = list(dict.fromkeys(item.identity for item in scene.objects))
+    return sentence(enumerated([counted(one, scene.count(one), language) for one in names], language), language)
+
+
+def _exists(scene: Scene, asking: Asking) -> QuestionAnswer:
+    holds = asking.rng.random() < 0.5
+    identity = asking.rng.choice(scene.objects).identity if holds else absent(scene, asking)
+    if identity[0] == "shape" and asking.rng.random() < 0.25:
+        identity = _any_colour(scene, asking, holds) or identity
+    return asking.phrase("exists", identity), asking.yes_no("has", holds)
+
+
+def _any_colour(scene: Scene, asking: Asking, holds: bool) -> Identity | None:
+    """A shape of whatever colour, which is in the scene or not."""
+    present = {item.shape for item in scene.shapes}
+    fitting = [shape for shape in SHAPES if (shape in present) == holds]
+    return ("shape", "", asking.rng.choice(fitting)) if fitting else None
+
+
+NAMING = {
+    "name": Kind(_name, ("single",), most=1),
+    "list": Kind(_list, ("grid",), most=1),
+    "describe": Kind(_describe, ("two", "scatter"), most=1),
+    "describe_short": Kind(_describe_short, ("single", "two", "scatter", "grid"), most=1),
+    "exists": Kind(_exists, ("single", "two", "scatter", "grid"), most=3),
+}

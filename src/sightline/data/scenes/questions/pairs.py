@@ -1,0 +1,63 @@
+"""Questions about two pictures: whether they show the same, what is new or gone, and which shows what."""
+
+from collections import Counter
+
+from sightline.data.scenes.language import ORDINALS, sentence
+from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
+from sightline.data.scenes.questions.naming import summary
+from sightline.data.scenes.scene import Identity, Pair, Scene
+
+__all__ = ["PAIRS"]
+
+NOTHING_SHARE = 0.15  # how often it is asked what is new where nothing is
+
+
+def _names(scene: Scene) -> Counter[Identity]:
+    return Counter(item.identity for item in scene.objects)
+
+
+def _same_different(pair: Pair, asking: Asking) -> QuestionAnswer:
+    key = "same_different/single" if pair.first.layout == "single" else "same_different"
+    return asking.phrase(key), asking.yes_no("same", _names(pair.first) == _names(pair.second))
+
+
+def _added(pair: Pair, asking: Asking) -> QuestionAnswer:
+    return _difference(asking, "added", pair.second, pair.first)
+
+
+def _removed(pair: Pair, asking: Asking) -> QuestionAnswer:
+    return _difference(asking, "removed", pair.first, pair.second)
+
+
+def _difference(asking: Asking, key: str, one: Scene, other: Scene) -> QuestionAnswer:
+    new = _names(one) - _names(other)
+    if any(name in _names(other) for name in new):
+        return None  # a third duck beside two: is "a duck" new?
+    if not new:
+        return (asking.phrase(key), asking.say(None)) if asking.rng.random() < NOTHING_SHARE else None
+    return asking.phrase(key), asking.say(next(item for item in one.objects if item.identity in new))
+
+
+def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
+    first, second = _names(pair.first), _names(pair.second)
+    sides = [sorted(set(one) - set(other)) for one, other in ((first, second), (second, first))]
+    number = asking.rng.randrange(2)
+    if not sides[number]:
+        return None
+    answer = f"the {ORDINALS['en'][number]}" if asking.language == "en" else f"{ORDINALS['zh'][number]}张"
+    return asking.phrase("which_picture", asking.rng.choice(sides[number])), sentence(answer, asking.language)
+
+
+def _in_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
+    number = asking.rng.randrange(2)
+    question = asking.phrase("in_picture", ordinal=ORDINALS[asking.language][number])
+    return question, summary(pair.scenes[number], asking.language)
+
+
+PAIRS = {
+    "same_different": Kind(_same_different, ("pair",), most=1),
+    "added": Kind(_added, ("pair",), most=1),
+    "removed": Kind(_removed, ("pair",), most=1),
+    "which_picture": Kind(_which_picture, ("pair",), most=3),
+    "in_picture": Kind(_in_picture, ("pair",), most=2),
+}
