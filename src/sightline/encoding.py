@@ -17,7 +17,17 @@ from sightline.chat import Turn, segments
 from sightline.images import ImageSource
 from sightline.tokenizer import AT_TOKEN, END_TOKEN, IMAGE_TOKEN, START_TOKEN
 
-__all__ = ["ChatEncoder", "Row", "Span", "check_counts", "check_lengths", "group_images", "pad", "round_up"]
+__all__ = [
+    "ChatEncoder",
+    "Row",
+    "Span",
+    "check_counts",
+    "check_lengths",
+    "group_images",
+    "pad",
+    "round_up",
+    "share_trunk",
+]
 
 Span = tuple[int, int]  # start and end, in characters of a rendered string
 Row = tuple[list[int], list[int]]  # input ids, and 1 where the assistant wrote the token
@@ -135,6 +145,29 @@ def check_lengths(rows: Sequence[Row], max_length: int | None) -> None:
     for sample, (ids, _) in enumerate(rows):
         if max_length is not None and len(ids) > max_length:
             raise ValueError(f"sample {sample} has {len(ids)} tokens, but max_length={max_length}")
+
+
+def share_trunk(rows: Sequence[Row]) -> tuple[Row, list[int]]:
+    """One row in which the rows' common beginning stands once, and each token's branch (0: the common trunk).
+
+    The trunk ends before the first token of any row that carries loss, and one token earlier still: what
+    predicts a supervised token stands in that token's own branch.
+
+    >>> share_trunk([([7, 8, 1, 2], [0, 0, 0, 1]), ([7, 8, 3, 4], [0, 0, 0, 1])])
+    (([7, 8, 1, 2, 3, 4], [0, 0, 0, 1, 0, 1]), [0, 0, 1, 1, 2, 2])
+    """
+    if len(rows) == 1:
+        return rows[0], [0] * len(rows[0][0])
+    limit = min(mask.index(1) - 1 if 1 in mask else len(mask) for _, mask in rows)
+    first = rows[0][0]
+    same = (n for n in range(limit) if any(ids[n] != first[n] for ids, _ in rows))
+    trunk = next(same, limit)
+    joined, marks, branches = first[:trunk], [0] * trunk, [0] * trunk
+    for number, (ids, mask) in enumerate(rows, start=1):
+        joined = joined + ids[trunk:]
+        marks += mask[trunk:]
+        branches += [number] * (len(ids) - trunk)
+    return (joined, marks), branches
 
 
 def round_up(length: int, multiple: int | None) -> int:

@@ -19,7 +19,17 @@ from transformers.utils.chat_template_utils import render_jinja_template
 from sightline import chat
 from sightline.chat import CHAT_TEMPLATE, Conversation
 from sightline.config import VLMConfig
-from sightline.encoding import ChatEncoder, Row, Span, check_counts, check_lengths, group_images, pad, round_up
+from sightline.encoding import (
+    ChatEncoder,
+    Row,
+    Span,
+    check_counts,
+    check_lengths,
+    group_images,
+    pad,
+    round_up,
+    share_trunk,
+)
 from sightline.images import ImageSource, default_image_processor, open_image, to_rgb
 from sightline.tokenizer import IMAGE_TOKEN
 
@@ -27,6 +37,7 @@ __all__ = ["VLMProcessor"]
 
 Messages = Sequence[dict[str, Any]]
 IGNORED_LABEL = -100
+PADDING_BRANCH = -1  # or padding would lengthen the trunk
 _CALL_OPTIONS = frozenset(TextKwargs.__annotations__) | {"text_kwargs", "images_kwargs", "common_kwargs"}
 
 
@@ -193,14 +204,67 @@ class VLMProcessor(ProcessorMixin):
         Raises:
             ValueError: as `apply_chat_template`.
         """
-        pairs = list(samples)
+        pairs = [(messages, images) for messages, images in samples]
+        rows, sources = self.encode_rows(pairs, max_length)
+        return self._training_batch(rows, sources, pad_to_multiple_of)
+
+    def encode_groups_for_training(
+        self,
+        groups: Iterable[Sequence[tuple[Messages, Sequence[ImageSource] | None]]],
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+    ) -> dict[str, Tensor]:
+        """As `encode_for_training`, with one row for each group of conversations about the same pictures.
+
+        What the conversations of a group have in common at their start, pictures above all, stands once in the
+        row; each goes on from there as a branch of its own. The loss is that of the conversations one by one.
+
+        Returns:
+            as `encode_for_training`, and `branch_ids` int64 [groups, seq] (-1: padding) where a group has several
+            conversations.
+
+        Raises:
+            ValueError: as `apply_chat_template`, or the conversations of a group have other pictures.
+        """
+        rows, sources, branches = [], [], []
+        for number, group in enumerate(groups):
+            alone, images = self.encode_rows(group, max_length)
+            if any(other != images[0] for other in images[1:]):
+                raise ValueError(f"group {number}: its conversations are about different pictures")
+            row, branch = share_trunk(alone)
+            # A conversation that shares no picture run with the others would need the picture again.
+            if row[0].count(self.image_token_id) != alone[0][0].count(self.image_token_id):
+                raise ValueError(f"group {number}: its pictures do not stand where all its conversations begin")
+            rows.append(row)
+            branches.append(branch)
+            sources.append(images[0])
+        batch = self._training_batch(rows, sources, pad_to_multiple_of)
+        if any(branch[-1] for branch in branches if branch):
+            batch["branch_ids"] = torch.full_like(batch["labels"], PADDING_BRANCH)
+            for index, branch in enumerate(branches):
+                batch["branch_ids"][index, : len(branch)] = torch.tensor(branch)
+        return batch
+
+    def encode_rows(
+        self, pairs: Sequence[tuple[Messages, Sequence[ImageSource] | None]], max_length: int | None = None
+    ) -> tuple[list[Row], list[list[ImageSource]]]:
+        """Each conversation's ids with 1 where the assistant wrote the token, and its pictures, unopened.
+
+        Raises:
+            ValueError: as `apply_chat_template`.
+        """
         read = [chat.read_conversation(messages, images, n) for n, (messages, images) in enumerate(pairs)]
         if self.chat_template == CHAT_TEMPLATE:
             rows = [self._encoder.turns(one.turns) for one in read]
         else:
             rows = self._encode_by_template([messages for messages, _ in pairs], read)
         check_lengths(rows, max_length)
-        seq = round_up(max(map(len, (ids for ids, _ in rows)), default=0), pad_to_multiple_of)
+        return rows, [list(one.images) for one in read]
+
+    def _training_batch(
+        self, rows: Sequence[Row], sources: list[list[ImageSource]], pad_to_multiple_of: int | None
+    ) -> dict[str, Tensor]:
+        seq = round_up(max((len(ids) for ids, _ in rows), default=0), pad_to_multiple_of)
         batch = {
             "input_ids": torch.full((len(rows), seq), self.tokenizer.pad_token_id),
             "attention_mask": torch.zeros((len(rows), seq), dtype=torch.long),
@@ -210,8 +274,8 @@ class VLMProcessor(ProcessorMixin):
             batch["input_ids"][index, : len(ids)] = written = torch.tensor(ids)
             batch["attention_mask"][index, : len(ids)] = 1
             batch["labels"][index, : len(ids)] = written.where(torch.tensor(mask, dtype=torch.bool), IGNORED_LABEL)
-        if any(one.images for one in read):
-            batch["pixel_values"] = self._pixel_values([list(one.images) for one in read], {})
+        if any(sources):
+            batch["pixel_values"] = self._pixel_values(sources, {})
         return batch
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:

@@ -118,6 +118,7 @@ def causal_mask(
     attention_mask: Tensor | None,
     past_key_values: Cache | None,
     position_ids: Int[Tensor, "#batch seq"] | None,
+    branch_ids: Int[Tensor, "batch seq"] | None = None,
 ) -> Any:
     """Who may look at whom, in the form that the chosen attention implementation takes (None: plainly causal).
 
@@ -127,6 +128,14 @@ def causal_mask(
         1 0 0           0 0 0                      1 0 0
         1 1 0           0 1 0                      1 1 0
         1 1 1           0 1 1                      0 0 1
+
+    `branch_ids` let several questions share one picture: i sees the trunk (0) and its own branch.
+
+        branch_ids 0 1 1 2
+        1 0 0 0
+        1 1 0 0
+        1 1 1 0
+        1 0 0 1
 
     A `sliding_window` w also asks for i - j < w. A 4-D mask, or a dict by layer type, is taken as it is.
     """
@@ -138,8 +147,30 @@ def causal_mask(
         inputs_embeds=inputs_embeds,
         attention_mask=attention_mask,
         past_key_values=past_key_values,
-        position_ids=position_ids,
+        position_ids=None if branch_ids is not None else position_ids,
+        and_mask_function=None if branch_ids is None else _same_branch(branch_ids),
     )
+
+
+def _same_branch(branch_ids: Tensor) -> Any:
+    def may_look(batch: Any, head: Any, query: Any, key: Any) -> Tensor:
+        asked = branch_ids[batch, key]
+        return (asked == 0) | (asked == branch_ids[batch, query])
+
+    return may_look
+
+
+def branch_positions(branch_ids: Int[Tensor, "batch seq"]) -> Int[Tensor, "batch seq"]:
+    """Each branch goes on where the trunk ends, as if it stood there alone.
+
+    branch_ids 0 0 1 1 1 2 2    positions 0 1 2 3 4 2 3
+    """
+    index = torch.arange(branch_ids.shape[1], device=branch_ids.device).expand_as(branch_ids)
+    begins = torch.ones_like(branch_ids, dtype=torch.bool)
+    begins[:, 1:] = branch_ids[:, 1:] != branch_ids[:, :-1]
+    start = index.where(begins, 0).cummax(dim=1).values
+    trunk = (branch_ids == 0).sum(dim=1, keepdim=True)
+    return (index - start + trunk).where(branch_ids != 0, index)
 
 
 def positions(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationConfig, GenerationMixin
@@ -22,9 +23,10 @@ from transformers.utils.generic import ModelOutput, can_return_tuple, merge_with
 from transformers.utils.output_capturing import capture_outputs
 
 from sightline.config import LLMConfig
-from sightline.nn.attention import Attention, RMSNorm, causal_mask, positions
+from sightline.nn.attention import Attention, RMSNorm, branch_positions, causal_mask, positions
 from sightline.nn.balance import balance_loss, router_z_loss
 from sightline.nn.feed_forward import FeedForward
+from sightline.nn.loss import chunked_cross_entropy
 from sightline.nn.moe import Experts, MixtureOfExperts, Router, Routing
 from sightline.nn.rope import RotaryEmbedding
 
@@ -132,12 +134,17 @@ class LLM(LanguagePreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Float[Tensor, "batch seq hidden"] | None = None,
         use_cache: bool | None = None,
+        branch_ids: Int[Tensor, "batch seq"] | None = None,
         **kwargs: Any,
     ) -> LLMOutput:
         """Encode `input_ids` or `inputs_embeds` (exactly one) after whatever `past_key_values` holds.
 
+        Args:
+            branch_ids: 0 in the trunk, k in the k-th of several continuations of it, each of which sees the
+                trunk and itself (`causal_mask`); -1 in padding. For training: it goes with no cache.
+
         Raises:
-            ValueError: both or neither of `input_ids` and `inputs_embeds` are given.
+            ValueError: both or neither of `input_ids` and `inputs_embeds` are given, or `branch_ids` with a cache.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -145,11 +152,15 @@ class LLM(LanguagePreTrainedModel):
             inputs_embeds = self.embed_tokens(input_ids)
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
+        if branch_ids is not None and past_key_values is not None:
+            raise ValueError("branch_ids go with no cache: set use_cache=False")
         packed = position_ids
-        if position_ids is None:
+        if position_ids is None and branch_ids is not None:
+            position_ids = branch_positions(branch_ids)
+        elif position_ids is None:
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             position_ids = positions(attention_mask, past, inputs_embeds)
-        mask = causal_mask(self.config, inputs_embeds, attention_mask, past_key_values, packed)
+        mask = causal_mask(self.config, inputs_embeds, attention_mask, past_key_values, packed, branch_ids)
         return self._run_blocks(self.dropout(inputs_embeds), mask, position_ids, past_key_values, **kwargs)
 
     def _run_blocks(
@@ -204,6 +215,7 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
         position_ids: Int[Tensor, "#batch seq"] | None = None,
         inputs_embeds: Float[Tensor, "batch seq hidden"] | None = None,
         labels: Int[Tensor, "batch seq"] | None = None,
+        skip_logits: bool = False,
         **kwargs: Any,
     ) -> CausalLMOutput:
         """Next-token logits, and the loss where `labels` are given.
@@ -212,16 +224,19 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
             logits_to_keep: the last n positions (0: all), or an index tensor; only their logits are computed.
                 None takes the config's, or all where labels are given.
             labels: as `input_ids`, -100 where a token carries no loss; the shift by one happens here.
+            skip_logits: give the loss alone; logits are then computed for supervised tokens only, in chunks.
             kwargs: `num_items_in_batch` (labels in all accumulated micro-batches) makes the loss a sum over
                 that many; the rest goes to the blocks.
 
         Raises:
-            ValueError: `labels` together with `logits_to_keep`, or as `LLM.forward`.
+            ValueError: `labels` together with `logits_to_keep`, `skip_logits` without labels, or as `LLM.forward`.
         """
         if logits_to_keep is None:
             logits_to_keep = 0 if labels is not None else self.config.logits_to_keep
         if labels is not None and (isinstance(logits_to_keep, Tensor) or logits_to_keep):
             raise ValueError("labels need the logits of every position: leave logits_to_keep at 0")
+        if skip_logits and labels is None:
+            raise ValueError("skip_logits gives the loss alone, which needs labels")
         num_items = kwargs.pop("num_items_in_batch", None)
         outputs: LLMOutput = self.model(
             input_ids=input_ids,
@@ -233,13 +248,14 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
             **kwargs,
         )
         assert outputs.last_hidden_state is not None
-        logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
+        states = outputs.last_hidden_state
+        logits = None if skip_logits else self.lm_head(slice_logits_to_keep(states, logits_to_keep))
         # Not while generating; otherwise in evaluation too, so that its loss is the one that training lowers.
         wanted = self.training or labels is not None or self.config.output_router_logits
         router = outputs.router if wanted else None
-        aux_loss, z_loss = self._router_losses(router, attention_mask, outputs.last_hidden_state.shape[0])
+        aux_loss, z_loss = self._router_losses(router, attention_mask, states.shape[0])
         return CausalLMOutput(
-            loss=None if labels is None else self._loss(logits, labels, num_items, aux_loss, z_loss),
+            loss=None if labels is None else self._loss(states, logits, labels, num_items, aux_loss, z_loss),
             logits=logits,
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
@@ -259,13 +275,20 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
 
     def _loss(
         self,
-        logits: Tensor,
+        states: Tensor,
+        logits: Tensor | None,
         labels: Tensor,
         num_items: Tensor | int | None,
         aux_loss: Tensor | None,
         z_loss: Tensor | None,
     ) -> Tensor:
-        loss = self.loss_function(logits, labels, self.config.vocab_size, num_items_in_batch=num_items)
+        if logits is None:
+            targets = F.pad(labels[:, 1:], (0, 1), value=-100)
+            kept = targets != -100
+            total = chunked_cross_entropy(states[kept], self.lm_head.weight, targets[kept])
+            loss = total / (kept.sum() if num_items is None else num_items)
+        else:
+            loss = self.loss_function(logits, labels, self.config.vocab_size, num_items_in_batch=num_items)
         if aux_loss is None or z_loss is None:
             return loss
         # Accumulated micro-batches add up to one batch: each brings its share of the router's losses too.
