@@ -54,6 +54,8 @@ def test_a_command_runs(line, monkeypatch, tmp_path, capsys):
         assert program == ".venv/bin/sightline"
         monkeypatch.setattr(sys, "stdin", io.StringIO("/quit\n"))
         small = [*SMALL, "--out", str(tmp_path / "run")] if words[0] == "train" else []
+        if words[0] == "eval":  # of the model that is there, not of the one that the reader is about to train
+            words[1], small = "sightline-tiny", ["--tasks", "name", "--per-kind", "1", "--out", str(tmp_path / "eval")]
         assert main([*words, *small]) == 0, capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from sightline.commands import ask, chat, info, train
+from sightline.commands import ask, chat, evaluate, info, train
 
 app = typer.Typer(
     name="sightline",
@@ -25,6 +25,7 @@ app = typer.Typer(
 for _module in (ask, chat, train, info):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=_module.EXAMPLE)(getattr(_module, _name))
+app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)  # as a module's name it would hide the builtin
 
 
 @app.callback()

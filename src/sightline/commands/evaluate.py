@@ -1,0 +1,230 @@
+"""`sightline eval`: how often a model is right, by kind and language, with a page of its mistakes.
+
+It parses, prints and names files; asking and judging are `sightline.evaluation`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from sightline.commands.options import Device, Dtype, MaxNewTokens
+
+if TYPE_CHECKING:
+    from sightline.evaluation.results import Answer, Results
+    from sightline.evaluation.tasks import Tasks
+
+EXAMPLE = "Example: sightline eval sightline-tiny --tasks name,colour --per-kind 200"
+SEED = 1  # of the test world; probes during training take another, or they would choose what they are tested on
+PER_KIND = 100
+
+Axis = Literal["seen", "combination", "count", "font", "word", "phrasing", "artist"]
+Metric = Literal["exact", "contains", "anls", "choice"]
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="sightline-tiny, a folder or a hub id.")],
+    tasks: Annotated[
+        str | None,
+        typer.Option(help="Kinds of the built-in world (name,colour) or a JSONL or JSON file; all kinds if not given."),
+    ] = None,
+    per_kind: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Questions a kind and language; {PER_KIND}, or a file's all, if not given."),
+    ] = None,
+    languages: Annotated[str | None, typer.Option(help="Of the built-in world; en,zh if not given.")] = None,
+    axis: Annotated[
+        Axis | None, typer.Option(help="What training never shows, besides these pictures; seen if not given.")
+    ] = None,
+    things: Annotated[
+        int | None, typer.Option(min=1, help="How many of the world's things appear; all if not given.")
+    ] = None,
+    metric: Annotated[
+        Metric | None,
+        typer.Option(help="When an answer to a file's question is right; exact, or choice, if not given."),
+    ] = None,
+    image_folder: Annotated[
+        Path | None, typer.Option(help="Where a file's pictures are; beside it if not given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 32,
+    max_new_tokens: MaxNewTokens = 128,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that make questions; cores less one, up to 8, if not given.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where answers and page go; runs/eval-NAME if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Measure a model on unseen pictures of the built-in world, or on the questions of a file of yours.
+
+    Each question is asked alone, greedily. Stopped or killed, the same command goes on where it was. OUT gets
+    answers.jsonl, results.json and mistakes.html.
+    """
+    file = _file(tasks)
+    of_the_world, of_a_file = (
+        {"--languages": languages, "--axis": axis, "--things": things},
+        {"--metric": metric, "--image-folder": image_folder},
+    )
+    _refuse(
+        of_the_world if file else of_a_file, f"the file {file}" if file else "the built-in world: give --tasks FILE"
+    )
+    from sightline.evaluation.tasks import file_tasks
+    from sightline.interop.load import load
+
+    # A file is checked before a model is loaded; the world's pictures are as large as the model wants them.
+    asked = file_tasks(file, metric, image_folder, per_kind) if file else None
+    loaded, processor = load(model, device, dtype)
+    if asked is None:
+        side = loaded.config.vision_config.image_size
+        asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
+    out = out or Path("runs") / _run_name(model, file.stem if file else tasks, axis)
+    how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
+    results, report = _measure(model, loaded, processor, asked, out, how)
+    if as_json:
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        _print_table(results)
+        print(f"mistakes with their pictures: {out / 'mistakes.html'}")
+
+
+def _file(tasks: str | None) -> Path | None:
+    """The file that `--tasks` names, or None where it names kinds."""
+    if tasks is None or not (tasks.endswith((".json", ".jsonl")) or "/" in tasks or Path(tasks).is_file()):
+        return None
+    return Path(tasks)
+
+
+def _refuse(options: dict[str, Any], subject: str) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(f"{option} says nothing about {subject}")
+
+
+def _scene_tasks(kinds: str | None, languages: str, per_kind: int, axis: str, things: int | None, side: int) -> Tasks:
+    from sightline.data.scenes import World
+    from sightline.evaluation.tasks import scene_tasks
+
+    options: dict[str, Any] = {"seed": SEED, "things": things, "image_size": side}
+    options |= {"axis": axis} if axis != "seen" else {}
+    world = World(split="test", **options)
+    tasks = scene_tasks(world, world.kinds if kinds is None else _words(kinds), _words(languages), per_kind)
+    return replace(tasks, settings={**options, "axis": axis, **tasks.settings})
+
+
+def _words(listed: str) -> list[str]:
+    return [word.strip() for word in listed.split(",") if word.strip()]
+
+
+def _run_name(model: str, tasks: str | None, axis: str | None) -> str:
+    """A name that tells evaluations of different models and tasks apart: runs/tiny/model is called tiny."""
+    path = Path(model)
+    name = path.parent.name if path.name == "model" and path.parent.name else path.name
+    words = ["eval", name, *([tasks] if tasks else []), *([axis] if axis else [])]
+    return re.sub(r"[^\w.-]+", "-", "-".join(words))[:100]
+
+
+def _workers(given: int | None) -> int:
+    return min(8, (os.cpu_count() or 1) - 1) if given is None else given
+
+
+def _measure(
+    name: str, model: Any, processor: Any, tasks: Tasks, out: Path, how: dict[str, int]
+) -> tuple[Results, dict[str, Any]]:
+    """Ask what is not answered yet, and write the results and the page."""
+    from sightline.evaluation.answer_file import AnswerFile, write_json
+    from sightline.evaluation.answering import fingerprint
+    from sightline.evaluation.evaluate import evaluate as ask
+    from sightline.evaluation.results import Results
+
+    # What decides the answers; how many are asked at once does not.
+    dtype = str(model.dtype).removeprefix("torch.")
+    fixed = {"weights": fingerprint(model), "dtype": dtype, "max_new_tokens": how["max_new_tokens"], **tasks.settings}
+    kept = AnswerFile(out, fixed)
+    before, started = len(kept), time.perf_counter()
+    with _progress(len(tasks.keys), before, out) as on_batch:
+        answers = ask(model, processor, tasks, kept, **how, on_batch=on_batch)
+    spent = {"asked_now": len(kept) - before, "seconds": round(time.perf_counter() - started, 1)}
+    results = Results(answers)
+    report = {"model": name, **fixed, "device": str(model.device), **spent, **results.as_dict()}
+    write_json(out / "results.json", report)
+    _write_page(out / "mistakes.html", name, tasks, answers, results, {**fixed, "device": model.device})
+    return results, report
+
+
+@contextmanager
+def _progress(total: int, done: int, out: Path) -> Iterator[Callable[[Sequence[Answer]], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    started, asked, right = time.perf_counter(), 0, 0.0
+    progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+
+    def on_batch(answers: Sequence[Answer]) -> None:
+        nonlocal asked, right
+        asked, right = asked + len(answers), right + sum(one.right for one in answers)
+        rate = asked / (time.perf_counter() - started)
+        note = f"{answers[-1].kind}  {100 * right / asked:.0f} % right  {rate:.1f} questions/s"
+        progress.update(bar, advance=len(answers), note=note)
+
+    try:
+        with progress:
+            bar = progress.add_task("eval", total=total, completed=done, note="")
+            yield on_batch
+    except KeyboardInterrupt:
+        print(f"stopped with {done + asked} of {total} answers in {out}; the same command goes on", file=sys.stderr)
+        raise
+
+
+def _write_page(
+    path: Path, name: str, tasks: Tasks, answers: list[Answer], results: Results, facts: dict[str, Any]
+) -> None:
+    from sightline.evaluation.environment import environment
+    from sightline.evaluation.examples import examples
+    from sightline.evaluation.page import Accuracy, Facts, Gallery, Section, render_report
+
+    shown = {key.replace("_", " "): ", ".join(v) if isinstance(v, list) else v for key, v in facts.items()}
+    sections: list[Section] = [
+        Accuracy("Accuracy", results),
+        Gallery("Answers", examples(tasks, answers)),
+        Facts("How it was measured", {**shown, **environment()}),
+    ]
+    summary = f"{results.summary()}, each asked alone and answered greedily."
+    render_report(path, title=f"{name}: right and wrong answers", sections=sections, summary=summary)
+
+
+def _print_table(results: Results) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    several = len(results.languages) > 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kind", no_wrap=True)
+    for column in [*(results.languages if several else []), "all", "n"]:
+        table.add_column(column or "-", justify="right", no_wrap=True)
+    for kind in [*results.kinds, None]:
+        cells = [results.share(kind, language) for language in results.languages] if several else []
+        total = results.share(kind)
+        shown = [str(share) if share.total else "" for share in (*cells, total)]
+        table.add_row(kind or "all", *shown, f"{total.total:,}", style=None if kind else "bold")
+    # What is not a terminal has no width to be cut to.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    print("% right, and the 95 % interval")

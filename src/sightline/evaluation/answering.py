@@ -1,0 +1,99 @@
+"""Put questions to a model: each alone, greedily, many at once.
+
+Rows of a batch have as many pictures each and nearly the same length, so that little is padding; in float32 the
+answers are those of one at a time. It knows tokens and pictures, not what is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sightline.evaluation.tasks import Question
+
+__all__ = ["answer", "fingerprint", "groups"]
+
+Prompt = dict[str, Tensor]
+
+
+def answer(
+    model: Any, processor: Any, questions: Sequence[Question], batch_size: int, max_new_tokens: int
+) -> Iterator[list[tuple[Question, str]]]:
+    """Greedy answers, a batch at a time; longest prompts first, so that what will not fit fails early.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the question whose picture cannot be opened, or whose prompt leaves the
+            model no place for an answer.
+    """
+    prompts = [_prompt(processor, question) for question in questions]
+    limit = getattr(model.config, "max_position_embeddings", None)
+    sizes = [(len(prompt.get("pixel_values", ())), prompt["input_ids"].shape[1]) for prompt in prompts]
+    for question, (_, length) in zip(questions, sizes, strict=True):
+        if limit is not None and length >= limit:
+            raise ValueError(
+                f"{question.where}: the prompt has {length} tokens, but the model's max_position_embeddings is {limit}"
+            )
+    for group in groups(sizes, batch_size, None if limit is None else limit - max_new_tokens):
+        texts = _generate(model, processor, [prompts[index] for index in group], max_new_tokens)
+        yield [(questions[index], text) for index, text in zip(group, texts, strict=True)]
+
+
+def groups(sizes: Sequence[tuple[int, int]], batch_size: int, room: int | None = None) -> list[list[int]]:
+    """Indices of `sizes` (pictures, tokens) in batches of like rows, the largest first.
+
+    A row that is padded reaches the model's last position sooner than it would alone: longer than `room`, rows
+    go together only where they are equally long.
+
+    >>> groups([(1, 20), (1, 30), (2, 40), (1, 21)], batch_size=2)
+    [[2], [1, 3], [0]]
+    """
+    found: list[list[int]] = []
+    for index in sorted(range(len(sizes)), key=lambda index: sizes[index], reverse=True):
+        pictures, tokens = sizes[index]
+        first = sizes[found[-1][0]] if found else None
+        alike = first is not None and first[0] == pictures
+        fits = alike and (room is None or first[1] <= room or first[1] == tokens)  # type: ignore[index]
+        if fits and len(found[-1]) < batch_size:
+            found[-1].append(index)
+        else:
+            found.append([index])
+    return found
+
+
+def fingerprint(model: Any, samples: int = 256) -> str:
+    """A hash of the weights' names, shapes and up to `samples` values of each: other weights, another fingerprint."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        flat = weight.detach().flatten()
+        some = flat[:: max(1, len(flat) // samples)].float().cpu()
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(some.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _prompt(processor: Any, question: Question) -> Prompt:
+    """`input_ids` [1, seq] and, with pictures, `pixel_values` [images, 3, height, width]."""
+    encoded = processor.apply_chat_template(
+        question.opened(), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    return {name: encoded[name] for name in ("input_ids", "pixel_values") if name in encoded}
+
+
+def _generate(model: Any, processor: Any, prompts: Sequence[Prompt], max_new_tokens: int) -> list[str]:
+    rows = [prompt["input_ids"][0] for prompt in prompts]
+    longest = max(map(len, rows))
+    pad = processor.tokenizer.pad_token_id
+    inputs = {
+        "input_ids": torch.stack([F.pad(row, (longest - len(row), 0), value=pad or 0) for row in rows]),
+        "attention_mask": torch.stack([F.pad(torch.ones_like(row), (longest - len(row), 0)) for row in rows]),
+    }
+    if "pixel_values" in prompts[0]:
+        inputs["pixel_values"] = torch.cat([prompt["pixel_values"] for prompt in prompts])
+    inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    return processor.batch_decode(tokens[:, longest:], skip_special_tokens=True)

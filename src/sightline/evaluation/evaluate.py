@@ -1,0 +1,86 @@
+"""Ask a model everything that is not answered yet, and keep the answers: `evaluate`.
+
+It joins tasks, model and answers. It prints nothing: `on_batch` hears of every batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from sightline.evaluation.answer_file import AnswerFile
+from sightline.evaluation.answering import answer
+from sightline.evaluation.results import Answer
+from sightline.evaluation.tasks import Key, Question, Tasks
+
+__all__ = ["evaluate", "judge"]
+
+WINDOW = 4  # batches whose questions are made, and sorted by length, together
+
+
+def evaluate(
+    model: Any,
+    processor: Any,
+    tasks: Tasks,
+    kept: AnswerFile,
+    *,
+    batch_size: int = 32,
+    max_new_tokens: int = 128,
+    workers: int = 0,
+    on_batch: Callable[[Sequence[Answer]], None] = lambda _: None,
+) -> list[Answer]:
+    """The answers to all of `tasks`, in order: those `kept`, and the others from the model, kept as they come.
+
+    `workers` processes make the questions beside the model: pictures take as long to draw as to answer.
+
+    Raises:
+        FileNotFoundError, ValueError: a question cannot be made or leaves no place for an answer, or the kept
+            answers are to other questions.
+    """
+    _check_same_questions(tasks, kept)
+    missing = _Windows(tasks, [key for key in tasks.keys if key not in kept], WINDOW * batch_size)
+    # A generator of its own, or each start would draw from the global random numbers.
+    for questions in DataLoader(missing, batch_size=None, num_workers=workers, generator=torch.Generator()):
+        if isinstance(questions, Exception):
+            raise questions
+        for batch in answer(model, processor, questions, batch_size, max_new_tokens):
+            judged = [judge(question, text) for question, text in batch]
+            kept.add(judged)
+            on_batch(judged)
+    return [kept[key] for key in tasks.keys]
+
+
+class _Windows(Dataset[Any]):
+    """Item `n` is the `n`th window of questions, or the error that making them gave."""
+
+    def __init__(self, tasks: Tasks, keys: Sequence[Key], size: int):
+        self.tasks = tasks
+        self.windows = [keys[start : start + size] for start in range(0, len(keys), size)]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, number: int) -> list[Question] | Exception:
+        try:
+            return [self.tasks.question(key) for key in self.windows[number]]
+        except (ValueError, FileNotFoundError) as error:
+            return error  # raised in a worker it would carry the worker's traceback in its text
+
+
+def judge(question: Question, text: str) -> Answer:
+    """The answer `text` with its score."""
+    return Answer(*question.key, question.text, question.truths[0], text, question.score(text))
+
+
+def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:
+    """The settings cannot say that the world itself was changed since: one question of each kind tells."""
+    for one in {(one.kind, one.language): one for one in kept}.values():
+        question = tasks.question(one.key)
+        if (question.text, question.truths[0]) != (one.question, one.truth):
+            raise ValueError(
+                f"the answers there are to other questions ({one.question!r}, now {question.text!r}): "
+                "give another --out, or delete it"
+            )

@@ -1,0 +1,112 @@
+"""One self-contained HTML page out of sections: `render_report`.
+
+Pictures are embedded small, the little script is the page's own, nothing is fetched, and all text is escaped. What
+the sections say is the caller's: this file knows neither models nor training.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+from PIL import Image
+
+from sightline.evaluation.examples import Example
+from sightline.evaluation.results import Results
+
+__all__ = ["Accuracy", "Curves", "Facts", "Gallery", "Listing", "Section", "render_report"]
+
+PICTURE_SIDE = 256  # pixels; a phone's width holds one such picture
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A table of right answers by kind and language, with bars for the intervals."""
+
+    heading: str
+    results: Results
+    macro: ClassVar[str] = "accuracy"
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves over the steps, each with its name; `marks` are (step, label)."""
+
+    heading: str
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    marks: Sequence[tuple[float, str]] = ()
+    logarithmic: Sequence[str] = ()  # the names of those on a logarithmic scale
+    macro: ClassVar[str] = "curves"
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The steps that the curves lie in; all are drawn over the same."""
+        steps = [step for points in self.curves.values() for step, _ in points]
+        return min(steps, default=0.0), max(steps, default=1.0)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    heading: str
+    facts: Mapping[str, object]
+    macro: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Answers with their pictures, to be filtered by kind, language and outcome."""
+
+    heading: str
+    examples: Sequence[Example]
+    macro: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text as it stands in a file."""
+
+    heading: str
+    text: str
+    macro: ClassVar[str] = "listing"
+
+
+Section: TypeAlias = Accuracy | Curves | Facts | Gallery | Listing
+
+
+def render_report(path: Path, *, title: str, sections: Sequence[Section], summary: str = "") -> Path:
+    """Write the page of `sections` to `path`, whole or not at all, and return the path."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from sightline.evaluation.curves import svg
+
+    environment = Environment(
+        loader=PackageLoader("sightline.evaluation", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["thumbnail"] = thumbnail
+    environment.globals["svg"] = svg
+    page = environment.get_template("page.html.jinja").render(title=title, summary=summary, sections=sections)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.writing")
+    beside.write_text(page, encoding="utf-8")
+    os.replace(beside, path)
+    return path
+
+
+def thumbnail(picture: Image.Image) -> str:
+    """The picture as a data URI, at most `PICTURE_SIDE` pixels a side."""
+    small = picture.convert("RGB")
+    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    data = io.BytesIO()
+    small.save(data, "WEBP", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

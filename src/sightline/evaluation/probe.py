@@ -1,0 +1,96 @@
+"""A quick look at a model in the middle of its training: accuracy by kind, and a few answers.
+
+It leaves the model and the random generators as they were, so that a run with probes takes the same steps as one
+without. It knows neither optimisers nor logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sightline.data.scenes import World
+from sightline.evaluation.answering import answer
+from sightline.evaluation.evaluate import judge
+from sightline.evaluation.examples import Example, example
+from sightline.evaluation.results import Answer, Results
+from sightline.evaluation.tasks import Question, Tasks, scene_tasks
+
+__all__ = ["probe", "probe_examples", "side_by_side", "with_before"]
+
+
+def probe(
+    model: Any,
+    processor: Any,
+    world: World,
+    kinds: Sequence[str],
+    languages: Sequence[str],
+    per_kind: int,
+    batch_size: int = 32,
+    max_new_tokens: int = 64,
+) -> Results:
+    """Accuracy on `per_kind` questions of each kind and language, the same ones every time; `str` of it is one line.
+
+    Take a world of another seed than the final evaluation's, which must not have chosen the checkpoint.
+
+    Raises:
+        ValueError: a kind or language does not exist.
+    """
+    tasks = scene_tasks(world, kinds, languages, per_kind)
+    return Results(one for _, one in _asked(model, processor, tasks, batch_size, max_new_tokens))
+
+
+def probe_examples(
+    model: Any, processor: Any, world: World, kinds: Sequence[str], languages: Sequence[str], count: int
+) -> list[Example]:
+    """`count` questions with their pictures and the model's answers, of as many kinds as there is place for."""
+    tasks = scene_tasks(world, kinds, languages, 1 + count // (len(kinds) * len(languages)))
+    # The first of every kind, in languages by turns, before the second of any.
+    order = sorted(
+        tasks.keys,
+        key=lambda key: (key.number, (languages.index(key.language) + kinds.index(key.kind)) % len(languages)),
+    )
+    few = replace(tasks, keys=order[:count])
+    found = {question.key: example(question, one) for question, one in _asked(model, processor, few, count, 64)}
+    return [found[key] for key in few.keys]
+
+
+def with_before(now: Sequence[Example], before: Sequence[Example]) -> list[Example]:
+    """The examples `now`, each with the answer that the same question got `before`."""
+    return [replace(one, before=other.answer) for one, other in zip(now, before, strict=True)]
+
+
+def side_by_side(examples: Sequence[Example]) -> Iterator[str]:
+    """A line for each example: question, truth, answer, and what was answered before where that is known."""
+    for one in examples:
+        mark = "+" if one.right == 1 else "-"
+        before = "" if one.before is None else f"  (before: {one.before})"
+        yield f"{mark} {one.kind}: {one.question}  {one.truth}  ->  {one.answer}{before}"
+
+
+def _asked(
+    model: Any, processor: Any, tasks: Tasks, batch_size: int, max_new_tokens: int
+) -> list[tuple[Question, Answer]]:
+    questions = [tasks.question(key) for key in tasks.keys]
+    with _undisturbed(model):
+        batches = list(answer(model, processor, questions, batch_size, max_new_tokens))
+    judged = {question.key: (question, judge(question, text)) for batch in batches for question, text in batch}
+    return [judged[key] for key in tasks.keys]
+
+
+@contextmanager
+def _undisturbed(model: Any) -> Iterator[None]:
+    """Eval mode without gradients, and every module's mode and the random generators back afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode

@@ -1,0 +1,110 @@
+"""Answers and what they add up to: right answers by kind and language, with 95 % intervals.
+
+It counts. What is right was decided before, and how it is shown is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sightline.evaluation.metrics import wilson_interval
+from sightline.evaluation.tasks import Key
+
+__all__ = ["Answer", "Results", "Share"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said to the question `key`, and its score: 1 right, 0 wrong, between them where a metric grades."""
+
+    kind: str
+    language: str
+    index: int
+    question: str
+    truth: str
+    answer: str
+    right: float
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind, self.language, self.index)
+
+
+@dataclass(frozen=True)
+class Share:
+    """`right` out of `total`."""
+
+    right: float = 0
+    total: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.total if self.total else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval (Wilson, 1927)."""
+        return wilson_interval(self.right, self.total)
+
+    def __add__(self, other: Share) -> Share:
+        return Share(self.right + other.right, self.total + other.total)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{100 * self.accuracy:.1f} ({100 * low:.0f}–{100 * high:.0f})"
+
+    def as_dict(self) -> dict[str, Any]:
+        low, high = (round(end, 4) for end in self.interval)
+        return {**asdict(self), "accuracy": round(self.accuracy, 4), "low": low, "high": high}
+
+
+class Results:
+    """Shares of right answers by kind and language, in the order in which the kinds were first asked."""
+
+    def __init__(self, answers: Iterable[Answer] = ()):
+        self.shares: dict[tuple[str, str], Share] = {}
+        for answer in answers:
+            cell = (answer.kind, answer.language)
+            self.shares[cell] = self.shares.get(cell, Share()) + Share(answer.right, 1)
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(dict.fromkeys(kind for kind, _ in self.shares))
+
+    @property
+    def languages(self) -> list[str]:
+        return list(dict.fromkeys(language for _, language in self.shares))
+
+    def share(self, kind: str | None = None, language: str | None = None) -> Share:
+        """Of one kind, one language, both, or (neither given) of everything."""
+        cells = (share for (k, lang), share in self.shares.items() if kind in (None, k) and language in (None, lang))
+        return sum(cells, Share())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `overall`, `languages` and `kinds`, each kind with its `languages`."""
+        return {
+            "overall": self.share().as_dict(),
+            "languages": {language: self.share(language=language).as_dict() for language in self.languages},
+            "kinds": {
+                kind: {
+                    **self.share(kind).as_dict(),
+                    "languages": {lang: share.as_dict() for (k, lang), share in self.shares.items() if k == kind},
+                }
+                for kind in self.kinds
+            },
+        }
+
+    def summary(self) -> str:
+        """The whole, in words."""
+        total = self.share()
+        low, high = total.interval
+        share = f"{100 * total.accuracy:.1f} % of {total.total:,} questions right"
+        return f"{share} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+
+    def __str__(self) -> str:
+        """One line: the whole with its interval, then every kind's percentage."""
+        total = self.share()
+        kinds = "  ".join(f"{kind} {100 * self.share(kind).accuracy:.0f}" for kind in self.kinds)
+        return f"{total} % of {total.total}: {kinds}"

@@ -1,0 +1,212 @@
+"""`sightline eval` as its user calls it: a table, one JSON object, a page; killed and called again; refused."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from sightline.cli import main
+from sightline.commands.evaluate import Axis, Metric
+from sightline.data.scenes.world import AXES
+from sightline.evaluation.metrics import METRICS
+
+
+@pytest.fixture
+def evaluate(tiny_model_folder, tmp_path, capsys):
+    def run(*words, out="run"):
+        fixed = ["--out", str(tmp_path / out), "--dtype", "float32", "--max-new-tokens", "3", "--workers", "0"]
+        code = main(["eval", str(tiny_model_folder), *map(str, words), *fixed])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+FEW = ["--tasks", "name,size", "--per-kind", "3", "--batch-size", "4"]
+
+
+def test_the_world_is_asked_and_counted(evaluate, tmp_path):
+    code, out, err = evaluate(*FEW)
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0].split() == ["kind", "en", "zh", "all", "n"]
+    assert [line.split()[0] for line in lines[1:4]] == ["name", "size", "all"]
+    assert lines[3].split()[-1] == "12"
+    assert str(tmp_path / "run" / "mistakes.html") in out
+    answers = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text().splitlines()]
+    assert len(answers) == 12
+    assert set(answers[0]) == {"kind", "language", "index", "question", "truth", "answer", "right"}
+    assert {(one["kind"], one["language"]) for one in answers} == {
+        (k, x) for k in ("name", "size") for x in ("en", "zh")
+    }
+    page = (tmp_path / "run" / "mistakes.html").read_text(encoding="utf-8")
+    assert page.count("<article") == sum(not one["right"] for one in answers) + sum(one["right"] for one in answers)
+
+
+def test_json_is_one_object_that_the_folder_holds_too(evaluate, tmp_path):
+    code, out, err = evaluate(*FEW, "--languages", "zh", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report == json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert report["overall"]["total"] == 6
+    assert list(report["kinds"]) == ["name", "size"]
+    assert list(report["languages"]) == ["zh"]
+    assert report["asked_now"] == 6
+    assert json.loads(evaluate(*FEW, "--languages", "zh", "--json")[1])["asked_now"] == 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_how_many_are_asked_at_once_changes_nothing(evaluate, tmp_path, batch_size):
+    evaluate(*FEW)
+    evaluate(*FEW, "--batch-size", batch_size, out="other")
+    first, second = (sorted((tmp_path / name / "answers.jsonl").read_text().splitlines()) for name in ("run", "other"))
+    assert first == second
+
+
+def test_another_evaluation_does_not_go_on_from_this_one(evaluate):
+    assert evaluate(*FEW)[0] == 0
+    for words in ([*FEW, "--per-kind", "4"], ["--tasks", "name", "--per-kind", "3"], [*FEW, "--things", "9"]):
+        code, out, err = evaluate(*words)
+        assert code == 2
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "holds answers with" in err
+
+
+def test_stopped_it_says_that_the_same_command_goes_on(evaluate, monkeypatch, tmp_path):
+    from sightline.evaluation import evaluate as module
+
+    asked, original = [], module.answer
+
+    def stops(model, processor, questions, *rest):
+        for batch in original(model, processor, questions, *rest):
+            if asked:
+                raise KeyboardInterrupt
+            asked.append(batch)
+            yield batch
+
+    monkeypatch.setattr(module, "answer", stops)
+    code, _, err = evaluate(*FEW)
+    assert code == 130
+    assert "stopped with 4 of 12 answers" in err
+    assert "the same command goes on" in err
+    monkeypatch.setattr(module, "answer", original)
+    assert json.loads(evaluate(*FEW, "--json")[1])["asked_now"] == 8
+
+
+@pytest.fixture
+def rows(tmp_path, picture):
+    path = tmp_path / "mine.jsonl"
+    question = [{"role": "user", "content": "What is this?"}, {"role": "assistant", "content": "A square."}]
+    path.write_text(
+        json.dumps({"messages": question, "images": [str(picture)], "kind": "shapes"})
+        + "\n"
+        + json.dumps({"messages": question, "choices": ["a circle", "a square"], "kind": "<b>"})
+        + "\n"
+    )
+    return path
+
+
+def test_a_file_of_ones_own_is_evaluated(evaluate, rows, tmp_path):
+    code, out, err = evaluate("--tasks", rows)
+    assert code == 0, err
+    assert out.splitlines()[0].split() == ["kind", "all", "n"]
+    answers = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text().splitlines()]
+    told = sorted((one["kind"], one["index"], one["truth"]) for one in answers)
+    assert told == [("<b>", 1, "A square."), ("shapes", 0, "A square.")]
+    page = (tmp_path / "run" / "mistakes.html").read_text(encoding="utf-8")
+    assert page.count("<article") == 2
+    assert "<option>&lt;b&gt;</option>" in page
+
+
+def test_the_rows_of_the_documentation_are_asked(evaluate, picture, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "your-own-questions.md").read_text(encoding="utf-8")
+    (tmp_path / "rows.jsonl").write_text(re.search(r"```json\n(.*?)```", page, flags=re.DOTALL)[1], encoding="utf-8")
+    (tmp_path / "square.png").write_bytes(picture.read_bytes())
+    code, out, err = evaluate("--tasks", tmp_path / "rows.jsonl", "--json")
+    assert code == 0, err
+    kinds = json.loads(out)["kinds"]
+    assert {kind: share["total"] for kind, share in kinds.items()} == {"rows": 2, "choices": 1, "signs": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tasks", "nmae"], "unknown kind 'nmae': did you mean 'name'?"),
+        (["--tasks", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--tasks", "ROWS", "--axis", "font"], "--axis says nothing about the file"),
+        (["--tasks", "ROWS", "--languages", "en"], "--languages says nothing about the file"),
+        (["--metric", "anls"], "--metric says nothing about the built-in world: give --tasks FILE"),
+        (["--tasks", "ROWS", "--metric", "choice"], "mine.jsonl, line 1: multiple choice needs 'choices'"),
+        (["--tasks", "name", "--axis", "font"], "the axis 'font' does not ask 'name'"),
+        (["--languages", "fr"], "'fr'"),
+        (["--axis", "sideways"], "sideways"),
+        (["--per-kind", "0"], "--per-kind"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_line_and_exit_code_2(evaluate, rows, words, message):
+    code, out, err = evaluate(*(str(rows) if word == "ROWS" else word for word in words))
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_bad_file_is_found_before_a_model_loads(rows, monkeypatch, capsys):
+    def refuse(*_):
+        raise AssertionError("this takes seconds")
+
+    monkeypatch.setattr("sightline.interop.load.load", refuse)
+    rows.write_text("{}")
+    assert main(["eval", "sightline-tiny", "--tasks", str(rows)]) == 2
+    assert "line 1 has neither 'messages' nor 'conversations'" in capsys.readouterr().err
+
+
+def test_the_folder_is_named_after_model_tasks_and_axis(monkeypatch, tmp_path, tiny_model_folder, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model").symlink_to(tiny_model_folder)
+    words = ["--tasks", "word", "--axis", "font", "--languages", "en", "--per-kind", "1", "--max-new-tokens", "1"]
+    assert main(["eval", "mine/model", *words, "--workers", "0"]) == 0, capsys.readouterr().err
+    assert (tmp_path / "runs" / "eval-mine-word-font" / "results.json").is_file()
+
+
+def test_options_offer_what_there_is():
+    assert set(get_args(Axis)) == set(AXES)
+    assert set(get_args(Metric)) == {*METRICS, "choice"}
+
+
+def test_help_shows_an_example(capsys):
+    assert main(["eval", "--help"]) == 0
+    assert "Example: sightline eval" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_answers_are_those_of_an_undisturbed_run(tiny_model_folder, tmp_path):
+    def command(out):
+        words = ["eval", tiny_model_folder, "--tasks", "name,size,word", "--per-kind", "40", "--batch-size", "4"]
+        return [sys.executable, "-m", "sightline.cli", *words, "--out", tmp_path / out, "--max-new-tokens", "4"]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command("whole"), check=True, capture_output=True, env=environment, timeout=300)
+    path, kills = tmp_path / "cut" / "answers.jsonl", 0
+    for size in (1, 9_000, 20_000):
+        running = subprocess.Popen(
+            command("cut"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
+        while running.poll() is None and not (path.exists() and path.stat().st_size >= size):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGKILL)
+        kills += running.wait() == -signal.SIGKILL
+    assert kills >= 2
+    subprocess.run(command("cut"), check=True, capture_output=True, env=environment, timeout=300)
+    whole, cut = (sorted((tmp_path / name / "answers.jsonl").read_text().splitlines()) for name in ("whole", "cut"))
+    assert cut == whole
+    assert len(whole) == 240

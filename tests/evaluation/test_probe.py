@@ -1,0 +1,43 @@
+"""A probe in the middle of a training tells how it goes and leaves no trace in it."""
+
+import copy
+
+import torch
+
+from sightline.evaluation.probe import probe, probe_examples, side_by_side, with_before
+
+
+def test_a_probe_leaves_model_and_random_numbers_as_they_were(tiny, world):
+    model, processor = copy.deepcopy(tiny[0]).train(), tiny[1]
+    model.model.layers[0].eval()  # as a frozen part is
+    modes = [module.training for module in model.modules()]
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    first = probe(model, processor, world, ["name", "size"], ["en", "zh"], 2, batch_size=3, max_new_tokens=3)
+    assert torch.equal(torch.rand(3), expected)
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert first.share().total == 8
+    again = probe(tiny[0], processor, world, ["name", "size"], ["en", "zh"], 2, batch_size=8, max_new_tokens=3)
+    assert again.as_dict() == first.as_dict()
+
+
+def test_a_probe_counts_what_is_right_in_the_order_of_the_kinds(oracle, tiny, world):
+    oracle.say = lambda question: question.truths[0] if question.key.kind == "size" else "Hm."
+    results = probe(*tiny, world, ["name", "size"], ["en"], 3)
+    assert str(results).endswith("of 6: name 0  size 100")
+
+
+def test_examples_show_before_and_after(oracle, tiny, world):
+    oracle.say = lambda question: "Hm."
+    kinds, languages = ["name", "size", "same_different"], ["en", "zh"]
+    before = probe_examples(*tiny, world, kinds, languages, 4)
+    oracle.say = lambda question: question.truths[0]
+    now = with_before(probe_examples(*tiny, world, kinds, languages, 4), before)
+    assert [one.kind for one in now[:3]] == kinds
+    assert {one.language for one in now} == {"en", "zh"}
+    assert [one.right for one in now] == [1] * 4
+    line = next(side_by_side(now))
+    assert line == f"+ name: {now[0].question}  {now[0].truth}  ->  {now[0].truth}  (before: Hm.)"
+    assert next(side_by_side(before)).startswith("- name:")
