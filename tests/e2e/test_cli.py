@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import signal
 import sys
 import zlib
 
@@ -174,24 +176,59 @@ def test_info_counts_the_parameters(tiny_model_folder, capsys):
     assert "kv cache kb per token" in capsys.readouterr().out
 
 
+SMALL_RUN = [
+    "model.overrides={hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, "
+    "vision_config: {hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 1, "
+    "image_size: 32, patch_size: 8}}",
+    "tokenizer={vocab_size: 600, texts: 200}",
+    "data.world={things: 3, questions: 2}",
+    "train={batch_size: 2, workers: 0, eval_per_kind: 0}",
+]
+
+
 def test_train_runs_a_recipe_and_refuses_a_wrong_one(tmp_path, capsys):
     assert main(["train", "recipes/tiny.yaml", "train.batchsize=3", "--out", str(tmp_path)]) == 2
     assert "did you mean 'batch_size'" in capsys.readouterr().err
-    small = [
-        "model.overrides={hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, "
-        "vision_config: {hidden_size: 16, intermediate_size: 16, num_hidden_layers: 1, num_attention_heads: 1, "
-        "image_size: 32, patch_size: 8}}",
-        "tokenizer={vocab_size: 600, texts: 200}",
-        "data.things=3",
-        "train={pictures: 4, batch_size: 2, workers: 0}",
-    ]
+    small = [*SMALL_RUN, "stages=[{kind: joint, steps: 2}]"]
     assert main(["train", "recipes/tiny.yaml", *small, "--out", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "model" / "config.json").is_file()
+    assert "a guess over the vocabulary costs" in capsys.readouterr().err
     assert main(["train", "recipes/tiny.yaml", *small, "--out", str(tmp_path / "run")]) == 2
     assert "already holds a run" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["ask", "chat", "train", "info"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_signal_ends_training_after_the_step_and_says_how_to_go_on(number, code, tmp_path, capsys, monkeypatch):
+    from sightline.training.stage import StageRun
+
+    take = StageRun.take
+    monkeypatch.setattr(StageRun, "take", lambda self, batches: signal.raise_signal(number) or take(self, batches))
+    small = [*SMALL_RUN, "stages=[{kind: align, steps: 2}]", "--out", str(tmp_path / "run")]
+    assert main(["train", "recipes/tiny.yaml", *small]) == code
+    assert "step-000001. Go on with --resume" in capsys.readouterr().err
+
+
+def test_verify_tells_whether_this_machine_reproduces_the_recipes_log(tmp_path, capsys):
+    recipe = tmp_path / "mine.yaml"
+    shutil.copy("recipes/tiny.yaml", recipe)
+    small = [*SMALL_RUN, "stages=[{kind: tower, steps: 2}, {kind: joint, steps: 2}]"]
+    assert main(["train", str(recipe), *small, "--verify", "3"]) == 2
+    assert "it ships beside the recipe" in capsys.readouterr().err
+    assert main(["train", str(recipe), *small, "--out", str(tmp_path / "run")]) == 0
+    log = shutil.copy(tmp_path / "run" / "log.jsonl", tmp_path / "mine.log.jsonl")
+    capsys.readouterr()
+    assert main(["train", str(recipe), *small, "--verify", "3"]) == 0
+    assert "reproduced: 3 steps as in the log, to the last bit" in capsys.readouterr().out
+    assert main(["train", str(recipe), *small, "--verify", "5"]) == 2
+    assert "holds the first 4 steps" in capsys.readouterr().err
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    records[2]["loss"] *= 1.05
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["train", str(recipe), *small, "--verify", "3"]) == 1
+    assert "does not reproduce the recipe: a loss deviates by 4.8%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["ask", "chat", "train", "eval", "info"])
 def test_help_shows_an_example(command, capsys):
     assert main([command, "--help"]) == 0
     assert f"Example: sightline {command}" in capsys.readouterr().out

@@ -1,5 +1,6 @@
-"""A run is reproducible, goes on where it stopped, overwrites nothing, and leaves a folder that loads."""
+"""A run is reproducible, goes on where it stopped, overwrites nothing, and leaves folders that answer."""
 
+import errno
 import io
 import json
 import shutil
@@ -10,14 +11,22 @@ import torch
 from rich.console import Console
 
 import sightline
-from sightline.training import loop
-from sightline.training.batches import SceneBatches
+from sightline.training import checkpoint
 from sightline.training.checkpoint import checkpoints
-from sightline.training.loop import build, supervised_loss, train
+from sightline.training.loop import Stopped, train
+from sightline.training.stage import StageRun
+
+FIVE = [
+    {"kind": "tower", "steps": 3, "train": {"batch_size": 4}},
+    {"kind": "language", "steps": 2},
+    {"kind": "align", "samples": 4},
+    {"kind": "instruct", "steps": 2, "train": {"ema": 0.9, "accumulate": 2}},
+    {"kind": "joint", "steps": 3, "train": {"optimizer": "adamw", "schedule": "cosine"}},
+]
 
 
 def quiet():
-    return Console(file=io.StringIO())
+    return Console(file=io.StringIO(), width=200)
 
 
 def weights(folder):
@@ -31,51 +40,86 @@ def assert_same_bits(one, other):
         assert torch.equal(one[name], other[name]), name
 
 
+def log_of(out):
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
 @pytest.fixture(scope="module")
-def finished(recipe, tmp_path_factory):
+def staged(make_recipe):
+    return make_recipe(stages=FIVE)
+
+
+@pytest.fixture(scope="module")
+def finished(staged, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole"
-    return recipe, out, train(recipe, out, console=quiet())
+    console = quiet()
+    return staged, out, train(staged, out, console=console), console.file.getvalue()
 
 
-def stop_after(monkeypatch, steps, number=signal.SIGINT):
-    """Send the process a signal during the `steps`-th step."""
-    original = loop.Trainer._train_step
+def stop_after(monkeypatch, steps, number):
+    """Send the process a signal during the run's `steps`-th step."""
+    original, taken = StageRun.take, []
 
-    def step_and_signal(self, batch):
-        record = original(self, batch)
-        if record["step"] == steps:
+    def take_and_signal(self, batches):
+        taken.append(1)
+        if len(taken) == steps:
             signal.raise_signal(number)
-        return record
+        return original(self, batches)
 
-    monkeypatch.setattr(loop.Trainer, "_train_step", step_and_signal)
+    monkeypatch.setattr(StageRun, "take", take_and_signal)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_that_goes_on_ends_with_the_same_bits(finished, tmp_path, monkeypatch, number):
-    recipe, _, model = finished
+@pytest.mark.parametrize(
+    ("steps", "number"),
+    [(2, signal.SIGINT), (3, signal.SIGTERM), (7, signal.SIGTERM), (8, signal.SIGINT), (11, signal.SIGINT)],
+)
+def test_a_stopped_run_that_goes_on_ends_with_the_same_bits(finished, tmp_path, monkeypatch, steps, number):
+    recipe, _, model, _ = finished
     with monkeypatch.context() as patch:
-        stop_after(patch, 3, number)
-        assert train(recipe, tmp_path / "run", console=quiet()) is None
-    assert checkpoints(tmp_path / "run" / "checkpoints")[-1].name == "step-000003"
+        stop_after(patch, steps, number)
+        with pytest.raises(
+            Stopped, match=rf"stopped by {number.name}; saved .*step-0000{steps:02d}\. Go on with --resume"
+        ):
+            train(recipe, tmp_path / "run", console=quiet())
     resumed = train(recipe, tmp_path / "run", resume=True, console=quiet())
     assert_same_bits(weights(resumed), weights(model))
+    assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 13))
 
 
-def test_every_step_is_logged(finished):
-    recipe, out, _ = finished
-    records = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records] == list(range(1, recipe.train.steps + 1))
-    assert all(record["loss"] > 0 and record["tokens"] > 0 for record in records)
+def test_every_step_is_logged_with_its_stage(finished):
+    _, out, _, _ = finished
+    records = log_of(out)
+    assert [record["step"] for record in records] == list(range(1, 13))
+    names = ["tower"] * 3 + ["language"] * 2 + ["align"] * 2 + ["instruct"] * 2 + ["joint"] * 3
+    assert [record["stage"] for record in records] == names
+    assert all(record["loss"] > 0 and record["tokens"] > 0 and record["seconds"] > 0 for record in records)
+    assert list((out / "tensorboard").glob("events*"))
+
+
+def test_the_preflight_of_every_stage_stands_before_the_first_step(finished):
+    *_, printed = finished
+    places = [printed.index(f"stage {stage['kind']}: {stage['kind']}") for stage in FIVE]
+    assert places == sorted(places)
+    assert "done: " in printed[places[-1] :]
 
 
 def test_only_the_newest_checkpoints_are_kept(finished):
-    _, out, _ = finished
-    assert [path.name for path in checkpoints(out / "checkpoints")] == ["step-000004", "step-000006"]
+    _, out, _, _ = finished
+    assert [path.name for path in checkpoints(out / "checkpoints")] == ["step-000010", "step-000012"]
 
 
-def test_a_checkpoint_is_a_model_that_answers(finished):
-    _, out, _ = finished
-    model, processor = sightline.load(checkpoints(out / "checkpoints")[0], device="cpu", dtype="float32")
+def test_a_checkpoint_answers_with_the_trainers_logits(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(stages=[{"kind": "joint", "steps": 2}])
+    seen = {}
+    original = StageRun.state_dict
+
+    def remember(self):
+        seen["model"] = self.model
+        return original(self)
+
+    monkeypatch.setattr(StageRun, "state_dict", remember)
+    train(recipe, tmp_path / "run", console=quiet())
+    model, processor = sightline.load(checkpoints(tmp_path / "run" / "checkpoints")[-1], device="cpu", dtype="float32")
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         add_generation_prompt=True,
@@ -83,120 +127,140 @@ def test_a_checkpoint_is_a_model_that_answers(finished):
         return_dict=True,
         return_tensors="pt",
     )
+    assert torch.equal(model(**inputs).logits, seen["model"].eval()(**inputs).logits)
     assert model.generate(**inputs, max_new_tokens=2).shape[1] > inputs["input_ids"].shape[1]
 
 
+def test_an_averaged_stage_ends_with_the_average(make_recipe, tmp_path):
+    stages = [{"kind": "align", "steps": 3, "train": {"ema": 0.5}}]
+    recipe, plain = make_recipe(stages=stages), make_recipe(stages=[{"kind": "align", "steps": 3}])
+    averaged = weights(train(recipe, tmp_path / "run", console=quiet()))
+    state = torch.load(checkpoints(tmp_path / "run" / "checkpoints")[-1] / "trainer.pt", weights_only=True)
+    for name, average in state["average"]["weights"].items():
+        assert torch.equal(averaged[name], average)
+    last = weights(train(plain, tmp_path / "plain", console=quiet()))
+    assert any(not torch.equal(averaged[name], last[name]) for name in last)
+
+
+def test_a_run_with_adapters_goes_on_bit_for_bit_and_leaves_a_plain_model(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(model={"lora": {"rank": 2}}, stages=[{"kind": "instruct", "steps": 3}])
+    model = train(recipe, tmp_path / "whole", console=quiet())
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(recipe, tmp_path / "run", console=quiet())
+    resumed = train(recipe, tmp_path / "run", resume=True, console=quiet())
+    assert_same_bits(weights(resumed), weights(model))
+    assert not any("lora" in name for name in weights(model))
+    (tmp_path / "run" / "base" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"base/config\.json is damaged"):
+        train(recipe, tmp_path / "run", resume=True, console=quiet())
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(finished, tmp_path):
+    recipe, out, model, _ = finished
+    shutil.copytree(out, tmp_path / "run")
+    newest = checkpoints(tmp_path / "run" / "checkpoints")[-1]
+    (newest / "trainer.pt").write_bytes(b"not what was saved")
+    console = quiet()
+    resumed = train(recipe, tmp_path / "run", resume=True, console=console)
+    assert "warning: " in console.file.getvalue()
+    assert newest.name in console.file.getvalue()
+    assert_same_bits(weights(resumed), weights(model))
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_says_where_to_go(finished, tmp_path):
+    recipe, out, *_ = finished
+    shutil.copytree(out / "checkpoints", tmp_path / "run" / "checkpoints")
+    for folder in checkpoints(tmp_path / "run" / "checkpoints"):
+        (folder / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no whole checkpoint to resume in .*: give another --out"):
+        train(recipe, tmp_path / "run", resume=True, console=quiet())
+
+
+def test_a_full_disk_at_the_end_leaves_a_run_that_can_be_finished(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(stages=[{"kind": "align", "steps": 1}])
+
+    seal = checkpoint._seal  # of a checkpoint it has facts to tell, of the model at the end none
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "_seal", lambda folder, facts: seal(folder, facts) if facts else full())
+        with pytest.raises(OSError, match=r"could not write .*model: No space left on device; free some room"):
+            train(recipe, tmp_path / "run", console=quiet())
+    assert not (tmp_path / "run" / "model").exists()
+    assert train(recipe, tmp_path / "run", resume=True, console=quiet()).is_dir()
+
+
 def test_a_folder_with_a_run_is_never_overwritten(finished):
-    recipe, out, _ = finished
+    recipe, out, *_ = finished
     with pytest.raises(FileExistsError, match=r"--resume"):
         train(recipe, out, console=quiet())
 
 
 def test_resuming_nothing_is_an_error(recipe, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint to resume"):
+    with pytest.raises(FileNotFoundError, match=r"no whole checkpoint to resume"):
         train(recipe, tmp_path / "empty", resume=True, console=quiet())
 
 
-def test_a_checkpoint_that_was_not_finished_is_not_found(finished, tmp_path):
-    (tmp_path / ".writing-step-000009").mkdir()
-    (tmp_path / "step-000008").mkdir()
-    assert checkpoints(tmp_path) == []
-
-
-# At 1e30 the loss is finite and its gradient is not.
-@pytest.mark.parametrize("factor", [float("inf"), float("nan"), 1e30])
-def test_a_loss_or_gradient_that_is_not_finite_stops_before_the_weights_change(recipe, tmp_path, monkeypatch, factor):
-    seen = {}
-
-    def broken(model, config, batch):
-        seen["before"] = {name: p.detach().clone() for name, p in model.named_parameters()}
-        seen["model"] = model
-        parameter = next(model.parameters())
-        return (parameter * 0 + 1e-30).sqrt().sum() * factor, 1, None
-
-    monkeypatch.setattr(loop, "supervised_loss", broken)
-    with pytest.raises(FloatingPointError, match=r"batch of step 0; the weights are untouched"):
-        train(recipe, tmp_path / "run", console=quiet())
-    assert_same_bits(seen["before"], dict(seen["model"].named_parameters()))
-
-
-def test_the_loss_is_the_models_own(recipe):
-    model, processor = build(recipe)
-    batch = SceneBatches(recipe, processor, 32)[0]
-    model.eval()
-    loss, tokens, _ = supervised_loss(model, model.config, batch)
-    torch.testing.assert_close(loss, model(**batch).loss)
-    assert tokens == int((batch["labels"] != -100).sum())
-
-
-def test_a_batch_is_a_function_of_its_step(recipe):
-    _, processor = build(recipe)
-    one, other = (SceneBatches(recipe, processor, 32) for _ in range(2))
-    other[0]
-    assert_same_bits(one[3], other[3])
-
-
-def test_a_few_steps_lower_the_loss(recipe, tmp_path):
-    longer = recipe.model_copy(
-        update={"train": recipe.train.model_copy(update={"pictures": 240, "batch_size": 8, "checkpoint_every": 100})}
-    )
-    train(longer, tmp_path / "run", console=quiet())
-    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+def test_a_few_steps_lower_the_loss(make_recipe, tmp_path):
+    recipe = make_recipe(train={"batch_size": 8, "checkpoint_every": 100}, stages=[{"kind": "joint", "steps": 45}])
+    train(recipe, tmp_path / "run", console=quiet())
+    losses = [record["loss"] for record in log_of(tmp_path / "run")]
     assert sum(losses[-3:]) / 3 < 0.85 * losses[0]
 
 
-def with_experts(recipe, **fields):
-    overrides = recipe.model.overrides | {"use_moe": True, "n_routed_experts": 4} | fields
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"overrides": overrides})})
-
-
-def test_the_loss_of_a_mixture_of_experts_holds_the_routers_losses(recipe):
-    sparse = with_experts(recipe, aux_loss_alpha=0.5)
-    model, processor = build(sparse)
-    batch = SceneBatches(sparse, processor, 32)[0]
-    loss, _, router = supervised_loss(model.eval(), model.config, batch)
-    assert len(router) == 2
-    model.config.output_router_logits = True
-    loss, _, _ = supervised_loss(model, model.config, batch)
-    outputs = model(**batch)
-    torch.testing.assert_close(loss, outputs.loss)
-    assert outputs.aux_loss > 0
-
-
-def test_training_a_mixture_moves_its_selection_bias_and_logs_the_balance(recipe, tmp_path):
-    sparse = with_experts(recipe, scoring_func="sigmoid", use_router_bias=True)
-    folder = train(sparse, tmp_path / "run", console=quiet())
-    biases = [value for name, value in weights(folder).items() if name.endswith("e_score_correction_bias")]
-    assert len(biases) == 2
-    assert all(bias.abs().max() > 0 for bias in biases)
-    record = json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[0])
-    assert len(record["text_entropy"]) == len(record["image_dead_experts"]) == 2
-
-
-def test_resuming_another_run_is_refused_and_a_longer_one_is_not(finished, tmp_path):
-    recipe, out, _ = finished
+def test_resuming_another_run_is_refused_and_a_longer_one_is_not(finished, make_recipe, tmp_path):
+    _, out, *_ = finished
     shutil.copytree(out, tmp_path / "run")
-    other = recipe.model_copy(update={"data": recipe.data.model_copy(update={"things": 3})})
+    other = make_recipe(stages=FIVE, data={"world": {"things": 3}})
     with pytest.raises(ValueError, match=r"the run to resume has another data: give another --out"):
         train(other, tmp_path / "run", resume=True, console=quiet())
-    longer = recipe.model_copy(update={"train": recipe.train.model_copy(update={"pictures": 16})})
-    assert train(longer, tmp_path / "run", resume=True, console=quiet()) is not None
-    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 9))
+    longer = make_recipe(stages=[*FIVE[:4], {**FIVE[4], "steps": 5}])
+    train(longer, tmp_path / "run", resume=True, console=quiet())
+    assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 15))
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_can_begin_anew(recipe, tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 1}\n')
-    (tmp_path / "recipe.yaml").write_text("name: x")
-    assert train(recipe, tmp_path, console=quiet()) is not None
+def test_a_run_that_ended_before_its_first_checkpoint_can_begin_anew(make_recipe, tmp_path):
+    recipe = make_recipe(stages=[{"kind": "align", "steps": 1}])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").write_text('{"step": 1}\n{"ste')
+    (tmp_path / "run" / "recipe.yaml").write_text("name: x")
+    assert train(recipe, tmp_path / "run", console=quiet()).is_dir()
+    assert [record["step"] for record in log_of(tmp_path / "run")] == [1]
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"is not empty"):
         train(recipe, tmp_path / "elsewhere", console=quiet())
 
 
-def test_checkpoints_are_ordered_by_number(tmp_path):
-    for step in (999_999, 1_000_000):
-        (tmp_path / f"step-{step}").mkdir()
-        (tmp_path / f"step-{step}" / "trainer.pt").touch()
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-999999", "step-1000000"]
+def test_evaluations_are_printed_logged_and_reported_and_the_best_checkpoint_is_kept(make_recipe, tmp_path):
+    train_section = {"eval_per_kind": 1, "eval_every": 2, "keep_checkpoints": 1}
+    recipe = make_recipe(
+        train=train_section, stages=[{"kind": "joint", "steps": 5}], data={"world": {"languages": ["en"]}}
+    )
+    console = quiet()
+    train(recipe, tmp_path / "run", console=console)
+    printed = console.file.getvalue()
+    assert all(f"joint, step {step}: " in printed for step in (2, 4, 5))
+    assert "(before: " in printed
+    scores = {record["step"]: record["accuracy"] for record in log_of(tmp_path / "run") if "accuracy" in record}
+    assert list(scores) == [2, 4, 5]
+    best = max(scores, key=lambda step: (scores[step], step))
+    kept = {path.name for path in checkpoints(tmp_path / "run" / "checkpoints")}
+    assert kept == {f"step-00000{step}" for step in {best, 5}}
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "data:image/" in page
+    assert "questions: 3" in page
+
+
+def test_a_probe_takes_nothing_from_the_run(make_recipe, tmp_path):
+    stages = [{"kind": "joint", "steps": 3}]
+    probed = make_recipe(
+        stages=stages, train={"eval_per_kind": 1, "eval_every": 1}, data={"world": {"languages": ["en"]}}
+    )
+    plain = make_recipe(stages=stages, data={"world": {"languages": ["en"]}})
+    one = train(plain, tmp_path / "unlooked", console=quiet())
+    assert_same_bits(weights(one), weights(train(probed, tmp_path / "looked", console=quiet())))

@@ -1,10 +1,22 @@
 """Muon orthogonalises each matrix alone, agrees with torch's, and the schedule rises, stays and falls."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
 
-from sightline.training.optim import Muon, build_optimizers, build_schedules, is_block_matrix, orthogonalize
+from sightline.training.build import build
+from sightline.training.optim import (
+    Muon,
+    build_optimizers,
+    is_block_matrix,
+    lr_factor,
+    orthogonalize,
+    set_learning_rates,
+)
+from sightline.training.parts import set_trainable
+from sightline.training.recipe import PARTS
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 24), (24, 8), (3, 12, 20)])
@@ -40,30 +52,50 @@ def test_a_step_is_torchs_muon_step():
 
 
 def test_blocks_matrices_go_to_muon_and_everything_else_to_adamw(recipe):
-    from sightline.training.loop import build
-
     model, _ = build(recipe)
+    set_trainable(model, PARTS)
     muon, adamw = build_optimizers(model, recipe.train)
-    by_muon = {id(p) for p in muon.param_groups[0]["params"]}
+    by_muon = {id(p) for group in muon.param_groups for p in group["params"]}
+    by_adamw = {id(p) for group in adamw.param_groups for p in group["params"]}
     names = {name: id(p) in by_muon for name, p in model.named_parameters()}
     assert names["model.layers.0.mlp.up_proj.weight"]
     assert names["vision_encoder.vision_model.encoder.layers.1.self_attn.q_proj.weight"]
     assert not names["model.embed_tokens.weight"]
     assert not names["vision_proj.vision_proj.0.weight"]
     assert not names["model.layers.0.input_layernorm.weight"]
-    assert len(muon.param_groups[0]["params"]) + len(adamw.param_groups[0]["params"]) == len(names)
+    assert by_muon.isdisjoint(by_adamw)
+    assert len(by_muon) + len(by_adamw) == len(names)
     assert all(is_block_matrix(name, p) == (id(p) in by_muon) for name, p in model.named_parameters())
 
 
-def test_the_schedule_warms_up_stays_and_falls_to_zero(recipe):
-    settings = recipe.train.model_copy(update={"pictures": 40, "warmup_steps": 4, "decay_share": 0.25})
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    (schedule,) = build_schedules([optimizer], settings)
-    rates = []
-    for _ in range(settings.steps):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert set(rates[5:15]) == {1.0}
-    assert rates[15:] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+def test_each_part_has_its_own_rate_and_norms_are_not_decayed(make_recipe):
+    recipe = make_recipe(train={"lr_scale": {"vision": 0.1}, "weight_decay": 0.5, "optimizer": "adamw", "lr": 1.0})
+    model, _ = build(recipe)
+    set_trainable(model, PARTS)
+    (adamw,) = build_optimizers(model, recipe.train)
+    set_learning_rates([adamw], 0.5)
+    of = {id(p): group for group in adamw.param_groups for p in group["params"]}
+    for name, p in model.named_parameters():
+        assert of[id(p)]["lr"] == pytest.approx(0.05 if name.startswith("vision_encoder.") else 0.5), name
+        assert of[id(p)]["weight_decay"] == (0.5 if is_block_matrix(name, p) else 0.0), name
+
+
+def rates(recipe, steps):
+    return [lr_factor(recipe.train, step, step / steps) for step in range(steps)]
+
+
+def test_wsd_warms_up_stays_and_falls_to_zero(make_recipe):
+    factors = rates(make_recipe(train={"warmup_steps": 4, "decay_share": 0.25}), 20)
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert set(factors[5:15]) == {1.0}
+    assert factors[15:] == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
+
+
+def test_cosine_falls_to_its_floor_and_constant_does_not_fall(make_recipe):
+    cosine = make_recipe(train={"schedule": "cosine", "warmup_steps": 0, "min_lr_share": 0.1})
+    factors = rates(cosine, 100)
+    assert factors[0] == 1.0
+    assert factors[50] == pytest.approx(0.55)
+    assert lr_factor(cosine.train, 100, 1.0) == pytest.approx(0.1)
+    assert all(before > after for before, after in pairwise(factors))
+    assert set(rates(make_recipe(train={"schedule": "constant", "warmup_steps": 0}), 10)) == {1.0}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sightline.training.recipe import Recipe
 
 EXAMPLE = "Example: sightline train recipes/tiny.yaml train.batch_size=32"
 
@@ -16,12 +20,38 @@ def train(
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Values that replace the recipe's.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/NAME if not given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
+    verify: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Take the first N steps and compare them with the recipe's log.")
+    ] = 0,
 ) -> None:
     """Train a model by a recipe."""
-    from sightline.training.recipe import load_recipe
+    from sightline.training.recipe_file import load_recipe
 
     loaded = load_recipe(recipe, overrides)
+    if verify:
+        _verify(loaded, Path(recipe), verify)
+        return
+    from sightline.training.loop import Stopped
     from sightline.training.loop import train as run
 
-    run(loaded, out or Path("runs") / loaded.name, resume=resume)
+    try:
+        run(loaded, out or Path("runs") / loaded.name, resume=resume)
+    except Stopped as stopped:
+        typer.echo(str(stopped), err=True)
+        raise typer.Exit(0 if stopped.number == signal.SIGINT else 128 + stopped.number) from None
+
+
+def _verify(recipe: Recipe, path: Path, steps: int) -> None:
+    from sightline.training.verify import TOLERANCE, log_of, verify
+
+    found = verify(recipe, log_of(path), steps)
+    for step, (here, shipped) in enumerate(zip(found.here, found.shipped, strict=True), start=1):
+        typer.echo(f"step {step}: loss {here:.6f} here, {shipped:.6f} in the log")
+    exactly = ", to the last bit" if found.same_bits else f" (largest deviation {found.deviation:.2%})"
+    if not found.reproduces:
+        raise RuntimeError(
+            f"this set-up does not reproduce the recipe: a loss deviates by {found.deviation:.1%}, more than "
+            f"{TOLERANCE:.0%}; compare the versions in the recipe's report with `sightline info`"
+        )
+    typer.echo(f"reproduced: {steps} steps as in the log{exactly}")

@@ -1,61 +1,147 @@
-"""Batches for training: pictures of the built-in world with their conversations, as tensors.
+"""Batches for training, as tensors: what one optimiser step reads, split into its micro-batches.
 
-A batch is a pure function of the recipe and its step, so a resumed run sees what it would have seen. This
-file knows the world and the processor; it does not know the model.
+Item `step` is a pure function of the recipe, the stage and the step. This file knows sources and the processor;
+it does not know the model.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from sightline.data.scenes.world import World
+from sightline.data.sample import Sample
 from sightline.processor import VLMProcessor
-from sightline.training.recipe import Recipe
+from sightline.training.contrast import TEXT_LENGTH, patch_weights
+from sightline.training.recipe import Recipe, Stage
+from sightline.training.sources import Deal, open_sources, world_of
+
+__all__ = ["MicroBatch", "RegionBatches", "StageBatches", "batches_from", "open_batches"]
+
+MicroBatch = dict[str, Tensor]
 
 
-def world_of(recipe: Recipe, image_size: int, grid_share: float = 0.0) -> World:
-    """The training side of the world, as the recipe asks for it."""
-    return World(
-        grid_share=grid_share,
-        seed=recipe.train.seed,
-        split="train",
-        things=recipe.data.things,
-        languages=recipe.data.languages,
-        image_size=image_size,
-    )
+class StageBatches(Dataset[list[MicroBatch]]):
+    """Conversations: input_ids, attention_mask, labels, and pixel_values and branch_ids where there are any."""
+
+    def __init__(self, recipe: Recipe, stage: Stage, processor: VLMProcessor, image_size: int):
+        self.processor, self.settings = processor, recipe.optimisation_of(stage)
+        seed = _stage_seed(recipe, stage)
+        self.sources, weights = open_sources(recipe.data_of(stage), seed, image_size, stage.kind == "language")
+        self.deal = Deal(weights, seed)
+
+    def __getitem__(self, step: int) -> list[MicroBatch]:
+        size = self.settings.batch_size // self.settings.accumulate
+        groups = [self.sources[source].group(number) for source, number in self._places(step)]
+        # Micro-batches of like length hold less padding, and add up to the same step.
+        groups.sort(key=_letters)
+        return [self.encode(groups[start : start + size]) for start in range(0, len(groups), size)]
+
+    def encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
+        """One micro-batch of these groups."""
+        pairs = [[(one["messages"], one["images"]) for one in group] for group in groups]
+        return self.processor.encode_groups_for_training(pairs, self.settings.max_length)
+
+    def origins(self, step: int) -> list[str]:
+        """Where the rows of a step come from, for a message about it."""
+        return [self.sources[source].origin(number) for source, number in self._places(step)]
+
+    def _places(self, step: int) -> list[tuple[int, int]]:
+        size = self.settings.batch_size
+        return [self.deal(place) for place in range(step * size, (step + 1) * size)]
 
 
-class SceneBatches(Dataset[dict[str, Tensor]]):
-    """Item `step` is the batch of that step: input_ids, attention_mask, labels, pixel_values."""
-
-    def __init__(self, recipe: Recipe, processor: VLMProcessor, image_size: int):
-        self.recipe = recipe
-        self.processor = processor
-        self.phases = [(phase, world_of(recipe, image_size, phase.grid_share)) for phase in recipe.train.curriculum]
-
-    def __len__(self) -> int:
-        return self.recipe.train.steps
-
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        settings = self.recipe.train
-        phase, world = next(pair for pair in self.phases if step / len(self) < pair[0].until)
-        indices = range(step * settings.batch_size, (step + 1) * settings.batch_size)
-        samples = [world.sample(index, questions=phase.questions) for index in indices]
-        return dict(self.processor.encode_for_training([(s["messages"], s["images"]) for s in samples]))
+def _letters(group: Sequence[Sample]) -> int:
+    """Roughly how long a group's row will be."""
+    contents = [message["content"] for sample in group for message in sample["messages"]]
+    return sum(len(str(content)) for content in contents) + 1000 * len(group[0]["images"])
 
 
-def batches_from(dataset: SceneBatches, step: int) -> DataLoader[Any]:
-    """The batches of `step` and after, in order, made beside the training where the recipe has workers."""
-    workers = dataset.recipe.train.workers
+class RegionBatches(Dataset[list[MicroBatch]]):
+    """Regions with their names, as `RegionContrast` takes them. A step's names are all in one language."""
+
+    def __init__(self, recipe: Recipe, stage: Stage, processor: VLMProcessor, image_size: int, side: int):
+        self.processor, self.settings, self.side = processor, recipe.optimisation_of(stage), side
+        source = recipe.data_of(stage).world
+        assert source is not None  # a recipe's check
+        seed = _stage_seed(recipe, stage)
+        # Of one thing's names in two languages, one would be told to be wrong.
+        self.worlds = [world_of(source, seed, image_size, [language]) for language in source.languages]
+
+    def __getitem__(self, step: int) -> list[MicroBatch]:
+        size = self.settings.batch_size // self.settings.accumulate
+        first = step * self.settings.batch_size
+        starts = range(first, first + self.settings.batch_size, size)
+        return [self._encode(step, range(start, start + size)) for start in starts]
+
+    def origins(self, step: int) -> list[str]:
+        first = step * self.settings.batch_size
+        return [f"the built-in world's pictures {first} to {first + self.settings.batch_size - 1}"]
+
+    def _encode(self, step: int, numbers: range) -> MicroBatch:
+        world = self.worlds[step % len(self.worlds)]
+        pictures = [world.regions(number) for number in numbers]
+        names = dict.fromkeys(text for one in pictures for text in one.texts)
+        rows = {name: row for row, name in enumerate(names)}
+        ids = [self._ids(name) for name in names]
+        boxes = [box for one in pictures for box in one.boxes]
+        pixels = self.processor.image_processor([one.image for one in pictures], return_tensors="pt")["pixel_values"]
+        images = [number for number, one in enumerate(pictures) for _ in one.texts]
+        return {
+            "pixel_values": pixels,
+            "region_image": torch.tensor(images),
+            "region_patches": patch_weights(boxes, self.side),
+            "region_text": torch.tensor([rows[text] for one in pictures for text in one.texts]),
+            "text_ids": torch.nn.utils.rnn.pad_sequence(
+                [torch.tensor(one) for one in ids],
+                batch_first=True,
+                padding_value=self.processor.tokenizer.pad_token_id,
+            ),
+            "text_length": torch.tensor([len(one) for one in ids]),
+        }
+
+    def _ids(self, name: str) -> list[int]:
+        ids = self.processor.tokenizer(name, add_special_tokens=False)["input_ids"]
+        if len(ids) > TEXT_LENGTH:
+            raise ValueError(f"the name {name!r} has {len(ids)} tokens, but a region's name has {TEXT_LENGTH} at most")
+        return ids
+
+
+def open_batches(recipe: Recipe, stage: Stage, processor: VLMProcessor, vision: Any) -> StageBatches | RegionBatches:
+    """What a stage reads, for a tower configured as `vision`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_sources`.
+    """
+    if stage.is_contrastive:
+        return RegionBatches(recipe, stage, processor, vision.image_size, vision.image_size // vision.patch_size)
+    return StageBatches(recipe, stage, processor, vision.image_size)
+
+
+class _From(Sampler[int]):
+    def __init__(self, step: int):
+        self.step = step
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count(self.step)
+
+
+def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int) -> DataLoader[Any]:
+    """The batches of `step` and after, in order and without end, made beside the training by `workers`."""
     return DataLoader(
         dataset,
         batch_size=None,
-        sampler=range(step, len(dataset)),
+        sampler=_From(step),
         num_workers=workers,
         generator=torch.Generator(),  # or each start would draw from the model's random numbers
         prefetch_factor=4 if workers else None,
     )
+
+
+def _stage_seed(recipe: Recipe, stage: Stage) -> int:
+    """Stages see different pictures."""
+    return recipe.train.seed * 1000 + recipe.stages.index(stage)

@@ -1,52 +1,298 @@
 """Checkpoints: a folder that `sightline ask` takes as it is, plus what the trainer needs to go on.
 
-A checkpoint is written beside its place and renamed into it, so it is whole or absent. Which step is worth
-keeping is the loop's decision.
+A checkpoint is written beside its place, put on the disk and renamed into it, so it is whole or absent; a
+manifest says what each file must hold, so damage is found before anything is loaded. Which step is worth
+keeping is the loop's decision: this file knows steps and scores, not what they mean.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import os
+import pickle
+import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from sightline.nn.vlm import VLM
-from sightline.processor import VLMProcessor
+if TYPE_CHECKING:
+    from sightline.nn.vlm import VLM
+    from sightline.processor import VLMProcessor
+
+__all__ = ["checkpoints", "load_state", "newest_good", "save_checkpoint", "save_model", "verify"]
+
+Read = TypeVar("Read")
 
 _STATE = "trainer.pt"
+_MANIFEST = "manifest.json"
+# `.old` is what a checkpoint of the same step replaced; a run killed in between leaves it as that step's only one.
+_NAME = re.compile(r"step-(\d+)(\.old)?")
+_LEFTOVERS = (".writing-*", ".dropping-*")
 
 
 def save_checkpoint(
-    folder: Path, step: int, model: VLM, processor: VLMProcessor, state: dict[str, Any], keep: int
+    folder: Path,
+    step: int,
+    write_model: Callable[[Path], None],
+    state: dict[str, Any],
+    *,
+    keep: int,
+    score: float | None = None,
 ) -> Path:
-    """Write `folder/step-NNNNNN` and drop all but the newest `keep` checkpoints."""
+    """Write `folder/step-NNNNNN`, then drop all but the last `keep` checkpoints and the one with the best score.
+
+    `write_model` writes the model's files into the folder it is given; `state` holds tensors, numbers, strings
+    and containers of these. Scores are better when higher; a checkpoint without one does not compete. Nothing
+    old is touched until the new checkpoint is whole on the disk.
+
+    Raises:
+        OSError: it could not be written (a full disk, say); the older checkpoints are as they were.
+        ValueError: the score is not finite.
+    """
+    assert keep >= 1, keep
+    if score is not None and not math.isfinite(score):
+        raise ValueError(f"the score of step {step} is {score}, which cannot be compared: give a finite one or None")
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in (path for pattern in _LEFTOVERS for path in folder.glob(pattern)):
+        shutil.rmtree(leftover)
     path = folder / f"step-{step:06d}"
     beside = folder / f".writing-{path.name}"
-    shutil.rmtree(beside, ignore_errors=True)
-    save_model(beside, model, processor)
-    torch.save({"step": step, **state}, beside / _STATE)
-    shutil.rmtree(path, ignore_errors=True)
-    beside.rename(path)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+    try:
+        _write(beside, step, write_model, state, score)
+        _put_in_place(beside, path)
+    except Exception as error:
+        raise OSError(_not_written(path, beside, error)) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # gone already where all went well
+    _drop_old(path, keep)
     return path
+
+
+def save_whole(folder: Path, write_model: Callable[[Path], None]) -> None:
+    """A model's folder of its own, written as a checkpoint's is: it replaces an older one when it is whole.
+
+    Raises:
+        OSError: it could not be written; an older one is as it was.
+    """
+    beside, old = folder.with_name(f".writing-{folder.name}"), folder.with_name(f"{folder.name}.old")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        write_model(beside)
+        _seal(beside, {})
+        _put_in_place(beside, folder)
+    except Exception as error:
+        raise OSError(f"could not write {folder}: {_reason(error)}; free some room and add --resume") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    if old.exists():
+        _drop(old)
 
 
 def save_model(folder: Path, model: VLM, processor: VLMProcessor) -> None:
     """The model and its processor, as `sightline.load` and transformers read them."""
     folder.mkdir(parents=True, exist_ok=True)
+    # What a reload leaves behind would tell a resumed run's files from an uninterrupted one's.
+    model.config.dtype = model.config.vision_config.dtype = model.dtype
+    for trace in ("is_local", "local_files_only", "backend"):
+        processor.tokenizer.init_kwargs.pop(trace, None)
     model.save_pretrained(folder, max_shard_size="15MB")
     processor.save_pretrained(folder)
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    whole = [path for path in folder.glob("step-*") if (path / _STATE).is_file()]
-    return sorted(whole, key=lambda path: int(path.name.removeprefix("step-")))
+    """A run's checkpoints that look whole, oldest first; `verify` says whether one is."""
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and _looks_whole(path)]
+    return sorted(found, key=lambda path: (_step(path), not _is_replaced(path)))
+
+
+def newest_good(folder: Path, warn: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that verifies; `warn` is told of each damaged one that was skipped, and why."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            verify(path)
+        except ValueError as error:
+            warn(f"skipped the checkpoint {path.name}: {error}")
+        else:
+            return path
+    return None
+
+
+def verify(checkpoint: Path) -> None:
+    """Check every file of a checkpoint, or of what `save_whole` wrote, against the manifest.
+
+    Raises:
+        ValueError: naming the first file that is missing or damaged.
+    """
+    for name, written in _manifest(checkpoint)["files"].items():
+        path = checkpoint / name
+        found = _readable(path, _fingerprint)
+        if found["size"] != written["size"]:
+            raise ValueError(f"{path} is damaged: it holds {found['size']} bytes, and {written['size']} were written")
+        if found != written:
+            raise ValueError(f"{path} is damaged: its SHA-256 is not that of what was written")
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """The trainer's state: step, optimisers, schedules, random generator."""
-    return torch.load(checkpoint / _STATE, weights_only=True)
+    """The trainer's state as it was saved, on the CPU. It is for a checkpoint that verifies."""
+    return torch.load(checkpoint / _STATE, map_location="cpu", weights_only=True)
+
+
+def _write(
+    beside: Path, step: int, write_model: Callable[[Path], None], state: dict[str, Any], score: float | None
+) -> None:
+    """Write the files, then the manifest over them, and wait until the disk holds them."""
+    beside.mkdir()
+    write_model(beside)
+    with (beside / _STATE).open("wb") as file:  # given a path, torch hides that the disk is full
+        torch.save(state, file)
+    _check_loads(beside / _STATE)
+    _seal(beside, {"step": step, "score": score})
+
+
+def _seal(beside: Path, facts: dict[str, Any]) -> None:
+    """The manifest over everything in the folder, and all of it on the disk."""
+    paths = sorted(path for path in beside.rglob("*") if path.is_file())
+    files = {path.relative_to(beside).as_posix(): _fingerprint(path) for path in paths}
+    (beside / _MANIFEST).write_text(_sealed({**facts, "files": files}), encoding="utf-8")
+    for path in (*beside.rglob("*"), beside):
+        _sync(path)
+
+
+def _check_loads(state: Path) -> None:
+    """What could not be read back would only be found out by the run that has lost its process."""
+    try:
+        torch.load(state, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise TypeError("the state holds more than tensors, numbers, strings and containers of these") from error
+
+
+def _put_in_place(beside: Path, path: Path) -> None:
+    """Rename; a checkpoint of the same step steps aside first and still counts as one, so there always is one."""
+    old = path.with_name(f"{path.name}.old")
+    if path.exists():
+        if old.exists():
+            _drop(old)
+        path.rename(old)
+    try:
+        beside.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    _sync(path.parent)
+    _sync(path.parent.parent)  # the first checkpoint's folder is new, too
+
+
+def _drop_old(saved: Path, keep: int) -> None:
+    for path in checkpoints(saved.parent):
+        if _is_replaced(path) and path.with_suffix("").exists():
+            _drop(path)
+    # A run that is at an earlier step than a checkpoint could not go on from it: that one goes first.
+    found = sorted(checkpoints(saved.parent), key=lambda path: _step(path) <= _step(saved))
+    scores = {path: score for path in found if (score := _score(path)) is not None}
+    stay = {*found[-keep:], *sorted(scores, key=scores.__getitem__)[-1:]}
+    for path in found:
+        if path not in stay:
+            _drop(path)
+
+
+def _drop(checkpoint: Path) -> None:
+    """Delete, but never leave half of it under a checkpoint's name."""
+    doomed = checkpoint.with_name(f".dropping-{checkpoint.name}")
+    checkpoint.rename(doomed)
+    shutil.rmtree(doomed)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-").removesuffix(".old"))
+
+
+def _is_replaced(checkpoint: Path) -> bool:
+    return checkpoint.suffix == ".old"
+
+
+def _looks_whole(path: Path) -> bool:
+    # One of the two is enough: where the other was lost, `verify` says so.
+    return (path / _STATE).is_file() or (path / _MANIFEST).is_file()
+
+
+def _score(checkpoint: Path) -> float | None:
+    try:
+        return _manifest(checkpoint)["score"]
+    except ValueError:
+        return None  # a damaged checkpoint is no candidate for the best
+
+
+def _sealed(fields: dict[str, Any]) -> str:
+    """The manifest's text, with a digest of itself: a flipped bit in it is found like any other."""
+    digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
+    return json.dumps(fields | {"manifest_sha256": digest}, indent=2)
+
+
+def _manifest(checkpoint: Path) -> dict[str, Any]:
+    path = checkpoint / _MANIFEST
+    written = _readable(path, Path.read_bytes)
+    try:
+        fields = json.loads(written)
+        del fields["manifest_sha256"]
+        whole = _sealed(fields).encode() == written
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is damaged: it is not as it was written")
+    return fields
+
+
+def _readable(path: Path, read: Callable[[Path], Read]) -> Read:
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return {"size": file.tell(), "sha256": digest.hexdigest()}
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk holds a file's bytes, or a folder's names."""
+    if path.is_dir() and os.name == "nt":  # opens no folders
+        return
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _not_written(path: Path, beside: Path, error: Exception) -> str:
+    """One line: what failed, how much room the next try needs, and what there is to go on from."""
+    older, written = checkpoints(path.parent), _size(beside)
+    before = _size(older[-1]) if older else 0
+    needed = f"about {before / 1e6:.1f}" if before > written else f"more than {written / 1e6:.1f}"
+    free = (shutil.disk_usage(path.parent).free + written) / 1e6
+    left = f"the older ones are intact, the newest is {older[-1].name}" if older else "there is no older one"
+    return f"could not write {path}: {_reason(error)}; it needs {needed} MB and {free:.1f} MB are free; {left}"
+
+
+def _reason(error: BaseException) -> str:
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
+        causes.append(cause)
+    # torch reports a full disk as a position that it did not expect; the system's word for it is underneath.
+    system = [one.strerror for one in causes if isinstance(one, OSError) and one.strerror]
+    return (system or str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

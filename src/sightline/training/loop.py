@@ -1,14 +1,12 @@
-"""The training loop: batch, loss, backward, clip, step; a line in the log, now and then a checkpoint.
+"""A run: build or reload, go through the stages, save, log and show; a folder that answers at its end.
 
-Everything that decides the result is in the recipe. The loop prints and saves; it does not choose.
+Everything that decides the result is in the recipe. The loop saves and prints; it does not choose.
 """
 
 from __future__ import annotations
 
-import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,223 +14,201 @@ from typing import Any
 import torch
 import transformers
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from torch import Tensor
-from torch.nn import functional as F
 
-from sightline.config import PRESETS, LLMConfig, VLMConfig
 from sightline.interop.load import best_dtype, pick_device
-from sightline.nn.balance import update_router_biases
-from sightline.nn.moe import Routing
-from sightline.nn.router_statistics import router_statistics
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
-from sightline.tokenizer import train_tokenizer
-from sightline.training.batches import SceneBatches, batches_from, world_of
-from sightline.training.checkpoint import checkpoints, load_state, save_checkpoint, save_model
-from sightline.training.optim import build_optimizers, build_schedules
-from sightline.training.recipe import Recipe, check_same_run, load_recipe, save_recipe
+from sightline.training.build import build, reload
+from sightline.training.checkpoint import (
+    checkpoints,
+    load_state,
+    newest_good,
+    save_checkpoint,
+    save_model,
+    save_whole,
+    verify,
+)
+from sightline.training.journal import Journal, read_log
+from sightline.training.looks import Looks
+from sightline.training.lora import adapter_state, load_adapter_state, without_adapters, write_merged
+from sightline.training.preflight import preflight, show
+from sightline.training.progress import Display
+from sightline.training.recipe import Recipe, Stage
+from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
+from sightline.training.report import write_report
+from sightline.training.stage import StageRun
+from sightline.training.whole_file import LEFTOVER
+
+__all__ = ["Stopped", "train"]
 
 
-def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console | None = None) -> Path | None:
-    """Run a recipe; the model lands in `out/model`. None where a signal ended it early.
+class Stopped(Exception):
+    """A signal ended the run after a step; its checkpoint says where to go on."""
+
+    def __init__(self, number: int, checkpoint: Path):
+        super().__init__(f"stopped by {signal.Signals(number).name}; saved {checkpoint}. Go on with --resume")
+        self.number = number
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
+    """Run a recipe; the model lands in `out/model`, whose path is returned.
 
     Raises:
+        Stopped: SIGINT or SIGTERM came; the step was finished and saved.
         FileExistsError: `out` holds a run and `resume` is off: nothing is overwritten.
-        FileNotFoundError: `resume` is on and there is no checkpoint.
+        FileNotFoundError: `resume` is on and there is no whole checkpoint.
         ValueError: the run to resume builds another model or sees other data.
         FloatingPointError: a loss or gradient is not finite; the weights are untouched.
     """
     console = console or Console(stderr=True)
-    found = checkpoints(out / "checkpoints")
-    _check_place(recipe, out, found, resume)
+    checkpoint = _place(recipe, out, resume, console)
     out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
-    torch.manual_seed(recipe.train.seed)
-    model, processor = _reload(found[-1]) if resume else build(recipe)
+    state = load_state(checkpoint) if checkpoint else None
+    if checkpoint and state:
+        model, processor = _reload(recipe, out, checkpoint, state)
+    else:
+        model, processor = build(recipe)
     save_recipe(recipe, out / "recipe.yaml")
-    trainer = Trainer(recipe, model, processor, out, console)
-    if resume:
-        trainer.restore(found[-1])
-    _keep_log(out / "log.jsonl", trainer.step)
-    if not trainer.run():
-        return None
-    save_model(out / "model", model, processor)
-    console.print(f"done: {out / 'model'}  (try: sightline ask IMAGE QUESTION --model {out / 'model'})")
+    run = _Run(recipe, model, processor, out, console)
+    if state is None:
+        run.rehearse()
+        _keep_base(recipe, out, model, processor)
+        run.looks.remember()
+    run.through(state)
+    save_whole(out / "model", lambda folder: write_merged(model, folder, processor))
+    report = run.report()
+    console.print(f"done: {out / 'model'} (try: sightline ask IMAGE QUESTION --model {out / 'model'})", soft_wrap=True)
+    console.print(f"what was learned: {report}", soft_wrap=True)
     return out / "model"
 
 
-def _check_place(recipe: Recipe, out: Path, found: list[Path], resume: bool) -> None:
-    if resume and not found:
-        raise FileNotFoundError(f"there is no checkpoint to resume in {out / 'checkpoints'}: start it without --resume")
+def _place(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path | None:
+    """The checkpoint to go on from, if any; the place is fit for the run."""
+    folder = out / "checkpoints"
     if resume:
+        found = newest_good(folder, lambda line: console.print(f"warning: {line}", soft_wrap=True))
+        if found is None:
+            remedy = "give another --out" if checkpoints(folder) else "start it without --resume"
+            raise FileNotFoundError(f"there is no whole checkpoint to resume in {folder}: {remedy}")
         check_same_run(recipe, load_recipe(out / "recipe.yaml"))
-    elif found:
+        return found
+    if checkpoints(folder):
         raise FileExistsError(f"{out} already holds a run: add --resume to go on, or give another --out")
     # What a run leaves that ended before its first checkpoint may be begun anew.
-    elif out.exists() and {path.name for path in out.iterdir()} - {"recipe.yaml", "log.jsonl", "checkpoints"}:
+    known = {"recipe.yaml", "log.jsonl", "checkpoints", "tensorboard", "base", "first_answers.json"}
+    if out.exists() and {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} - known:
         raise FileExistsError(f"{out} is not empty and no run that could go on: give another --out")
+    return None
 
 
-def _keep_log(path: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are taken again."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    path.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
+def _keep_base(recipe: Recipe, out: Path, model: VLM, processor: VLMProcessor) -> None:
+    """With LoRA, the weights that no step changes are kept once, beside the checkpoints."""
+    if recipe.model.lora:
+        save_whole(out / "base", lambda folder: save_model(folder, without_adapters(model), processor))
 
 
-def build(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
-    """A fresh model, and a tokenizer trained on the world's texts."""
-    fields = {**PRESETS[recipe.model.preset], **recipe.model.overrides, "freeze_vision": False}
-    size = VLMConfig(**fields).vision_config.image_size
-    tokenizer = train_tokenizer(world_of(recipe, size).texts(recipe.tokenizer.texts), recipe.tokenizer.vocab_size)
-    config = VLMConfig(
-        **fields,
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-    )
-    return VLM(config), VLMProcessor.from_config(config, tokenizer)
+def _reload(recipe: Recipe, out: Path, checkpoint: Path, state: dict[str, Any]) -> tuple[VLM, VLMProcessor]:
+    if recipe.model.lora is None:
+        return reload(recipe, checkpoint)
+    verify(out / "base")
+    model, processor = reload(recipe, out / "base")
+    load_adapter_state(model, state["adapters"])
+    return model, processor
 
 
-def _reload(checkpoint: Path) -> tuple[VLM, VLMProcessor]:
-    model = VLM.from_pretrained(checkpoint, dtype=torch.float32)
-    return model, VLMProcessor.from_pretrained(checkpoint)
-
-
-def supervised_loss(
-    model: Callable[..., Any], config: LLMConfig, batch: dict[str, Tensor]
-) -> tuple[Tensor, int, tuple[Routing, ...] | None]:
-    """The loss of a batch (input_ids, attention_mask, labels `[batch, seq]`; pixel_values `[images, 3, H, W]`).
-
-    It is the mean cross-entropy over the supervised tokens, and only their logits are computed; a mixture of
-    experts adds its weighted balance and z-losses.
-
-    Returns:
-        the loss (a scalar), the number of supervised tokens, and each sparse layer's routing.
-    """
-    labels = F.pad(batch["labels"][:, 1:], (0, 1), value=-100)
-    keep = labels != -100
-    outputs = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        pixel_values=batch.get("pixel_values"),
-        logits_to_keep=keep,
-        check_images=False,
-        use_cache=False,
-    )
-    loss = F.cross_entropy(outputs.logits.float(), labels[keep])
-    if outputs.aux_loss is not None:
-        loss = loss + config.aux_loss_alpha * outputs.aux_loss + config.router_z_loss_alpha * outputs.z_loss
-    return loss, int(keep.sum()), outputs.router
-
-
-class Trainer:
+class _Run:
     """One run's moving parts."""
 
     def __init__(self, recipe: Recipe, model: VLM, processor: VLMProcessor, out: Path, console: Console):
         self.recipe, self.processor, self.out, self.console = recipe, processor, out, console
-        settings = recipe.train
-        self.device = pick_device(settings.device)
-        self.dtype = best_dtype(self.device) if settings.dtype == "auto" else getattr(torch, settings.dtype)
-        self.model: VLM = torch.nn.Module.to(model, self.device).train()
-        self.forward = torch.compile(self.model, dynamic=True) if settings.compile else self.model
-        self.optimizers = build_optimizers(self.model, settings)
-        self.schedules = build_schedules(self.optimizers, settings)
+        self.device = pick_device(recipe.train.device)
+        dtype = recipe.train.dtype
+        self.dtype = best_dtype(self.device) if dtype == "auto" else getattr(torch, dtype)
+        self.model: VLM = torch.nn.Module.to(model, self.device)
         self.step = 0
-        self.stopping = False
+        self.flops: dict[str, float] = {}
+        self.looks = Looks(recipe, self.model, processor, console, out)
+        self.stopped_by: int | None = None
 
-    def restore(self, checkpoint: Path) -> None:
-        """Take up optimisers, schedules, random generator and position where the checkpoint left them."""
-        state = load_state(checkpoint)
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        for schedule, saved in zip(self.schedules, state["schedules"], strict=True):
-            schedule.load_state_dict(saved)
-        torch.set_rng_state(state["rng"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
-        self.step = state["step"]
+    def rehearse(self) -> None:
+        """The preflight of every stage, before the first step of any."""
+        for stage in self.recipe.stages:
+            run = self._stage(stage)
+            report = preflight(run)
+            show(report, run, self.console)
+            self.flops[stage.name] = report.flops
+        # Rehearsing a later stage must not leave parts of it switched on, or memory taken.
+        self.model.zero_grad(set_to_none=True)
 
-    def run(self) -> bool:
-        """Train to the end (True) or to a signal, after which the last checkpoint says where to go on (False)."""
-        settings = self.recipe.train
-        dataset = SceneBatches(self.recipe, self.processor, self.model.config.vision_config.image_size)
-        with _progress(self.console) as progress, self._signals(), (self.out / "log.jsonl").open("a") as log:
-            bar = progress.add_task("train", total=settings.steps, completed=self.step, note="")
-            started = time.perf_counter()
-            for batch in batches_from(dataset, self.step):
-                record = self._train_step(batch)
-                record["seconds"] = round(time.perf_counter() - started, 3)
-                started = time.perf_counter()
-                print(json.dumps(record), file=log, flush=True)
-                rate = settings.batch_size / record["seconds"]
-                note = f"loss {record['loss']:.3f}  lr {record['lr']:.2e}  {rate:.1f} pictures/s"
-                progress.update(bar, completed=self.step, note=note)
-                if self.stopping or self.step % settings.checkpoint_every == 0 or self.step == settings.steps:
-                    path = self._save()
-                if self.stopping and self.step < settings.steps:
-                    self.console.print(f"stopped after step {self.step}; saved {path}. Go on with --resume")
-                    return False
-        return True
+    def _stage(self, stage: Stage) -> StageRun:
+        return StageRun(self.recipe, stage, self.model, self.processor, self.device, self.dtype)
 
-    def _train_step(self, batch: dict[str, Tensor]) -> dict[str, Any]:
-        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            loss, tokens, router = supervised_loss(self.forward, self.model.config, batch)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.train.max_grad_norm)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} and the gradient's norm {norm.item()} in the batch of step {self.step}; "
-                "the weights are untouched"
-            )
-        lr = self.schedules[0].get_last_lr()[0]
-        for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-        self.step += 1
-        record = {"step": self.step, "loss": loss.item(), "tokens": tokens, "grad_norm": norm.item(), "lr": lr}
-        return record if router is None else record | self._balance(router, batch)
+    def through(self, state: dict[str, Any] | None) -> None:
+        """All stages from the beginning, or from where `state` was taken."""
+        first = state["stage"] if state else 0
+        self.step = state["step"] if state else 0
+        with Journal(self.out, self.step) as journal, self._signals():
+            for stage in self.recipe.stages[first:]:
+                run = self._stage(stage)
+                if state:
+                    run.load_state_dict(state)
+                    state = None
+                self._take(run, journal)
 
-    @torch.no_grad()
-    def _balance(self, router: tuple[Routing, ...], batch: dict[str, Tensor]) -> dict[str, Any]:
-        """Move the selection biases where the model has them; report the experts' balance by modality."""
-        config, real = self.model.config, batch["attention_mask"]
-        if config.use_router_bias:
-            update_router_biases(self.model, router, real, config.router_bias_update_rate)
-        image = batch["input_ids"] == config.image_token_id
-        layers = router_statistics(router, real, image, config.scoring_func)
-        return {
-            f"{modality}_{name}": [round(float(layer[modality][name]), 3) for layer in layers]
-            for modality in ("text", "image")
-            for name in ("dead_experts", "entropy")
-        }
+    def _take(self, run: StageRun, journal: Journal) -> None:
+        every = self.recipe.train.checkpoint_every
+        if run.progress >= 1.0:
+            return
+        with Display(self.console, run, self.flops.get(run.stage.name, 0.0)) as display:
+            for record in run.steps():
+                self.step += 1
+                display.show(record)
+                over = run.progress >= 1.0
+                if over and run.average:
+                    run.average.put_into(self.model)
+                score = self._look(run, over)
+                looked = {} if score is None else {"accuracy": score}
+                journal.write({"step": self.step, "stage": run.stage.name, "stage_step": run.step, **record, **looked})
+                if over or self.stopped_by or score is not None or self.step % every == 0:
+                    path = self._save(run, score)
+                if self.stopped_by:
+                    raise Stopped(self.stopped_by, path)
 
-    def _save(self) -> Path:
-        state = {
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-            "schedules": [schedule.state_dict() for schedule in self.schedules],
-            "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-        }
-        keep = self.recipe.train.keep_checkpoints
-        return save_checkpoint(self.out / "checkpoints", self.step, self.model, self.processor, state, keep)
+    def _look(self, run: StageRun, over: bool) -> float | None:
+        """The accuracy where it is time to evaluate, in a stage after which the model can answer."""
+        every = self.recipe.train.eval_every
+        if self.stopped_by or run.stage.is_contrastive or not (over or (every and run.step % every == 0)):
+            return None
+        return self.looks.look(f"{run.stage.name}, step {run.step}")
+
+    def report(self) -> Path:
+        """The page about the whole run."""
+        return write_report(
+            self.out,
+            recipe_yaml=(self.out / "recipe.yaml").read_text(encoding="utf-8"),
+            records=read_log(self.out / "log.jsonl"),
+            results=self.looks.results,
+            answers=self.looks.examples(),
+        )
+
+    def _save(self, run: StageRun, score: float | None) -> Path:
+        adapters = adapter_state(self.model) if self.recipe.model.lora else {}
+        return save_checkpoint(
+            self.out / "checkpoints",
+            self.step,
+            lambda folder: write_merged(self.model, folder, self.processor),
+            {"step": self.step, "adapters": adapters, **run.state_dict()},
+            keep=self.recipe.train.keep_checkpoints,
+            score=score,
+        )
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
         """SIGINT and SIGTERM finish the step and save it instead of losing it."""
 
-        def stop(*_: Any) -> None:
-            self.stopping = True
+        def stop(number: int, _: Any) -> None:
+            self.stopped_by = number
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -240,8 +216,3 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)

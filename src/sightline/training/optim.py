@@ -5,14 +5,15 @@ This file knows parameters by name and shape, not what they compute.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
-from sightline.training.recipe import TrainSection
+from sightline.training.parts import part_of
+from sightline.training.recipe import Optimisation
 
 # The quintic of Jordan et al. (2024): it takes singular values in (0, 1] to about 1 in five steps.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -84,23 +85,57 @@ def is_block_matrix(name: str, param: Tensor) -> bool:
     return param.ndim >= 2 and ".layers." in name
 
 
-def build_optimizers(model: nn.Module, settings: TrainSection) -> list[torch.optim.Optimizer]:
-    """Muon and AdamW over the trainable parameters. Norms, biases and embeddings are not decayed."""
+def build_optimizers(model: nn.Module, settings: Optimisation) -> list[torch.optim.Optimizer]:
+    """AdamW, and Muon for the blocks' matrices where the recipe says so, over the trainable parameters.
+
+    Each part has its own learning rate, kept as `initial_lr` in its parameter group. Norms, biases and
+    embeddings are not decayed.
+    """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in named if is_block_matrix(name, p)]
-    rest = [p for name, p in named if not is_block_matrix(name, p)]
-    return [
-        Muon(matrices, lr=settings.muon_lr, weight_decay=settings.weight_decay),
-        torch.optim.AdamW(rest, lr=settings.adamw_lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-    ]
+    by_muon = {name for name, p in named if settings.optimizer == "muon" and is_block_matrix(name, p)}
+    matrices = _groups([pair for pair in named if pair[0] in by_muon], settings, settings.muon_lr)
+    rest = _groups([pair for pair in named if pair[0] not in by_muon], settings, settings.lr)
+    optimizers: list[torch.optim.Optimizer] = []
+    if matrices:
+        optimizers.append(Muon(matrices, lr=settings.muon_lr))
+    if rest:
+        betas = (settings.beta1, settings.beta2)
+        optimizers.append(torch.optim.AdamW(rest, lr=settings.lr, betas=betas, fused=True))
+    return optimizers
 
 
-def build_schedules(optimizers: list[torch.optim.Optimizer], settings: TrainSection) -> list[LambdaLR]:
-    """Warm-up, constant, then linear to zero over the last `decay_share` of the steps (WSD, Hu et al., 2024)."""
-    total = settings.steps
-    decay = max(1, round(settings.decay_share * total))
+def _groups(named: list[tuple[str, Tensor]], settings: Optimisation, lr: float) -> list[dict[str, Any]]:
+    """Parameter groups by part and by whether they are decayed."""
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, param in named:
+        part, decayed = part_of(name), is_block_matrix(name, param)
+        scaled = lr * settings.lr_scale.get(part, 1.0)
+        decay = settings.weight_decay if decayed else 0.0
+        fields = {"params": [], "lr": scaled, "initial_lr": scaled, "weight_decay": decay, "part": part}
+        groups.setdefault((part, decayed), fields)["params"].append(param)
+    return list(groups.values())
 
-    def factor(step: int) -> float:
-        return min(1.0, (step + 1) / (settings.warmup_steps + 1), max(0.0, (total - step) / decay))
 
-    return [LambdaLR(optimizer, factor) for optimizer in optimizers]
+def set_learning_rates(optimizers: Iterable[torch.optim.Optimizer], factor: float) -> None:
+    """Every group's rate is its `initial_lr` times `factor`."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+
+def lr_factor(settings: Optimisation, step: int, progress: float) -> float:
+    """The share of the full learning rate at `step`, when `progress` (0 to 1) of the stage is behind it.
+
+    Linear warm-up over `warmup_steps`, times one of: `constant`; `cosine` (Loshchilov and Hutter, 2017); `wsd`,
+    which stays and falls linearly over the last `decay_share` (Hu et al., 2024). Both end at `min_lr_share`.
+    """
+    left = 1.0 - progress
+    shapes = {
+        "constant": 1.0,
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        "wsd": min(1.0, left / settings.decay_share) if settings.decay_share else 1.0,
+    }
+    falling = shapes[settings.schedule]
+    if settings.schedule != "constant":
+        falling = settings.min_lr_share + (1 - settings.min_lr_share) * falling
+    return min(1.0, (step + 1) / (settings.warmup_steps + 1)) * falling

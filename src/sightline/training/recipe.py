@@ -1,33 +1,80 @@
-"""A recipe: everything that decides what a training run gives, in one validated YAML file.
+"""A recipe: everything that decides what a training run gives, as validated sections.
 
-An unknown key or a value of the wrong kind is an error that names the place and the nearest key. This file
-reads and checks; it neither builds nor trains.
+`model` says where the weights come from, `tokenizer` and `data` what is read, `train` how it is optimised, and
+`stages` what is trained in which order. A stage may replace any value of `train` and `data` for itself. This
+file checks; reading and writing the YAML is `recipe_file.py`'s, building and training are others'.
 """
 
 from __future__ import annotations
 
-import difflib
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from sightline.config import PRESETS
+from sightline.training.sections import Section, first_problem
+
+__all__ = [
+    "PARTS",
+    "DataSection",
+    "FileSource",
+    "LoraSection",
+    "ModelSection",
+    "Optimisation",
+    "Recipe",
+    "RunSection",
+    "SpikeRule",
+    "Stage",
+    "TokenizerSection",
+    "UpcycleSection",
+    "WorldSource",
+]
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+Part = Literal["vision", "projector", "language"]
+PARTS: tuple[Part, ...] = ("vision", "projector", "language")
+StageKind = Literal["tower", "language", "align", "instruct", "joint"]
+# What each kind of stage trains where the stage does not say.
+TRAINED: dict[str, tuple[Part, ...]] = {
+    "tower": ("vision",),
+    "language": ("language",),
+    "align": ("projector",),
+    "instruct": ("projector", "language"),
+    "joint": ("vision", "projector", "language"),
+}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class UpcycleSection(Section):
+    """Turn a dense model's feed-forwards into experts (Komatsuzaki et al., 2023), told apart by `noise`."""
+
+    n_routed_experts: int = Field(4, ge=2)
+    num_experts_per_token: int = Field(2, ge=1)
+    noise: float = Field(0.01, gt=0)  # standard deviation, relative to each matrix's own
 
 
-class ModelSection(_Section):
-    """Which model: a preset of `sightline.config.PRESETS`, and what to change in it.
+class LoraSection(Section):
+    """Low-rank adapters (Hu et al., 2021) on the language model's projections, through PEFT."""
 
-    The vocabulary is the tokenizer's and the tower is trained, so neither can be overridden.
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class ModelSection(Section):
+    """Where the weights come from: a fresh `preset`, a `checkpoint`, or a pretrained `vision` and `language`.
+
+    The last two take folders or hub ids. `overrides` change the configuration of a fresh model.
     """
 
-    preset: str = "sightline-tiny"
+    preset: str | None = None
+    checkpoint: str | None = None
+    vision: str | None = None
+    language: str | None = None
     overrides: dict[str, Any] = Field(default_factory=dict)
+    upcycle: UpcycleSection | None = None
+    lora: LoraSection | None = None
 
     @field_validator("overrides")
     @classmethod
@@ -37,150 +84,217 @@ class ModelSection(_Section):
             raise ValueError(f"{', '.join(sorted(decided))} cannot be overridden: the run decides it")
         return overrides
 
+    @field_validator("preset")
+    @classmethod
+    def _preset_exists(cls, preset: str | None) -> str | None:
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"there is no preset {preset!r}; there is {', '.join(sorted(PRESETS))}")
+        return preset
+
     @model_validator(mode="after")
-    def _preset_exists(self) -> ModelSection:
-        if self.preset not in PRESETS:
-            raise ValueError(f"there is no preset {self.preset!r}; there is {', '.join(sorted(PRESETS))}")
+    def _one_origin(self) -> ModelSection:
+        origins = [self.preset, self.checkpoint, self.vision or self.language]
+        if sum(origin is not None for origin in origins) != 1:
+            raise ValueError("give exactly one of preset, checkpoint, and vision with language")
+        if (self.vision is None) != (self.language is None):
+            raise ValueError("vision and language go together: give both or neither")
+        if self.overrides and self.checkpoint is not None:
+            raise ValueError("overrides change a fresh model; a checkpoint is taken as it is")
+        if self.upcycle and self.checkpoint is None:
+            raise ValueError("upcycle needs a checkpoint to start from")
         return self
 
 
-class TokenizerSection(_Section):
-    """The tokenizer, trained on `texts` conversations of the world before the first step."""
+class TokenizerSection(Section):
+    """The tokenizer of a fresh model, trained on `texts` conversations of the world before the first step."""
 
     vocab_size: int = Field(2048, ge=512)
     texts: int = Field(20_000, ge=1)
 
 
-class DataSection(_Section):
-    """What the built-in world shows: how many of its things, asked about in which languages."""
+class WorldSource(Section):
+    """What the built-in world shows, and how often against the files (`weight`).
 
-    things: int | None = Field(None, ge=2)
-    languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
-
-
-class Phase(_Section):
-    """A stretch of the curriculum, up to `until` (a share of all pictures).
-
-    Every picture has `questions` questions. `grid_share` of the pictures are full grids, and one of their
-    questions asks for all nine things.
+    Every picture has up to `questions` questions, `mix` weights their kinds, and `grid_share` of the pictures
+    are full grids.
     """
 
-    until: float = Field(gt=0, le=1)
-    grid_share: float = Field(ge=0, le=1)
-    questions: int = Field(4, ge=1)
+    weight: float = Field(1.0, ge=0)
+    things: int | None = Field(None, ge=2)
+    languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
+    mix: dict[str, float] = Field(default_factory=dict)
+    grid_share: float = Field(0.2, ge=0, le=1)
+    questions: int = Field(8, ge=1)
 
 
-class TrainSection(_Section):
-    """One joint stage: tower, projector and language model together."""
+class FileSource(Section):
+    """A file of conversations: chat JSON or JSONL, or LLaVA's JSON with its folder of pictures."""
 
-    pictures: int = Field(ge=1)
-    batch_size: int = Field(32, ge=1)
+    path: str
+    image_folder: str | None = None
+    weight: float = Field(1.0, gt=0)
+
+
+class DataSection(Section):
+    """What is read: the built-in world, files, or a mixture."""
+
+    world: WorldSource | None = None
+    files: tuple[FileSource, ...] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> DataSection:
+        if not self.files and (self.world is None or self.world.weight == 0):
+            raise ValueError("there is nothing to read: give world, files or both")
+        return self
+
+
+class SpikeRule(Section):
+    """Skip a step whose loss is more than `factor` times the median of the last `window`; stop after `patience`."""
+
+    factor: float = Field(3.0, gt=1)
+    window: int = Field(50, ge=2)
+    patience: int = Field(10, ge=1)
+
+
+def _fraction(share: float) -> float:
+    if not 0 <= share <= 1:
+        raise ValueError("is a share between 0 and 1")
+    return share
+
+
+Share = Annotated[float, AfterValidator(_fraction)]
+
+
+class Optimisation(Section):
+    """How weights are moved. `lr` is AdamW's; with `muon` the blocks' matrices take `muon_lr` instead."""
+
+    batch_size: int = Field(32, ge=1)  # pictures or rows a step, over all accumulated micro-batches
+    accumulate: int = Field(1, ge=1)
+    optimizer: Literal["muon", "adamw"] = "muon"
+    lr: float = Field(1.5e-3, gt=0)
     muon_lr: float = Field(0.008, gt=0)
-    adamw_lr: float = Field(1.5e-3, gt=0)
+    lr_scale: dict[Part, float] = Field(default_factory=dict)
     weight_decay: float = Field(0.01, ge=0)
-    warmup_steps: int = Field(50, ge=0)
-    decay_share: float = Field(0.3, ge=0, le=1)
+    beta1: Share = 0.9
+    beta2: Share = 0.95
     max_grad_norm: float = Field(1.0, gt=0)
-    curriculum: tuple[Phase, ...] = (Phase(until=1.0, grid_share=0.25),)
-    workers: int = Field(1, ge=0)
-    checkpoint_every: int = Field(100, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
+    schedule: Literal["wsd", "cosine", "constant"] = "wsd"
+    warmup_steps: int = Field(50, ge=0)
+    decay_share: Share = 0.3
+    min_lr_share: Share = 0.0
+    ema: float | None = Field(None, gt=0, lt=1)
+    activation_checkpointing: bool = False
+    skip_spikes: SpikeRule | None = None
+    max_length: int | None = Field(None, ge=2)
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Optimisation:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulate {self.accumulate}")
+        return self
+
+
+class RunSection(Optimisation):
+    """`train`: the optimisation that stages start from, and what holds for the whole run."""
+
+    seed: int = 0
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products; the weights stay float32
     compile: bool = False
-    seed: int = 0
+    workers: int = Field(1, ge=0)
+    checkpoint_every: int = Field(100, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+    eval_every: int = Field(0, ge=0)  # steps between evaluations; 0: at the stages' ends only
+    eval_per_kind: int = Field(4, ge=0)  # questions a kind and language; 0: no evaluation
+
+
+class Stage(Section):
+    """One stretch of training: what is trained on what, how, and for how long.
+
+    Exactly one of `steps`, `samples`, `tokens` and `minutes` says how long. `data` and `train` replace single
+    values of the recipe's.
+    """
+
+    kind: StageKind
+    name: str = ""
+    trains: tuple[Part, ...] = ()
+    objective: Literal["contrastive", "captioning"] = "contrastive"  # of a tower stage
+    steps: int | None = Field(None, ge=1)
+    samples: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1)
+    minutes: float | None = Field(None, gt=0)
+    data: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("kind") not in TRAINED:
+            return fields  # what is wrong is said by the field itself
+        kind = fields["kind"]
+        captions = kind == "tower" and fields.get("objective") == "captioning"
+        trains = TRAINED["joint"] if captions else TRAINED[kind]
+        return {**fields, "name": fields.get("name") or kind, "trains": fields.get("trains") or trains}
 
     @model_validator(mode="after")
-    def _phases_rise_to_the_end(self) -> TrainSection:
-        ends = [phase.until for phase in self.curriculum]
-        if ends != sorted(set(ends)) or not ends or ends[-1] != 1.0:
-            raise ValueError(f"the curriculum's `until` values must rise and end at 1.0, but are {ends}")
+    def _one_duration(self) -> Stage:
+        given = [name for name in ("steps", "samples", "tokens", "minutes") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of steps, samples, tokens and minutes, not {given or 'none'}")
+        if self.is_contrastive and self.trains != ("vision",):
+            raise ValueError(f"a contrastive tower stage trains vision alone, not {', '.join(self.trains)}")
         return self
 
     @property
-    def steps(self) -> int:
-        return -(-self.pictures // self.batch_size)
+    def is_contrastive(self) -> bool:
+        return self.kind == "tower" and self.objective == "contrastive"
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A whole run."""
 
     name: str
-    model: ModelSection = ModelSection()
+    model: ModelSection
     tokenizer: TokenizerSection = TokenizerSection()
-    data: DataSection = DataSection()
-    train: TrainSection
+    data: DataSection
+    train: RunSection = RunSection()
+    stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Recipe:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two stages have one name: {', '.join(names)}; give each its own")
+        if self.model.lora and any("vision" in stage.trains for stage in self.stages):
+            raise ValueError("LoRA leaves the tower as it is: no stage may train vision")
+        for stage in self.stages:
+            data = self.data_of(stage)
+            self.optimisation_of(stage)
+            if (stage.kind == "language" or stage.is_contrastive) and data.files:
+                raise ValueError(f"stage {stage.name}: its samples come from the built-in world, not from files")
+        return self
+
+    def data_of(self, stage: Stage) -> DataSection:
+        """What a stage reads. Raises ValueError where the stage's `data` does not fit."""
+        return _checked(DataSection, _merged(self.data.model_dump(), stage.data), f"stages.{stage.name}.data")
+
+    def optimisation_of(self, stage: Stage) -> Optimisation:
+        """How a stage is optimised. Raises ValueError where the stage's `train` does not fit."""
+        shared = self.train.model_dump(include=set(Optimisation.model_fields))
+        return _checked(Optimisation, _merged(shared, stage.train), f"stages.{stage.name}.train")
 
 
-def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read and check a recipe; `overrides` are `section.key=value` with YAML values.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no YAML mapping, or a key or value is wrong; the message names the place.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no recipe at {path}")
+def _checked(section: type[AnySection], fields: dict[str, Any], under: str) -> AnySection:
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} holds no sections (a YAML mapping)")
-    for override in overrides or []:
-        _override(fields, override)
-    try:
-        return Recipe.model_validate(fields)
+        return section.model_validate(fields)
     except ValidationError as error:
-        raise ValueError(f"{path}: {_first_problem(error)}") from None
+        raise ValueError(first_problem(error, under)) from None
 
 
-def check_same_run(recipe: Recipe, saved: Recipe) -> None:
-    """A run goes on as what it is: its length, rates and curriculum may change, what it builds may not.
-
-    Raises:
-        ValueError: naming what differs.
-    """
-    fixed = {"model", "tokenizer", "data"}
-    differs = [name for name in sorted(fixed) if getattr(recipe, name) != getattr(saved, name)]
-    differs += [
-        f"train.{name}" for name in ("batch_size", "seed") if getattr(recipe.train, name) != getattr(saved.train, name)
-    ]
-    if differs:
-        raise ValueError(f"the run to resume has another {', '.join(differs)}: give another --out for a new run")
-
-
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the recipe with every default spelled out."""
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
-
-
-def _override(fields: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    *sections, last = key.split(".")
-    if not separator or not last:
-        raise ValueError(f"an override reads section.key=value, but {override!r} was given")
-    for section in sections:
-        fields = fields.setdefault(section, {})
-        if not isinstance(fields, dict):
-            raise ValueError(f"{section!r} in the override {override!r} is no section")
-    try:
-        fields[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ValueError(f"the value in the override {override!r} is not YAML") from None
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] != "extra_forbidden":
-        return f"{place}: {problem['msg']}"
-    nearest = difflib.get_close_matches(str(problem["loc"][-1]), _all_keys(), n=1, cutoff=0.5)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"{place} is no key of a recipe{hint}"
-
-
-def _all_keys() -> list[str]:
-    sections = (Recipe, ModelSection, TokenizerSection, DataSection, TrainSection, Phase)
-    return sorted({name for section in sections for name in section.model_fields})
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with `changes`; a mapping inside both is merged likewise, except one of names chosen freely."""
+    merged = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("mix", "lr_scale")
+        merged[key] = _merged(merged[key], value) if nested else value
+    return merged

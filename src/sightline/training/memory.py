@@ -1,0 +1,54 @@
+"""How much memory a run uses and has, on the processor or a GPU, in bytes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+__all__ = ["memory_limit", "memory_used", "peak_memory", "reset_peak"]
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_RESIDENT = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")
+
+
+def memory_used(device: torch.device) -> int:
+    """What is held now: allocated on the GPU, or resident on the processor."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if _RESIDENT.exists():
+        return int(_RESIDENT.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return peak_memory(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most that was held since `reset_peak`, or since the process began where that cannot be reset."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if _STATUS.exists():
+        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak(device: torch.device) -> None:
+    """Let `peak_memory` begin anew: on a GPU, and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.access(_RESET, os.W_OK):
+        _RESET.write_text("5")  # proc(5): resets the peak resident set size
+
+
+def memory_limit(device: torch.device) -> int:
+    """What there is: the GPU's memory, or the processor's, less where a container may use less."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    allowed = _CGROUP.read_text().strip() if _CGROUP.exists() else "max"
+    return whole if allowed == "max" else min(whole, int(allowed))

@@ -1,0 +1,95 @@
+"""What a stage minimises: the conversations' cross-entropy, or the contrast of regions and names.
+
+Both say how much a micro-batch weighs, and give its share of the step's loss, so that accumulated micro-batches
+add up to the one batch that they were cut from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sightline.nn.moe import Routing
+from sightline.nn.vlm import VLM
+from sightline.training.batches import MicroBatch
+from sightline.training.contrast import RegionContrast
+
+__all__ = ["Contrast", "Conversations", "Loss", "Objective"]
+
+
+class Loss(NamedTuple):
+    """A micro-batch's share of the step's loss, and each sparse layer's routing."""
+
+    value: Tensor
+    router: tuple[Routing, ...] | None = None
+
+
+class Objective(Protocol):
+    """What a stage minimises."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is put into training mode and optimised; the model is a part of it or all of it."""
+        ...
+
+    def weight(self, batch: MicroBatch) -> int:
+        """What the loss is the mean over: supervised tokens, or regions."""
+        ...
+
+    def positions(self, batch: MicroBatch) -> int:
+        """How much the model reads: tokens, padding and pictures' too, or the patches of the pictures."""
+        ...
+
+    def loss(self, batch: MicroBatch, total: int) -> Loss:
+        """The batch's part of the mean over `total`."""
+        ...
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """What is trained besides the model, by name."""
+        ...
+
+
+class Conversations:
+    """The mean cross-entropy over what the assistant writes; a mixture of experts adds its balance losses."""
+
+    def __init__(self, model: VLM, compiled: bool = False):
+        self.module: nn.Module = model
+        self._forward: Callable[..., Any] = torch.compile(model, dynamic=True) if compiled else model
+
+    def weight(self, batch: MicroBatch) -> int:
+        return int((batch["labels"][:, 1:] != -100).sum())
+
+    def positions(self, batch: MicroBatch) -> int:
+        return batch["input_ids"].numel()
+
+    def loss(self, batch: MicroBatch, total: int) -> Loss:
+        outputs = self._forward(
+            **batch, num_items_in_batch=total, skip_logits=True, check_images=False, use_cache=False
+        )
+        return Loss(outputs.loss, outputs.router)
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        return {}
+
+
+class Contrast:
+    """`RegionContrast`, weighted by regions."""
+
+    def __init__(self, model: VLM, device: torch.device):
+        self.contrast = RegionContrast(model).to(device)
+        self.module: nn.Module = self.contrast
+
+    def weight(self, batch: MicroBatch) -> int:
+        return len(batch["region_text"])
+
+    def positions(self, batch: MicroBatch) -> int:
+        return len(batch["pixel_values"]) * batch["region_patches"].shape[1]
+
+    def loss(self, batch: MicroBatch, total: int) -> Loss:
+        return Loss(self.contrast(**batch) * (self.weight(batch) / total))
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        return self.contrast.text_half()

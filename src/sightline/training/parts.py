@@ -1,0 +1,74 @@
+"""The three parts of a model, by the names of its parameters: what a stage trains, and what it leaves alone.
+
+It switches gradients, counts, and takes fingerprints. Which parts a stage trains is the recipe's, how fast they
+move the optimiser's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from sightline.nn.vlm import VLM
+from sightline.training.recipe import PARTS, Part
+
+__all__ = ["count_parameters", "frozen_digest", "is_adapter", "part_of", "set_trainable"]
+
+_PREFIXES: dict[str, Part] = {"vision_encoder.": "vision", "vision_proj.": "projector"}
+
+
+def part_of(name: str) -> Part:
+    """The part that the parameter of this name, as `VLM.named_parameters` has it, belongs to."""
+    return next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)), "language")
+
+
+def is_adapter(name: str) -> bool:
+    """Whether the parameter of this name is one that LoRA added."""
+    return ".lora_" in name
+
+
+def set_trainable(model: VLM, trains: Sequence[str], lora: bool = False) -> None:
+    """Give gradients to the parts in `trains` and to nothing else; with `lora`, of the language its adapters alone.
+
+    A tower that is trained is no longer a frozen one: `config.freeze_vision` becomes False, or `VLM.train` would
+    freeze it again. One that is not trained is left in eval mode; call this after `model.train()`.
+
+    Raises:
+        ValueError: a part that does not exist, or `lora` for a model without adapters.
+    """
+    unknown = [part for part in trains if part not in PARTS]
+    if unknown:
+        raise ValueError(f"there is no part {unknown[0]!r}; there is {', '.join(PARTS)}")
+    if lora and not any(is_adapter(name) for name, _ in model.named_parameters()):
+        raise ValueError("lora trains adapters, but the model has none: attach them first")
+    for name, parameter in model.named_parameters():
+        part = part_of(name)
+        parameter.requires_grad_(part in trains and (is_adapter(name) or not lora or part != "language"))
+    if "vision" in trains:
+        model.config.freeze_vision = False
+    else:
+        model.vision_encoder.eval()
+
+
+def count_parameters(model: VLM) -> dict[Part, tuple[int, int]]:
+    """All and the trainable parameters of each part; a tied weight counts once."""
+    counts: dict[Part, tuple[int, int]] = dict.fromkeys(get_args(Part), (0, 0))
+    for name, parameter in model.named_parameters():
+        total, trainable = counts[part_of(name)]
+        size = parameter.numel()
+        counts[part_of(name)] = total + size, trainable + size * parameter.requires_grad
+    return counts
+
+
+def frozen_digest(model: VLM) -> dict[str, str]:
+    """The SHA-256 of each frozen parameter's bytes, by name: equal before and after a stage that left it alone."""
+    return {name: _sha256(p) for name, p in model.named_parameters() if not p.requires_grad}
+
+
+def _sha256(tensor: Tensor) -> str:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()

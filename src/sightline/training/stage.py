@@ -1,0 +1,246 @@
+"""One stage of a run: its optimisers, its place in its data, and one step after the other.
+
+It knows neither files nor the console: `loop.py` saves, logs and shows what a step reports here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from sightline.nn.balance import update_router_biases
+from sightline.nn.moe import Routing
+from sightline.nn.router_statistics import router_statistics
+from sightline.nn.vlm import VLM
+from sightline.processor import VLMProcessor
+from sightline.training.batches import MicroBatch, batches_from, open_batches
+from sightline.training.ema import MovingAverage
+from sightline.training.objectives import Contrast, Conversations, Loss, Objective
+from sightline.training.optim import build_optimizers, lr_factor, set_learning_rates
+from sightline.training.parts import set_trainable
+from sightline.training.recipe import Recipe, Stage
+from sightline.training.spikes import SpikeFilter
+
+__all__ = ["StageRun"]
+
+Record = dict[str, Any]
+
+
+class StageRun:
+    """A stage under way. `model` is trained in place, on `device`, with matrix products in `dtype`."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        stage: Stage,
+        model: VLM,
+        processor: VLMProcessor,
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        self.recipe, self.stage, self.model = recipe, stage, model
+        self.device, self.dtype = device, dtype
+        self.settings = recipe.optimisation_of(stage)
+        self.data = open_batches(recipe, stage, processor, model.config.vision_config)
+        # What a stage draws depends on the stage alone, however the run came to it.
+        torch.manual_seed(recipe.train.seed * 1000 + recipe.stages.index(stage))
+        self.objective = self._objective()
+        self.trained = self._switch_on()
+        self.optimizers = build_optimizers(self.objective.module, self.settings)
+        self.average = MovingAverage(model, self.settings.ema) if self.settings.ema else None
+        self.spikes = SpikeFilter(self.settings.skip_spikes)
+        self.step, self.samples, self.tokens, self.seconds = 0, 0, 0, 0.0
+
+    def _objective(self) -> Objective:
+        if self.stage.is_contrastive:
+            return Contrast(self.model, self.device)
+        return Conversations(self.model, self.recipe.train.compile)
+
+    def _switch_on(self) -> list[Tensor]:
+        """Gradients for what the stage trains, and memory saved where the recipe asks for it."""
+        self.objective.module.train()
+        self.model.train()
+        set_trainable(self.model, self.stage.trains, lora=self.recipe.model.lora is not None)
+        _checkpoint_activations(self.model, self.settings.activation_checkpointing)
+        return [p for p in self.objective.module.parameters() if p.requires_grad]
+
+    @property
+    def progress(self) -> float:
+        """How much of the stage is behind, 0 to 1."""
+        stage = self.stage
+        done = (
+            (self.step, stage.steps),
+            (self.samples, stage.samples),
+            (self.tokens, stage.tokens),
+            (self.seconds, stage.minutes and stage.minutes * 60),
+        )
+        return min(1.0, next(so_far / whole for so_far, whole in done if whole is not None))
+
+    def steps(self) -> Iterator[Record]:
+        """Take the stage's remaining steps; each yields its record after the weights have moved.
+
+        Raises:
+            FloatingPointError: a loss or gradient is not finite; the weights are untouched.
+            RuntimeError: the losses stay above what the spike rule bears.
+        """
+        if self.progress >= 1.0:
+            return
+        batches = iter(batches_from(self.data, self.step, self.recipe.train.workers))
+        started = time.perf_counter()
+        while self.progress < 1.0:
+            batch = next(batches)
+            waited = time.perf_counter() - started
+            record = self.take(batch)
+            # Taken here, so that the time for evaluations and checkpoints is not the stage's.
+            record["seconds"] = time.perf_counter() - started
+            record["data_wait"] = waited
+            self.seconds += record["seconds"]
+            yield record
+            started = time.perf_counter()
+
+    def take(self, micro_batches: list[MicroBatch]) -> Record:
+        """One optimiser step over accumulated micro-batches. Raises as `steps`."""
+        factor = lr_factor(self.settings, self.step, self.progress)
+        loss, total, losses, batches = self._backward(micro_batches)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
+        self._check_finite(loss, norm)
+        skipped = self.spikes.skips(loss)
+        if not skipped:
+            self._move(factor)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        self.step += 1
+        self.samples += self.settings.batch_size
+        self.tokens += total
+        record: Record = {
+            "loss": loss,
+            "tokens": total,
+            "positions": sum(self.objective.positions(batch) for batch in batches),
+            "grad_norm": norm.item(),
+            "lr": self.settings.lr * factor,
+        }
+        if skipped:
+            record["skipped"] = True
+        return record | self._balance(losses, batches)
+
+    def rehearse(self, micro_batches: list[MicroBatch]) -> tuple[float, float]:
+        """The loss and floating-point operations of a step that changes nothing: its learning rate is zero.
+
+        Raises:
+            FloatingPointError: the loss or gradient is not finite.
+        """
+        devices = range(torch.cuda.device_count()) if self.device.type == "cuda" else ()
+        with torch.random.fork_rng(devices=devices), FlopCounterMode(display=False) as counter:
+            loss, *_ = self._backward(micro_batches)
+        self._check_finite(loss, torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm))
+        set_learning_rates(self.optimizers, 0.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+            optimizer.state.clear()
+        return loss, float(counter.get_total_flops())
+
+    def _backward(self, micro_batches: list[MicroBatch]) -> tuple[float, int, list[Loss], list[MicroBatch]]:
+        batches = [
+            {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+            for batch in micro_batches
+        ]
+        total = sum(self.objective.weight(batch) for batch in micro_batches)
+        losses = []
+        for batch in batches:
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                loss = self.objective.loss(batch, total)
+            loss.value.backward()
+            losses.append(Loss(loss.value.detach(), loss.router))
+        return float(sum(one.value for one in losses)), total, losses, batches
+
+    def _check_finite(self, loss: float, norm: Tensor) -> None:
+        if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
+            rows = self.data.origins(self.step)
+            shown = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+            raise FloatingPointError(
+                f"the loss is {loss} and the gradient's norm {norm.item()} in stage {self.stage.name}, step "
+                f"{self.step + 1} (rows: {shown}); the weights are untouched: lower the learning rate, set "
+                "train.skip_spikes, or look at these rows"
+            )
+
+    def _move(self, factor: float) -> None:
+        set_learning_rates(self.optimizers, factor)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        if self.average:
+            self.average.update(self.model)
+
+    @torch.no_grad()
+    def _balance(self, losses: list[Loss], batches: list[MicroBatch]) -> Record:
+        """Move the selection biases where the model has them; report the experts' balance by modality."""
+        config, record = self.model.config, Record()
+        for (_, router), batch in zip(losses, batches, strict=True):
+            if router is None:
+                continue
+            real = batch["attention_mask"]
+            if config.use_router_bias and "language" in self.stage.trains:
+                update_router_biases(self.model, router, real, config.router_bias_update_rate)
+            record |= _balance_record(router, real, batch["input_ids"] == config.image_token_id, config.scoring_func)
+        return record
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides the steps to come, besides the recipe and the model's saved weights."""
+        own = self.objective.own_parameters()
+        return {
+            "stage": self.recipe.stages.index(self.stage),
+            "stage_step": self.step,
+            "samples": self.samples,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "own": {name: parameter.detach() for name, parameter in own.items()},
+            "average": self.average.state_dict() if self.average else None,
+            "spikes": self.spikes.state_dict(),
+            "rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave; the model itself was loaded before."""
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            settings = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+            optimizer.load_state_dict(saved)
+            # Rates may be changed for the rest of a run, and are the recipe's, not the checkpoint's.
+            for group, ours in zip(optimizer.param_groups, settings, strict=True):
+                group.update(ours)
+        own = self.objective.own_parameters()
+        for name, saved in state["own"].items():
+            own[name].copy_(saved)
+        if self.average and state["average"]:
+            self.average.load_state_dict(state["average"])
+        self.spikes.load_state_dict(state["spikes"])
+        self.step, self.samples = state["stage_step"], state["samples"]
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
+        torch.set_rng_state(state["rng"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(state["cuda_rng"])
+
+
+def _balance_record(router: tuple[Routing, ...], real: Tensor, image: Tensor, scoring: str) -> Record:
+    layers = router_statistics(router, real, image, scoring)
+    return {
+        f"{modality}_{name}": [round(float(layer[modality][name]), 3) for layer in layers]
+        for modality in ("text", "image")
+        for name in ("dead_experts", "entropy")
+    }
+
+
+def _checkpoint_activations(model: VLM, wanted: bool) -> None:
+    """transformers has renamed the two methods, so they are called by the name that it has."""
+    on = any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    if on != wanted:
+        verb = "enable" if wanted else "disable"
+        names = (f"activation_checkpointing_{verb}", f"gradient_checkpointing_{verb}")
+        getattr(model, next(name for name in names if hasattr(model, name)))()

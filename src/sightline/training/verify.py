@@ -1,0 +1,77 @@
+"""Whether a set-up reproduces a recipe: its first steps, taken here, beside the log that ships with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sightline.interop.load import best_dtype, pick_device
+from sightline.training.build import build
+from sightline.training.journal import read_log
+from sightline.training.recipe import Recipe
+from sightline.training.stage import StageRun
+
+__all__ = ["TOLERANCE", "Comparison", "first_steps", "log_of", "verify"]
+
+# Processors round differently, and training enlarges it: over tens of steps to well below a percent.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The losses `here` and in the shipped log, step by step."""
+
+    here: list[float]
+    shipped: list[float]
+
+    @property
+    def deviation(self) -> float:
+        """The largest relative difference."""
+        return max(abs(a - b) / abs(b) for a, b in zip(self.here, self.shipped, strict=True))
+
+    @property
+    def same_bits(self) -> bool:
+        return self.here == self.shipped
+
+    @property
+    def reproduces(self) -> bool:
+        return self.deviation <= TOLERANCE
+
+
+def log_of(recipe: Path) -> Path:
+    """The log that ships with a recipe: `tiny.log.jsonl` beside `tiny.yaml`."""
+    return recipe.with_suffix(".log.jsonl")
+
+
+def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
+    """Take the first `steps` steps, writing nothing, and compare their losses with `log`.
+
+    Raises:
+        FileNotFoundError: there is no such log.
+        ValueError: the log has fewer steps.
+    """
+    if not log.is_file():
+        raise FileNotFoundError(f"there is no log at {log} to compare with: it ships beside the recipe")
+    shipped = [record["loss"] for record in read_log(log)[:steps]]
+    if len(shipped) < steps:
+        raise ValueError(f"{log} holds the first {len(shipped)} steps: verify at most so many, not {steps}")
+    return Comparison([record["loss"] for record in first_steps(recipe, steps)], shipped)
+
+
+def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
+    """The records of a run's first steps."""
+    model, processor = build(recipe)
+    device = pick_device(recipe.train.device)
+    dtype = best_dtype(device) if recipe.train.dtype == "auto" else getattr(torch, recipe.train.dtype)
+    torch.nn.Module.to(model, device)
+    records: list[dict[str, Any]] = []
+    for stage in recipe.stages:
+        run = StageRun(recipe, stage, model, processor, device, dtype)
+        records += islice(run.steps(), steps - len(records))
+        if len(records) == steps:
+            break
+    return records

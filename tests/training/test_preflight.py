@@ -1,0 +1,147 @@
+"""What is wrong with a recipe, its data or the machine is said before the first step; nothing is changed by asking."""
+
+import io
+import json
+import math
+
+import pytest
+import torch
+from rich.console import Console
+
+from sightline.training import preflight as module
+from sightline.training.build import build
+from sightline.training.preflight import preflight, show
+from sightline.training.stage import StageRun
+
+
+def run_of(recipe, model=None, processor=None, stage=0):
+    if model is None:
+        model, processor = build(recipe)
+    return StageRun(recipe, recipe.stages[stage], model, processor, torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture
+def with_rows(make_recipe, tmp_path):
+    """A recipe that reads these rows of a file alone."""
+
+    def make(rows, **train):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return make_recipe(data={"world": {"weight": 0}, "files": [{"path": str(path)}]}, train=train)
+
+    return make
+
+
+def turn(role, text, images=0):
+    return {"role": role, "content": [{"type": "image"}] * images + [{"type": "text", "text": text}]}
+
+
+GOOD = {"messages": [turn("user", "what?"), turn("assistant", "this")]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": [turn("user", "what?")]}, r"line 2: no token of it carries loss; give it an assistant message"),
+        ({"messages": [turn("user", "a?", 2), turn("assistant", "b")], "images": ["x.png"]}, r"line 2.*2.*1"),
+        (
+            {"messages": [turn("user", "a" * 300), turn("assistant", "b")]},
+            r"line 2: its \d+ tokens are more than train\.max_length 100; shorten it",
+        ),
+    ],
+)
+def test_a_row_that_cannot_teach_is_named_with_its_remedy(with_rows, row, message):
+    with pytest.raises(ValueError, match=message):
+        preflight(run_of(with_rows([GOOD, row], max_length=100)))
+
+
+def test_the_longest_and_the_odd_rows_are_rehearsed(with_rows, monkeypatch):
+    rows = [GOOD] * 4 + [{"messages": [turn("user", "why? " * 30), turn("assistant", "because")]}]
+    run = run_of(with_rows(rows, batch_size=1))
+    seen = []
+    rehearse = run.rehearse
+    monkeypatch.setattr(
+        run, "rehearse", lambda batches: seen.append(batches[0]["input_ids"].shape[1]) or rehearse(batches)
+    )
+    report = preflight(run)
+    assert seen[-1] == max(seen) > min(seen)
+    assert "5 read" in report.rows
+    assert "line 5" in report.rows
+    assert "5 without a picture" in report.rows
+
+
+def test_a_rehearsal_changes_nothing(make_recipe):
+    recipe = make_recipe(stages=[{"kind": "joint", "steps": 2}])
+    plain = run_of(recipe)
+    expected = list(map(loss_of, plain.steps()))
+    rehearsed = run_of(recipe)
+    preflight(rehearsed)
+    assert list(map(loss_of, rehearsed.steps())) == expected
+    for one, other in zip(plain.model.parameters(), rehearsed.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def loss_of(record):
+    return record["loss"]
+
+
+def test_the_report_says_what_is_trained_how_fast_and_the_first_loss_against_a_guess(make_recipe):
+    recipe = make_recipe(stages=[{"kind": "align", "steps": 2}])
+    run = run_of(recipe)
+    report = preflight(run)
+    assert report.guess == pytest.approx(math.log(run.model.config.vocab_size))
+    assert report.first_loss == pytest.approx(report.guess, rel=0.1)
+    assert report.flops > 0
+    assert 0 < report.peak < report.limit
+    console = Console(file=io.StringIO(), width=200)
+    show(report, run, console)
+    text = console.file.getvalue()
+    assert "stage align: align, 2 steps, batches of 2" in text
+    assert text.count("frozen") == 2
+    assert "0.0015 (AdamW)" in text
+    assert "a guess over the vocabulary costs" in text
+
+
+def test_a_first_loss_far_above_a_guess_is_a_warning(make_recipe):
+    run = run_of(make_recipe())
+    report = preflight(run)
+    report.first_loss = 2 * report.guess
+    console = Console(file=io.StringIO(), width=200)
+    show(report, run, console)
+    assert "the first loss is far above a guess" in console.file.getvalue()
+
+
+def test_a_batch_that_does_not_fit_is_an_error_with_remedies(make_recipe, monkeypatch):
+    run = run_of(make_recipe())
+
+    def out_of_memory(batches):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(run, "rehearse", out_of_memory)
+    with pytest.raises(
+        ValueError, match=r"stage joint: the rehearsal of its rows \(.* does not fit into .* GiB: raise"
+    ):
+        preflight(run)
+
+
+def test_a_batch_too_large_for_the_machine_is_said_before_it_is_tried(make_recipe, monkeypatch):
+    run = run_of(make_recipe(train={"batch_size": 64}))
+    rehearsed = []
+    rehearse = run.rehearse
+    monkeypatch.setattr(
+        run, "rehearse", lambda batches: rehearsed.append(len(batches[0]["labels"])) or rehearse(batches)
+    )
+    monkeypatch.setattr(module, "memory_used", lambda device: 0)
+    monkeypatch.setattr(module, "peak_memory", lambda device: 2**20 * max(rehearsed))
+    monkeypatch.setattr(module, "memory_limit", lambda device: 2**20 * 8)
+    with pytest.raises(ValueError, match=r"\(longest: 64 rows .* does not fit"):
+        preflight(run)
+    assert max(rehearsed) == 2
+
+
+def test_memory_near_its_limit_is_a_warning(make_recipe, monkeypatch):
+    run = run_of(make_recipe())
+    monkeypatch.setattr(module, "memory_limit", lambda device: int(module.peak_memory(device) * 1.05))
+    console = Console(file=io.StringIO(), width=300)
+    show(preflight(run), run, console)
+    assert "set train.activation_checkpointing: true" in console.file.getvalue()

@@ -1,0 +1,206 @@
+"""One stage: what moves and what does not, and steps that are the same however they are cut."""
+
+import copy
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from sightline.training.build import build
+from sightline.training.parts import frozen_digest, part_of
+from sightline.training.stage import StageRun
+
+CPU = torch.device("cpu")
+
+
+def run_of(recipe, model, processor, stage=0):
+    return StageRun(recipe, recipe.stages[stage], model, processor, CPU, torch.float32)
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def still(recipe_maker, **sections):
+    """A recipe without dropout, so that one batch has one loss."""
+    return recipe_maker(**{"model": {"overrides": {"dropout": 0.0}}, **sections})
+
+
+@pytest.mark.parametrize(
+    ("kind", "moves"),
+    [
+        ("tower", {"vision"}),
+        ("language", {"language"}),
+        ("align", {"projector"}),
+        ("instruct", {"projector", "language"}),
+        ("joint", {"vision", "projector", "language"}),
+    ],
+)
+def test_a_stage_moves_its_parts_and_leaves_the_others_bytes(make_recipe, kind, moves):
+    recipe = make_recipe(stages=[{"kind": kind, "steps": 2}])
+    model, processor = build(recipe)
+    before = weights(model)
+    run = run_of(recipe, model, processor)
+    frozen = frozen_digest(model)
+    assert len(list(run.steps())) == 2
+    assert frozen_digest(model) == frozen
+    moved = {part_of(name) for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == moves
+    assert {part_of(name) for name in frozen} >= {"vision", "projector", "language"} - moves
+
+
+def test_accumulated_micro_batches_are_one_batch(make_recipe):
+    whole = still(make_recipe, train={"batch_size": 4, "accumulate": 1})
+    cut = still(make_recipe, train={"batch_size": 4, "accumulate": 4})
+    model, processor = build(whole)
+    other = copy.deepcopy(model)
+    one, many = run_of(whole, model, processor), run_of(cut, other, processor)
+    assert len(many.data[0]) == 4
+    tokens = [many.objective.weight(batch) for batch in many.data[0]]
+    assert len(set(tokens)) > 1, "micro-batches of unequal tokens, or the weighting is not tested"
+    first, second = one.take(one.data[0]), many.take(many.data[0])
+    assert first["tokens"] == second["tokens"]
+    assert first["loss"] == pytest.approx(second["loss"], rel=1e-6)
+    assert first["grad_norm"] == pytest.approx(second["grad_norm"], rel=1e-5)
+
+
+def gradients(run, batches):
+    run._backward(batches)
+    return {name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None}
+
+
+def test_questions_that_share_a_picture_have_the_gradients_of_questions_alone(make_recipe):
+    recipe = still(make_recipe, train={"batch_size": 1})
+    model, processor = build(recipe)
+    run = run_of(recipe, model, processor)
+    group = run.data.sources[0].group(3)
+    assert len(group) == 3
+    shared = run.data.encode([group])
+    alone = run.data.encode([[one] for one in group])
+    assert shared["input_ids"].numel() < alone["input_ids"].numel()
+    assert len(shared["pixel_values"]) == 1
+    together = gradients(run, [shared])
+    model.zero_grad()
+    for name, one in gradients(run, [alone]).items():
+        torch.testing.assert_close(together[name], one, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(make_recipe):
+    plain = still(make_recipe)
+    lean = still(make_recipe, train={"activation_checkpointing": True})
+    model, processor = build(plain)
+    run = run_of(plain, model, processor)
+    expected = gradients(run, run.data[0])
+    model.zero_grad()
+    run = run_of(lean, model, processor)
+    assert model.model.layers[0].gradient_checkpointing
+    for name, one in gradients(run, run.data[0]).items():
+        torch.testing.assert_close(one, expected[name])
+
+
+def test_rows_with_and_without_pictures_mix(make_recipe, tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    ask = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what?"}]}
+    rows = [
+        {"messages": [ask, {"role": "assistant", "content": "red"}], "images": ["red.png"]},
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello there"}]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = make_recipe(
+        data={"world": {"weight": 0}, "files": [{"path": str(tmp_path / "rows.jsonl")}]},
+        stages=[{"kind": "joint", "steps": 2, "train": {"batch_size": 2}}],
+    )
+    model, processor = build(recipe)
+    run = run_of(recipe, model, processor)
+    (batch,) = run.data[0]
+    assert (len(batch["pixel_values"]), len(batch["input_ids"])) == (1, 2)
+    assert all(record["loss"] > 0 for record in run.steps())
+
+
+def test_the_average_follows_the_weights_and_replaces_them(make_recipe):
+    recipe = make_recipe(train={"ema": 0.5}, stages=[{"kind": "align", "steps": 2}])
+    model, processor = build(recipe)
+    run = run_of(recipe, model, processor)
+    name = next(name for name in run.average.weights)
+    expected = run.average.weights[name].clone()
+    for number, _ in enumerate(run.steps(), start=1):
+        decay = min(0.5, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * dict(model.named_parameters())[name].detach()
+    assert not torch.equal(dict(model.named_parameters())[name], expected)
+    run.average.put_into(model)
+    torch.testing.assert_close(dict(model.named_parameters())[name].detach(), expected)
+
+
+@pytest.mark.parametrize("factor", [float("inf"), float("nan")])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(make_recipe, factor):
+    recipe = make_recipe()
+    model, processor = build(recipe)
+    run = run_of(recipe, model, processor)
+    original = run.objective.loss
+    run.objective.loss = lambda batch, total: original(batch, total)._replace(
+        value=original(batch, total).value * factor
+    )
+    before = weights(model)
+    with pytest.raises(FloatingPointError, match=r"stage joint, step 1 \(rows: the built-in world's picture 0, .*\)"):
+        next(run.steps())
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name])
+
+
+def test_a_spike_is_skipped_and_too_many_in_a_row_stop_the_run(make_recipe):
+    rule = {"factor": 2.0, "window": 2, "patience": 1}
+    recipe = make_recipe(train={"skip_spikes": rule}, stages=[{"kind": "joint", "steps": 9}])
+    model, processor = build(recipe)
+    run = run_of(recipe, model, processor)
+    batch = run.data[0]
+    run.take(batch), run.take(batch)
+    original = run.objective.loss
+    run.objective.loss = lambda *args: original(*args)._replace(value=original(*args).value * 5)
+    before = weights(model)
+    assert run.take(batch)["skipped"]
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    with pytest.raises(RuntimeError, match=r"the last 2 losses were all above 2 times the median"):
+        run.take(batch)
+
+
+@pytest.mark.parametrize(("unit", "amount", "steps"), [("steps", 3, 3), ("samples", 5, 3), ("tokens", 1, 1)])
+def test_a_stage_lasts_as_long_as_it_says(make_recipe, unit, amount, steps):
+    recipe = make_recipe(stages=[{"kind": "joint", unit: amount}])
+    assert len(list(run_of(recipe, *build(recipe)).steps())) == steps
+
+
+def test_a_stage_of_minutes_ends_by_the_clock(make_recipe):
+    recipe = make_recipe(stages=[{"kind": "joint", "minutes": 1e-4}])
+    run = run_of(recipe, *build(recipe))
+    assert len(list(run.steps())) >= 1
+    assert run.seconds >= 60 * 1e-4
+
+
+def test_a_contrastive_stage_learns_to_name_regions(make_recipe):
+    train = {"batch_size": 8, "lr": 3e-3}
+    recipe = make_recipe(stages=[{"kind": "tower", "steps": 25, "train": train}])
+    losses = [record["loss"] for record in run_of(recipe, *build(recipe)).steps()]
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_training_a_mixture_moves_its_selection_bias_and_logs_the_balance(make_recipe):
+    sparse = {"use_moe": True, "n_routed_experts": 4, "scoring_func": "sigmoid", "use_router_bias": True}
+    recipe = make_recipe(model={"overrides": sparse}, stages=[{"kind": "joint", "steps": 1}])
+    model, processor = build(recipe)
+    (record,) = run_of(recipe, model, processor).steps()
+    biases = [value for name, value in model.state_dict().items() if name.endswith("e_score_correction_bias")]
+    assert len(biases) == 2
+    assert all(bias.abs().max() > 0 for bias in biases)
+    assert len(record["text_entropy"]) == len(record["image_dead_experts"]) == 2
+
+
+def test_bfloat16_products_keep_float32_weights(make_recipe):
+    recipe = make_recipe(stages=[{"kind": "joint", "steps": 1}])
+    model, processor = build(recipe)
+    run = StageRun(recipe, recipe.stages[0], model, processor, CPU, torch.bfloat16)
+    seen = set()
+    model.model.layers[0].mlp.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+    assert len(list(run.steps())) == 1
+    assert seen == {torch.bfloat16}
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
