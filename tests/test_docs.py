@@ -23,3 +23,13 @@ def test_every_link_to_a_file_leads_to_one(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http://", "https://", "mailto:")):
             assert (page.parent / target).exists(), target
+
+
+def test_the_training_page_names_every_key_of_a_recipe():
+    import sightline.training.recipe  # noqa: F401  (its sections)
+    from sightline.training.sections import Section, keys_of
+
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", page)) | set(re.findall(r"`(\w+):", page))
+    missing = set(keys_of(Section)) - named - {"stages", "name", "train"}
+    assert not missing

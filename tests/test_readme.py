@@ -30,7 +30,12 @@ def commands():
 
 
 # What makes a documented training small enough to run here.
-SMALL = ["train.pictures=1", "train.batch_size=1", "train.workers=0", "tokenizer.texts=300", "data.things=2"]
+SMALL = [
+    "train={batch_size: 1, workers: 0, eval_per_kind: 0}",
+    "tokenizer.texts=300",
+    "data.world={things: 2, questions: 1}",
+]
+SMALL += ["stages=[{kind: joint, steps: 1}]"]
 
 
 @pytest.mark.parametrize("block", blocks("python"))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Section", "first_problem"]
+__all__ = ["Section", "first_problem", "keys_of"]
 
 
 class Section(BaseModel):
@@ -21,12 +21,13 @@ def first_problem(error: ValidationError, under: str = "") -> str:
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
         return f"{place}: {message}" if problem["loc"] else message
-    nearest = difflib.get_close_matches(str(problem["loc"][-1]), sorted(_keys(Section)), n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(str(problem["loc"][-1]), sorted(keys_of(Section)), n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return f"{place} is no key of a recipe{hint}"
 
 
-def _keys(section: type[BaseModel]) -> Iterator[str]:
+def keys_of(section: type[BaseModel]) -> Iterator[str]:
+    """The keys of all sections that are defined from `section`."""
     for one in section.__subclasses__():
         yield from one.model_fields
-        yield from _keys(one)
+        yield from keys_of(one)
