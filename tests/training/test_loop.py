@@ -3,8 +3,11 @@
 import errno
 import io
 import json
+import multiprocessing
 import shutil
 import signal
+import subprocess
+import time
 
 import pytest
 import torch
@@ -84,6 +87,26 @@ def test_a_stopped_run_that_goes_on_ends_with_the_same_bits(finished, tmp_path, 
     resumed = train(recipe, tmp_path / "run", resume=True, console=quiet())
     assert_same_bits(weights(resumed), weights(model))
     assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_leaves_the_workers_to_finish_the_step(make_recipe, tmp_path, monkeypatch, number):
+    recipe = make_recipe(train={"workers": 1}, stages=[{"kind": "align", "steps": 9}])
+    original, taken = StageRun.take, []
+
+    def take_and_signal(self, batches):
+        taken.append(1)
+        if len(taken) == 2:
+            for worker in multiprocessing.active_children():
+                # From another process, as a terminal does it: torch takes a parent's own signal for an order.
+                subprocess.run(["kill", f"-{int(number)}", str(worker.pid)], check=True)
+            time.sleep(0.2)  # a dead worker would be noticed, by a signal of its own
+            signal.raise_signal(number)
+        return original(self, batches)
+
+    monkeypatch.setattr(StageRun, "take", take_and_signal)
+    with pytest.raises(Stopped, match=r"step-000002"):
+        train(recipe, tmp_path / "run", console=quiet())
 
 
 def test_every_step_is_logged_with_its_stage(finished):

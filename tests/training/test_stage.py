@@ -184,6 +184,23 @@ def test_a_contrastive_stage_learns_to_name_regions(make_recipe):
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
 
+def test_a_captioning_stage_trains_the_tower_through_the_language_model(make_recipe):
+    captions = {"mix": {"describe": 1.0}, "questions": 1}
+    stage = {"kind": "tower", "objective": "captioning", "steps": 1, "data": {"world": captions}}
+    model, processor = build(make_recipe(stages=[stage]))
+    before = weights(model)
+    assert len(list(run_of(make_recipe(stages=[stage]), model, processor).steps())) == 1
+    moved = {part_of(name) for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"vision", "projector", "language"}
+
+
+def test_a_contrastive_stage_refuses_a_tower_that_is_not_clips(make_recipe):
+    siglip = {"model_type": "siglip_vision_model"}
+    recipe = make_recipe(model={"overrides": {"vision_config": siglip}}, stages=[{"kind": "tower", "steps": 1}])
+    with pytest.raises(ValueError, match=r"trains CLIP towers, not siglip_vision_model: take objective: captioning"):
+        run_of(recipe, *build(recipe))
+
+
 def test_training_a_mixture_moves_its_selection_bias_and_logs_the_balance(make_recipe):
     sparse = {"use_moe": True, "n_routed_experts": 4, "scoring_func": "sigmoid", "use_router_bias": True}
     recipe = make_recipe(model={"overrides": sparse}, stages=[{"kind": "joint", "steps": 1}])

@@ -7,6 +7,7 @@ it does not know the model.
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -138,8 +139,15 @@ def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int)
         sampler=_From(step),
         num_workers=workers,
         generator=torch.Generator(),  # or each start would draw from the model's random numbers
+        worker_init_fn=_leave_signals_to_the_trainer,
         prefetch_factor=4 if workers else None,
     )
+
+
+def _leave_signals_to_the_trainer(_: int) -> None:
+    """Ctrl-C and a scheduler's SIGTERM reach every process of a run; the trainer, which ends it, needs its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stage_seed(recipe: Recipe, stage: Stage) -> int:

@@ -115,14 +115,15 @@ class TokenizerSection(Section):
 class WorldSource(Section):
     """What the built-in world shows, and how often against the files (`weight`).
 
-    Every picture has up to `questions` questions, `mix` weights their kinds, and `grid_share` of the pictures
-    are full grids.
+    Every picture has up to `questions` questions, `mix` weights their kinds, `layouts` the pictures', and
+    `grid_share` of the pictures are full grids.
     """
 
     weight: float = Field(1.0, ge=0)
     things: int | None = Field(None, ge=2)
     languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
     mix: dict[str, float] = Field(default_factory=dict)
+    layouts: dict[str, float] = Field(default_factory=dict)
     grid_share: float = Field(0.2, ge=0, le=1)
     questions: int = Field(8, ge=1)
 
@@ -295,6 +296,6 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with `changes`; a mapping inside both is merged likewise, except one of names chosen freely."""
     merged = dict(base)
     for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("mix", "lr_scale")
+        nested = isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("mix", "layouts", "lr_scale")
         merged[key] = _merged(merged[key], value) if nested else value
     return merged

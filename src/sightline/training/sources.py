@@ -43,6 +43,7 @@ def world_of(source: WorldSource, seed: int, image_size: int, languages: Sequenc
         languages=languages or source.languages,
         image_size=image_size,
         mix=source.mix,
+        layouts=source.layouts,
         grid_share=source.grid_share,
     )
 
