@@ -8,21 +8,33 @@ import pytest
 
 from .conftest import TINY, merged
 
+# As `train` does it: every stage is rehearsed, then it begins.
 RUN = """
-import json, sys
+import json, sys, torch
+from sightline.training.build import build
+from sightline.training.preflight import preflight
 from sightline.training.recipe import Recipe
-from sightline.training.verify import first_steps
-print(json.dumps([record["loss"] for record in first_steps(Recipe.model_validate(json.loads(sys.argv[1])), 2)]))
+from sightline.training.stage import StageRun
+recipe = Recipe.model_validate(json.loads(sys.argv[1]))
+model, processor = build(recipe)
+runs = [StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32) for _ in range(2)]
+preflight(runs[0])
+losses = [record["loss"] for record in runs[1].steps()]
+frames = torch._dynamo.utils.counters["frames"]["ok"]
+print(json.dumps({"losses": losses, "frames": frames}))
 """
 
 
 @pytest.mark.slow
 def test_compiled_steps_have_the_losses_of_eager_ones():
-    losses = []
-    for compiled in (False, True):
-        changes = {"model": {"overrides": {"dropout": 0.0}}, "train": {"compile": compiled}}
-        recipe = json.dumps(merged(TINY, changes))
-        done = subprocess.run([sys.executable, "-c", RUN, recipe], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        losses.append(json.loads(done.stdout.splitlines()[-1]))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    eager, compiled = (outcome(compiled) for compiled in (False, True))
+    assert eager["frames"] == 0 < compiled["frames"]
+    assert eager["losses"] == pytest.approx(compiled["losses"], rel=1e-4)
+
+
+def outcome(compiled):
+    changes = {"model": {"overrides": {"dropout": 0.0}}, "train": {"compile": compiled}}
+    recipe = json.dumps(merged(TINY, merged(changes, {"stages": [{"kind": "joint", "steps": 2}]})))
+    done = subprocess.run([sys.executable, "-c", RUN, recipe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])

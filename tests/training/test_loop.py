@@ -11,6 +11,7 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 import sightline
@@ -143,8 +144,9 @@ def test_a_checkpoint_answers_with_the_trainers_logits(make_recipe, tmp_path, mo
     monkeypatch.setattr(StageRun, "state_dict", remember)
     train(recipe, tmp_path / "run", console=quiet())
     model, processor = sightline.load(checkpoints(tmp_path / "run" / "checkpoints")[-1], device="cpu", dtype="float32")
+    picture = {"type": "image", "image": Image.new("RGB", (40, 40), "red")}
     inputs = processor.apply_chat_template(
-        [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        [{"role": "user", "content": [picture, {"type": "text", "text": "hi"}]}],
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
@@ -163,6 +165,30 @@ def test_an_averaged_stage_ends_with_the_average(make_recipe, tmp_path):
         assert torch.equal(averaged[name], average)
     last = weights(train(plain, tmp_path / "plain", console=quiet()))
     assert any(not torch.equal(averaged[name], last[name]) for name in last)
+
+
+def test_an_averaged_stage_that_is_made_longer_goes_on_from_its_weights(make_recipe, tmp_path):
+    stages = [{"kind": "align", "steps": 4, "train": {"ema": 0.5, "schedule": "constant"}}]
+    whole = weights(train(make_recipe(stages=stages), tmp_path / "whole", console=quiet()))
+    shorter = make_recipe(stages=[{**stages[0], "steps": 2}])
+    train(shorter, tmp_path / "run", console=quiet())
+    resumed = train(make_recipe(stages=stages), tmp_path / "run", resume=True, console=quiet())
+    assert_same_bits(weights(resumed), whole)
+
+
+def test_a_run_does_not_go_on_with_a_changed_file(make_recipe, tmp_path, monkeypatch):
+    row = {"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]}
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    data = {"world": {"weight": 0}, "files": [{"path": str(file)}]}
+    recipe = make_recipe(data=data, stages=[{"kind": "instruct", "steps": 3}])
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(recipe, tmp_path / "run", console=quiet())
+    file.write_text(json.dumps(row) * 2 + "\n")
+    with pytest.raises(ValueError, match=r"rows\.jsonl has changed since the run began: put it back"):
+        train(recipe, tmp_path / "run", resume=True, console=quiet())
 
 
 def test_a_run_with_adapters_goes_on_bit_for_bit_and_leaves_a_plain_model(make_recipe, tmp_path, monkeypatch):
@@ -276,6 +302,10 @@ def test_evaluations_are_printed_logged_and_reported_and_the_best_checkpoint_is_
     assert kept == {f"step-00000{step}" for step in {best, 5}}
     page = (tmp_path / "run" / "report.html").read_text()
     assert "data:image/" in page
+    again = quiet()
+    train(recipe, tmp_path / "run", resume=True, console=again)
+    assert "at the end: " in again.file.getvalue()
+    assert "Accuracy" in (tmp_path / "run" / "report.html").read_text()
     assert "questions: 3" in page
 
 

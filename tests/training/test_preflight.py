@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from sightline.training import preflight as module
 from sightline.training.build import build
-from sightline.training.preflight import preflight, show
+from sightline.training.memory import SavedForBackward
+from sightline.training.preflight import preflight
+from sightline.training.preflight_page import show
 from sightline.training.stage import StageRun
 
 
@@ -93,22 +96,24 @@ def test_the_report_says_what_is_trained_how_fast_and_the_first_loss_against_a_g
     assert report.first_loss == pytest.approx(report.guess, rel=0.1)
     assert report.flops > 0
     assert 0 < report.peak < report.limit
-    console = Console(file=io.StringIO(), width=200)
-    show(report, run, console)
-    text = console.file.getvalue()
+    text = printed(report, run)
     assert "stage align: align, 2 steps, batches of 2" in text
     assert text.count("frozen") == 2
     assert "0.0015 (AdamW)" in text
     assert "a guess over the vocabulary costs" in text
 
 
+def printed(report, run):
+    console = Console(file=io.StringIO(), width=200)
+    show(report, run, console)
+    return console.file.getvalue()
+
+
 def test_a_first_loss_far_above_a_guess_is_a_warning(make_recipe):
     run = run_of(make_recipe())
     report = preflight(run)
-    report.first_loss = 2 * report.guess
-    console = Console(file=io.StringIO(), width=200)
-    show(report, run, console)
-    assert "the first loss is far above a guess" in console.file.getvalue()
+    assert "far above a guess" not in printed(report, run)
+    assert "the first loss is far above a guess" in printed(replace(report, first_loss=2 * report.guess), run)
 
 
 def test_a_batch_that_does_not_fit_is_an_error_with_remedies(make_recipe, monkeypatch):
@@ -119,29 +124,56 @@ def test_a_batch_that_does_not_fit_is_an_error_with_remedies(make_recipe, monkey
 
     monkeypatch.setattr(run, "rehearse", out_of_memory)
     with pytest.raises(
-        ValueError, match=r"stage joint: the rehearsal of its rows \(.* does not fit into .* GiB: raise"
+        ValueError,
+        match=r"stage joint: the rehearsal of its rows \(.* does not fit into .* GiB: raise train.accumulate",
     ):
         preflight(run)
 
 
-def test_a_batch_too_large_for_the_machine_is_said_before_it_is_tried(make_recipe, monkeypatch):
-    run = run_of(make_recipe(train={"batch_size": 64}))
-    rehearsed = []
-    rehearse = run.rehearse
-    monkeypatch.setattr(
-        run, "rehearse", lambda batches: rehearsed.append(len(batches[0]["labels"])) or rehearse(batches)
-    )
+WIDE = {"hidden_size": 128, "intermediate_size": 1024, "num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+def kept(run, batch):
+    """Bytes that a batch's forward pass keeps."""
+    with SavedForBackward(run.model) as saved:
+        run.rehearse([batch])
+    return saved.bytes
+
+
+@pytest.fixture
+def wide(make_recipe, monkeypatch):
+    """A run whose process needs nothing, and what its full batch keeps."""
+    run = run_of(make_recipe(model={"overrides": WIDE}, train={"batch_size": 48}))
+    plan = module._plan(run)
+    assert len(plan.worst["labels"]) == 48
     monkeypatch.setattr(module, "memory_used", lambda device: 0)
-    monkeypatch.setattr(module, "peak_memory", lambda device: 2**20 * max(rehearsed))
-    monkeypatch.setattr(module, "memory_limit", lambda device: 2**20 * 8)
-    with pytest.raises(ValueError, match=r"\(longest: 64 rows .* does not fit"):
+    return run, kept(run, plan.worst)
+
+
+def test_a_batch_that_fits_is_not_refused(wide, monkeypatch):
+    run, needed = wide
+    monkeypatch.setattr(module, "memory_limit", lambda device: int(1.1 * needed))
+    preflight(run)
+
+
+def test_a_batch_too_large_for_the_machine_is_said_before_it_is_tried(wide, monkeypatch):
+    run, needed = wide
+    rehearsed, rehearse = [], run.rehearse
+    monkeypatch.setattr(run, "rehearse", lambda some: rehearsed.append(len(some[0]["labels"])) or rehearse(some))
+    monkeypatch.setattr(module, "memory_limit", lambda device: int(0.9 * needed))
+    with pytest.raises(ValueError, match=r"\(longest: 48 rows .* does not fit"):
         preflight(run)
     assert max(rehearsed) == 2
 
 
-def test_memory_near_its_limit_is_a_warning(make_recipe, monkeypatch):
+def test_memory_near_its_limit_is_a_warning(make_recipe):
     run = run_of(make_recipe())
-    monkeypatch.setattr(module, "memory_limit", lambda device: int(module.peak_memory(device) * 1.05))
-    console = Console(file=io.StringIO(), width=300)
-    show(preflight(run), run, console)
-    assert "set train.activation_checkpointing: true" in console.file.getvalue()
+    report = preflight(run)
+    assert "set train.activation_checkpointing: true" in printed(replace(report, limit=int(report.peak * 1.05)), run)
+
+
+def test_a_stage_that_trains_the_projector_alone_needs_pictures(with_rows, make_recipe):
+    recipe = with_rows([GOOD])
+    recipe = recipe.model_copy(update={"stages": make_recipe(stages=[{"kind": "align", "steps": 1}]).stages})
+    with pytest.raises(ValueError, match=r"stage align: it trains the projector alone, and no row has a picture"):
+        preflight(run_of(recipe))

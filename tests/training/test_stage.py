@@ -11,6 +11,8 @@ from sightline.training.build import build
 from sightline.training.parts import frozen_digest, part_of
 from sightline.training.stage import StageRun
 
+from .conftest import merged
+
 CPU = torch.device("cpu")
 
 
@@ -99,7 +101,8 @@ def test_activation_checkpointing_changes_nothing_but_memory(make_recipe):
         torch.testing.assert_close(one, expected[name])
 
 
-def test_rows_with_and_without_pictures_mix(make_recipe, tmp_path):
+@pytest.mark.parametrize("kind", ["joint", "align"])
+def test_rows_with_and_without_pictures_mix(make_recipe, tmp_path, kind):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
     ask = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what?"}]}
     rows = [
@@ -109,13 +112,15 @@ def test_rows_with_and_without_pictures_mix(make_recipe, tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     recipe = make_recipe(
         data={"world": {"weight": 0}, "files": [{"path": str(tmp_path / "rows.jsonl")}]},
-        stages=[{"kind": "joint", "steps": 2, "train": {"batch_size": 2}}],
+        # In micro-batches of one row, half of which have no picture for a projector to learn from.
+        stages=[{"kind": kind, "steps": 2, "train": {"batch_size": 2, "accumulate": 2}}],
     )
     model, processor = build(recipe)
     run = run_of(recipe, model, processor)
-    (batch,) = run.data[0]
-    assert (len(batch["pixel_values"]), len(batch["input_ids"])) == (1, 2)
-    assert all(record["loss"] > 0 for record in run.steps())
+    before = weights(model)
+    assert sorted("pixel_values" in batch for batch in run.data[0]) == [False, True]
+    assert all(record["loss"] > 0 and record["pictures"] == 1 for record in run.steps())
+    assert any(not torch.equal(p, before[name]) for name, p in model.named_parameters() if part_of(name) == "projector")
 
 
 def test_the_average_follows_the_weights_and_replaces_them(make_recipe):
@@ -210,6 +215,29 @@ def test_training_a_mixture_moves_its_selection_bias_and_logs_the_balance(make_r
     assert len(biases) == 2
     assert all(bias.abs().max() > 0 for bias in biases)
     assert len(record["text_entropy"]) == len(record["image_dead_experts"]) == 2
+
+
+def bias_of(model):
+    return torch.stack(
+        [value for name, value in model.state_dict().items() if name.endswith("e_score_correction_bias")]
+    )
+
+
+def test_accumulated_micro_batches_move_the_selection_bias_once_and_a_skipped_step_does_not(make_recipe):
+    sparse = {"use_moe": True, "n_routed_experts": 4, "scoring_func": "sigmoid", "use_router_bias": True}
+    sparse |= {"router_bias_update_rate": 0.001, "dropout": 0.0}
+    sections = {"model": {"overrides": sparse}, "train": {"batch_size": 4}}
+    whole, cut = make_recipe(**sections), make_recipe(**merged(sections, {"train": {"accumulate": 4}}))
+    model, processor = build(whole)
+    other = copy.deepcopy(model)
+    one, many = run_of(whole, model, processor), run_of(cut, other, processor)
+    first, second = one.take(one.data[0]), many.take(many.data[0])
+    assert bias_of(model).abs().max() == pytest.approx(0.001)
+    assert torch.equal(bias_of(model), bias_of(other))
+    assert first["image_entropy"] == second["image_entropy"]
+    many.spikes.skips = lambda loss: True
+    many.take(many.data[1])
+    assert torch.equal(bias_of(model), bias_of(other))
 
 
 def test_bfloat16_products_keep_float32_weights(make_recipe):

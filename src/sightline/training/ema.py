@@ -18,6 +18,7 @@ class MovingAverage:
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
         self.updates = 0
+        self.replaced: dict[str, Tensor] = {}
         self.weights = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
 
     def update(self, model: nn.Module) -> None:
@@ -31,13 +32,22 @@ class MovingAverage:
 
     @torch.no_grad()
     def put_into(self, model: nn.Module) -> None:
-        """Replace the model's trained weights by their average."""
+        """Replace the model's trained weights by their average, and keep them for `take_out_of`."""
         now = dict(model.named_parameters())
         for name, average in self.weights.items():
+            self.replaced[name] = now[name].detach().clone()
             now[name].copy_(average)
 
+    @torch.no_grad()
+    def take_out_of(self, model: nn.Module) -> None:
+        """Give the model back the weights that `put_into` has replaced, if it has."""
+        now = dict(model.named_parameters())
+        for name, weights in self.replaced.items():
+            now[name].copy_(weights)
+        self.replaced = {}
+
     def state_dict(self) -> dict[str, int | dict[str, Tensor]]:
-        return {"updates": self.updates, "weights": self.weights}
+        return {"updates": self.updates, "weights": self.weights, "replaced": self.replaced}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict) -> None:
@@ -45,3 +55,4 @@ class MovingAverage:
         self.updates = state["updates"]
         for name, average in self.weights.items():
             average.copy_(state["weights"][name])
+        self.replaced = {name: weights.to(self.weights[name].device) for name, weights in state["replaced"].items()}

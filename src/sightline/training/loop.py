@@ -28,16 +28,18 @@ from sightline.training.checkpoint import (
     save_whole,
     verify,
 )
+from sightline.training.fingerprints import check_same_files, fingerprints
 from sightline.training.journal import Journal, read_log
 from sightline.training.looks import Looks
 from sightline.training.lora import adapter_state, load_adapter_state, without_adapters, write_merged
-from sightline.training.preflight import preflight, show
+from sightline.training.preflight import preflight
+from sightline.training.preflight_page import show
 from sightline.training.progress import Display
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
 from sightline.training.report import write_report
 from sightline.training.stage import StageRun
-from sightline.training.whole_file import LEFTOVER
+from sightline.whole_file import LEFTOVER
 
 __all__ = ["Stopped", "train"]
 
@@ -65,14 +67,11 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
     out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     state = load_state(checkpoint) if checkpoint else None
-    if checkpoint and state:
-        model, processor = _reload(recipe, out, checkpoint, state)
-    else:
-        model, processor = build(recipe)
+    model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     save_recipe(recipe, out / "recipe.yaml")
     run = _Run(recipe, model, processor, out, console)
+    run.rehearse(state["stage"] if state else 0)
     if state is None:
-        run.rehearse()
         _keep_base(recipe, out, model, processor)
         run.looks.remember()
     run.through(state)
@@ -109,6 +108,7 @@ def _keep_base(recipe: Recipe, out: Path, model: VLM, processor: VLMProcessor) -
 
 
 def _reload(recipe: Recipe, out: Path, checkpoint: Path, state: dict[str, Any]) -> tuple[VLM, VLMProcessor]:
+    check_same_files(recipe, state["files"])
     if recipe.model.lora is None:
         return reload(recipe, checkpoint)
     verify(out / "base")
@@ -128,12 +128,13 @@ class _Run:
         self.model: VLM = torch.nn.Module.to(model, self.device)
         self.step = 0
         self.flops: dict[str, float] = {}
+        self.files = fingerprints(recipe)
         self.looks = Looks(recipe, self.model, processor, console, out)
         self.stopped_by: int | None = None
 
-    def rehearse(self) -> None:
-        """The preflight of every stage, before the first step of any."""
-        for stage in self.recipe.stages:
+    def rehearse(self, first: int) -> None:
+        """The preflight of the stages from number `first` on, before the next step of any."""
+        for stage in self.recipe.stages[first:]:
             run = self._stage(stage)
             report = preflight(run)
             show(report, run, self.console)
@@ -164,26 +165,28 @@ class _Run:
             for record in run.steps():
                 self.step += 1
                 display.show(record)
-                over = run.progress >= 1.0
-                if over and run.average:
-                    run.average.put_into(self.model)
-                score = self._look(run, over)
+                stopped_by, over = self.stopped_by, run.progress >= 1.0
+                if over:
+                    run.end()
+                score = None if stopped_by else self._look(run, over)
                 looked = {} if score is None else {"accuracy": score}
                 journal.write({"step": self.step, "stage": run.stage.name, "stage_step": run.step, **record, **looked})
-                if over or self.stopped_by or score is not None or self.step % every == 0:
+                if over or stopped_by or score is not None or self.step % every == 0:
                     path = self._save(run, score)
-                if self.stopped_by:
-                    raise Stopped(self.stopped_by, path)
+                if stopped_by:
+                    raise Stopped(stopped_by, path)
 
     def _look(self, run: StageRun, over: bool) -> float | None:
         """The accuracy where it is time to evaluate, in a stage after which the model can answer."""
         every = self.recipe.train.eval_every
-        if self.stopped_by or run.stage.is_contrastive or not (over or (every and run.step % every == 0)):
+        if run.stage.is_contrastive or not (over or (every and run.step % every == 0)):
             return None
         return self.looks.look(f"{run.stage.name}, step {run.step}")
 
     def report(self) -> Path:
-        """The page about the whole run."""
+        """The page about the whole run; one that was over when it was resumed has yet to be looked at."""
+        if self.looks.results is None:
+            self.looks.look("at the end")
         return write_report(
             self.out,
             recipe_yaml=(self.out / "recipe.yaml").read_text(encoding="utf-8"),
@@ -198,7 +201,7 @@ class _Run:
             self.out / "checkpoints",
             self.step,
             lambda folder: write_merged(self.model, folder, self.processor),
-            {"step": self.step, "adapters": adapters, **run.state_dict()},
+            {"step": self.step, "files": self.files, "adapters": adapters, **run.state_dict()},
             keep=self.recipe.train.keep_checkpoints,
             score=score,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
 import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
-__all__ = ["memory_limit", "memory_used", "peak_memory", "reset_peak"]
+__all__ = ["SavedForBackward", "memory_limit", "memory_used", "peak_memory", "reset_peak"]
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 _RESIDENT = Path("/proc/self/statm")
@@ -33,6 +33,8 @@ def peak_memory(device: torch.device) -> int:
     if _STATUS.exists():
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
+    import resource  # there is none on Windows
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -52,3 +54,26 @@ def memory_limit(device: torch.device) -> int:
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     allowed = _CGROUP.read_text().strip() if _CGROUP.exists() else "max"
     return whole if allowed == "max" else min(whole, int(allowed))
+
+
+class SavedForBackward:
+    """Counts, while it is entered, the bytes that forward passes keep for their backward passes."""
+
+    def __init__(self, model: nn.Module):
+        self.bytes = 0
+        self._seen = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda saved: saved)
+
+    def __enter__(self) -> SavedForBackward:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._hooks.__exit__(*error)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.bytes += storage.nbytes()
+        return tensor

@@ -1,7 +1,7 @@
 """What a stage minimises: the conversations' cross-entropy, or the contrast of regions and names.
 
-Both say how much a micro-batch weighs, and give its share of the step's loss, so that accumulated micro-batches
-add up to the one batch that they were cut from.
+Both say how much a micro-batch weighs, and give its share of the step's loss: accumulated micro-batches of
+conversations add up to the one batch that they were cut from. Regions are told apart within a micro-batch alone.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ class Objective(Protocol):
         """What is put into training mode and optimised; the model is a part of it or all of it."""
         ...
 
+    def begin(self, compiled: bool) -> None:
+        """Called before the first step: compile what there is to compile, if that is wanted."""
+        ...
+
     def weight(self, batch: MicroBatch) -> int:
         """What the loss is the mean over: supervised tokens, or regions."""
         ...
 
     def positions(self, batch: MicroBatch) -> int:
-        """How much the model reads: tokens, padding and pictures' too, or the patches of the pictures."""
+        """How much the model reads: tokens, those of pictures too but no padding, or the patches of the pictures."""
         ...
 
     def loss(self, batch: MicroBatch, total: int) -> Loss:
@@ -55,15 +59,20 @@ class Objective(Protocol):
 class Conversations:
     """The mean cross-entropy over what the assistant writes; a mixture of experts adds its balance losses."""
 
-    def __init__(self, model: VLM, compiled: bool = False):
+    def __init__(self, model: VLM):
         self.module: nn.Module = model
-        self._forward: Callable[..., Any] = torch.compile(model, dynamic=True) if compiled else model
+        self._forward: Callable[..., Any] = model
+
+    def begin(self, compiled: bool) -> None:
+        # Not in a rehearsal, which counts operations: the compiler leaves alone for good what it meets there.
+        if compiled:
+            self._forward = torch.compile(self.module, dynamic=True)
 
     def weight(self, batch: MicroBatch) -> int:
         return int((batch["labels"][:, 1:] != -100).sum())
 
     def positions(self, batch: MicroBatch) -> int:
-        return batch["input_ids"].numel()
+        return int(batch["attention_mask"].sum())
 
     def loss(self, batch: MicroBatch, total: int) -> Loss:
         outputs = self._forward(
@@ -81,6 +90,9 @@ class Contrast:
     def __init__(self, model: VLM, device: torch.device):
         self.contrast = RegionContrast(model).to(device)
         self.module: nn.Module = self.contrast
+
+    def begin(self, compiled: bool) -> None:
+        pass  # a stage of small pictures and names: there is little to gain
 
     def weight(self, batch: MicroBatch) -> int:
         return len(batch["region_text"])

@@ -1,97 +1,130 @@
 """Before the first step: what is trained, what the rows are like, whether the worst batch fits, and the first loss.
 
 Every stage takes its odd rows through a whole step whose learning rate is zero. What is wrong with the recipe, the
-data or the machine is said here, and not an hour later.
+data or the machine is said here, and not an hour later. How a report is printed is `preflight_page.py`'s.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from sightline.training.batches import MicroBatch, RegionBatches
-from sightline.training.memory import memory_limit, memory_used, peak_memory, reset_peak
+from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
+from sightline.training.memory import SavedForBackward, memory_limit, memory_used, peak_memory, reset_peak
 from sightline.training.parts import count_parameters
-from sightline.training.recipe import PARTS, Part
-from sightline.training.rows import measure_groups, odd_groups
+from sightline.training.recipe import Part
+from sightline.training.rows import GroupSize, measure_groups, odd_groups
 from sightline.training.stage import StageRun
 
-__all__ = ["StageReport", "preflight", "show"]
+__all__ = ["StageReport", "preflight", "remedies"]
 
 FEW = 2  # rows of each odd kind that are rehearsed beside the full batch of the longest
-GUESS_FACTOR = 1.5  # a fresh model's loss may be so many times a uniform guess's
 
 
-@dataclass
+@dataclass(frozen=True)
 class StageReport:
-    """What preflight saw of a stage. Losses in nats, memory in bytes; `flops` a position of the worst batch."""
+    """What preflight saw of a stage. Losses in nats, memory in bytes, `flops` a position of the worst batch."""
 
-    stage: str
     first_loss: float
     guess: float
     peak: int
     limit: int
     worst: str
-    flops: float = 0.0
-    rows: str = ""
-    rates: dict[str, str] = field(default_factory=dict)
-    parameters: dict[Part, tuple[int, int]] = field(default_factory=dict)
+    flops: float
+    rows: str
+    parameters: dict[Part, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is rehearsed: the odd batches by name, a small one of the longest rows, and last the worst."""
+
+    odd: dict[str, MicroBatch]
+    small: MicroBatch | None
+    worst: MicroBatch
+    rows: str
 
 
 def preflight(run: StageRun) -> StageReport:
     """Rehearse a stage that has not begun. Its weights, optimisers and random numbers are left as they were.
 
     Raises:
-        ValueError: a row cannot be learned from, or the worst batch does not fit into memory.
+        ValueError: a row cannot be learned from, no row has a picture where only what looks at pictures is
+            trained, or the worst batch does not fit into memory.
         FloatingPointError: its first loss is not finite.
     """
-    batches, rows = _odd_batches(run)
-    first, worst = next(iter(batches.items()))
-    base = memory_used(run.device)
+    plan = _plan(run)
+    for name, batch in plan.odd.items():
+        _rehearse(run, batch, name)
+    _foresee(run, plan)
     reset_peak(run.device)
-    needed = 0.0
-    # The few odd rows come first: what they take tells whether the full batch would be too much for the machine,
-    # which on a processor ends in a killed process and not in an error.
-    for name, batch in reversed(batches.items()):
-        if name == first and base + needed * run.objective.positions(batch) > memory_limit(run.device):
-            raise ValueError(_too_large(run, batch, name))
-        try:
-            loss, flops = run.rehearse([batch])
-        except torch.OutOfMemoryError:
-            raise ValueError(_too_large(run, batch, name)) from None
-        needed = max(needed, (peak_memory(run.device) - base) / run.objective.positions(batch))
+    # Beside the optimisers' state, which the rehearsals before have made.
+    loss, flops = _rehearse(run, plan.worst, "longest")
+    peak = peak_memory(run.device)
+    run.forget()
     return StageReport(
-        stage=run.stage.name,
         first_loss=loss,
-        guess=math.log(run.model.config.vocab_size if "labels" in worst else len(worst["text_ids"])),
-        peak=peak_memory(run.device),
+        guess=math.log(run.model.config.vocab_size if "labels" in plan.worst else len(plan.worst["text_ids"])),
+        peak=peak,
         limit=memory_limit(run.device),
-        worst=_shape(worst),
-        flops=flops / run.objective.positions(worst),
-        rows=rows,
-        rates=_rates(run),
+        worst=_shape(plan.worst),
+        flops=flops / run.objective.positions(plan.worst),
+        rows=plan.rows,
         parameters=count_parameters(run.model),
     )
 
 
-def _odd_batches(run: StageRun) -> tuple[dict[str, MicroBatch], str]:
-    data = run.data
-    if isinstance(data, RegionBatches):
-        batch = max(data[0], key=lambda one: len(one["region_text"]))
-        return {"first": batch}, f"{len(batch['region_text'])} regions in the first batch"
-    sizes = measure_groups(data)
-    odd = odd_groups(sizes, run.settings.batch_size // run.settings.accumulate, FEW)
-    longest, shortest = odd["longest"][0], odd["shortest"][-1]
-    rows = (
-        f"{len(sizes)} read, {shortest.tokens} to {longest.tokens} tokens (the longest: {longest.origin}), "
-        f"{sum(one.images == 0 for one in sizes)} without a picture"
+def _plan(run: StageRun) -> _Plan:
+    if isinstance(run.data, RegionBatches):
+        batch = max(run.data[0], key=lambda one: len(one["region_text"]))
+        # Twice, so that the second time has the optimisers' state beside it.
+        return _Plan({"first": batch}, None, batch, f"{len(batch['region_text'])} regions in the first batch")
+    sizes = measure_groups(run.data)
+    if run.stage.trains == ("projector",) and not any(one.images for one in sizes):
+        raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
+    full = run.settings.batch_size // run.settings.accumulate
+    odd = odd_groups(sizes, full, FEW)
+    longest = odd.pop("longest")
+    encode = _Encoder(run.data)
+    small = encode(longest[:FEW]) if full > FEW else None
+    return _Plan({name: encode(few) for name, few in odd.items()}, small, encode(longest), _rows(sizes))
+
+
+class _Encoder:
+    def __init__(self, data: StageBatches):
+        self.data = data
+
+    def __call__(self, groups: list[GroupSize]) -> MicroBatch:
+        return self.data.encode([self.data.sources[one.source].group(one.number) for one in groups])
+
+
+def _rows(sizes: list[GroupSize]) -> str:
+    by_length = sorted(sizes, key=lambda one: one.tokens)
+    return (
+        f"{len(sizes)} read, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
+        f"{by_length[-1].origin}), {sum(one.images == 0 for one in sizes)} without a picture"
     )
-    groups = {name: [data.sources[one.source].group(one.number) for one in some] for name, some in odd.items()}
-    return {name: data.encode(some) for name, some in groups.items()}, rows
+
+
+def _rehearse(run: StageRun, batch: MicroBatch, name: str) -> tuple[float, float]:
+    try:
+        return run.rehearse([batch])
+    except torch.OutOfMemoryError:
+        raise ValueError(_too_large(run, batch, name)) from None
+
+
+def _foresee(run: StageRun, plan: _Plan) -> None:
+    """On a processor, where too large a batch ends in a killed process: judge it by what a small one keeps."""
+    if run.device.type == "cuda" or plan.small is None:
+        return
+    with SavedForBackward(run.model) as saved:
+        _rehearse(run, plan.small, "longest")
+    share = plan.worst["input_ids"].numel() / plan.small["input_ids"].numel()
+    # Gradients and the optimisers' state are there by now; activations grow with the batch.
+    if memory_used(run.device) + saved.bytes * share > memory_limit(run.device):
+        raise ValueError(_too_large(run, plan.worst, "longest"))
 
 
 def _shape(batch: MicroBatch) -> str:
@@ -106,57 +139,14 @@ def _too_large(run: StageRun, batch: MicroBatch, name: str) -> str:
     gib = memory_limit(run.device) / 2**30
     return (
         f"stage {run.stage.name}: the rehearsal of its rows ({name}: {_shape(batch)}) does not fit into {gib:.1f} GiB: "
-        f"{_remedies(run)}"
+        f"{remedies(run)}"
     )
 
 
-def _remedies(run: StageRun) -> str:
+def remedies(run: StageRun) -> str:
+    """What makes a stage's batches need less memory."""
     settings = run.settings
-    remedies = [f"raise train.accumulate above {settings.accumulate}", "lower train.batch_size"]
+    found = [f"raise train.accumulate above {settings.accumulate}", "lower train.batch_size"]
     if not settings.activation_checkpointing:
-        remedies.append("set train.activation_checkpointing: true")
-    return ", ".join([*remedies, "or shorten the longest rows"])
-
-
-def _rates(run: StageRun) -> dict[str, str]:
-    """By part, the learning rates of its groups."""
-    rates: dict[str, dict[str, float]] = {}
-    for optimizer in run.optimizers:
-        for group in optimizer.param_groups:
-            rates.setdefault(group["part"], {})[type(optimizer).__name__] = group["initial_lr"]
-    return {part: ", ".join(f"{lr:g} ({name})" for name, lr in by.items()) for part, by in rates.items()}
-
-
-def show(report: StageReport, run: StageRun, console: Console) -> None:
-    """Print what was seen."""
-    table = Table(title=f"stage {report.stage}: {run.stage.kind}, {_duration(run)}", title_justify="left")
-    for column in ("part", "parameters", "trained", "learning rate"):
-        table.add_column(column, justify="right" if column in ("parameters", "trained") else "left")
-    for part in PARTS:
-        total, trained = report.parameters[part]
-        table.add_row(part, f"{total:,}", f"{trained:,}" if trained else "frozen", report.rates.get(part, ""))
-    console.print(table)
-    console.print(f"rows: {report.rows}", soft_wrap=True, highlight=False)
-    share = report.peak / report.limit
-    console.print(
-        f"worst batch: {report.worst}: peak {report.peak / 2**30:.2f} of {report.limit / 2**30:.1f} GiB",
-        highlight=False,
-    )
-    if share > 0.9:
-        console.print(f"warning: that is {share:.0%} of the memory: {_remedies(run)}", soft_wrap=True)
-    what = "vocabulary" if not run.stage.is_contrastive else "names"
-    console.print(
-        f"first loss {report.first_loss:.3f}; a guess over the {what} costs {report.guess:.3f}", highlight=False
-    )
-    if report.first_loss > GUESS_FACTOR * report.guess:
-        console.print(
-            "warning: the first loss is far above a guess: do tokenizer and model belong together, and are the labels "
-            "what the assistant says?",
-            soft_wrap=True,
-        )
-
-
-def _duration(run: StageRun) -> str:
-    stage = run.stage
-    unit = next(name for name in ("steps", "samples", "tokens", "minutes") if getattr(stage, name) is not None)
-    return f"{getattr(stage, unit):,} {unit}, batches of {run.settings.batch_size}"
+        found.append("set train.activation_checkpointing: true")
+    return ", ".join([*found, "or shorten the longest rows"])

@@ -54,7 +54,7 @@ class Display:
             f"loss {self._smooth('loss', record['loss']):.3f}",
             f"lr {record['lr']:.2e}",
             f"{rate:,.0f} tokens/s",
-            f"{self.run.settings.batch_size / seconds:.1f} pictures/s",
+            f"{self._smooth('pictures', record['pictures']) / seconds:.1f} pictures/s",
             f"data {wait:.0%}",
             f"{memory_used(self.run.device) / 2**30:.1f} GiB",
         ]

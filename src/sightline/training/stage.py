@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sightline.nn.balance import update_router_biases
-from sightline.nn.moe import Routing
-from sightline.nn.router_statistics import router_statistics
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch, batches_from, open_batches
@@ -24,11 +21,20 @@ from sightline.training.objectives import Contrast, Conversations, Loss, Objecti
 from sightline.training.optim import build_optimizers, lr_factor, set_learning_rates
 from sightline.training.parts import set_trainable
 from sightline.training.recipe import Recipe, Stage
+from sightline.training.router_balance import StepRouting
 from sightline.training.spikes import SpikeFilter
 
 __all__ = ["StageRun"]
 
 Record = dict[str, Any]
+
+
+class _Gradients(NamedTuple):
+    """What the backward passes of a step found, besides the gradients themselves."""
+
+    loss: float
+    total: int
+    routing: StepRouting | None
 
 
 class StageRun:
@@ -59,7 +65,7 @@ class StageRun:
     def _objective(self) -> Objective:
         if self.stage.is_contrastive:
             return Contrast(self.model, self.device)
-        return Conversations(self.model, self.recipe.train.compile)
+        return Conversations(self.model)
 
     def _switch_on(self) -> list[Tensor]:
         """Gradients for what the stage trains, and memory saved where the recipe asks for it."""
@@ -90,6 +96,7 @@ class StageRun:
         """
         if self.progress >= 1.0:
             return
+        self.objective.begin(self.recipe.train.compile)
         batches = iter(batches_from(self.data, self.step, self.recipe.train.workers))
         started = time.perf_counter()
         while self.progress < 1.0:
@@ -106,46 +113,53 @@ class StageRun:
     def take(self, micro_batches: list[MicroBatch]) -> Record:
         """One optimiser step over accumulated micro-batches. Raises as `steps`."""
         factor = lr_factor(self.settings, self.step, self.progress)
-        loss, total, losses, batches = self._backward(micro_batches)
+        found = self._backward(micro_batches)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
-        self._check_finite(loss, norm)
-        skipped = self.spikes.skips(loss)
+        self._check_finite(found.loss, norm)
+        skipped = self.spikes.skips(found.loss)
         if not skipped:
-            self._move(factor)
+            self._move(factor, found.routing)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         self.step += 1
         self.samples += self.settings.batch_size
-        self.tokens += total
+        self.tokens += found.total
         record: Record = {
-            "loss": loss,
-            "tokens": total,
-            "positions": sum(self.objective.positions(batch) for batch in batches),
+            "loss": found.loss,
+            "tokens": found.total,
+            "positions": sum(self.objective.positions(batch) for batch in micro_batches),
+            "pictures": sum(len(batch.get("pixel_values", ())) for batch in micro_batches),
             "grad_norm": norm.item(),
             "lr": self.settings.lr * factor,
         }
         if skipped:
             record["skipped"] = True
-        return record | self._balance(losses, batches)
+        return record if found.routing is None else record | found.routing.record(self.model.config.scoring_func)
 
     def rehearse(self, micro_batches: list[MicroBatch]) -> tuple[float, float]:
-        """The loss and floating-point operations of a step that changes nothing: its learning rate is zero.
+        """The loss and floating-point operations of a step that moves nothing: its learning rate is zero.
+
+        The optimisers' state stays, as it would beside the next step; `forget` removes it.
 
         Raises:
             FloatingPointError: the loss or gradient is not finite.
         """
         devices = range(torch.cuda.device_count()) if self.device.type == "cuda" else ()
         with torch.random.fork_rng(devices=devices), FlopCounterMode(display=False) as counter:
-            loss, *_ = self._backward(micro_batches)
+            loss = self._backward(micro_batches).loss
         self._check_finite(loss, torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm))
         set_learning_rates(self.optimizers, 0.0)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-            optimizer.state.clear()
         return loss, float(counter.get_total_flops())
 
-    def _backward(self, micro_batches: list[MicroBatch]) -> tuple[float, int, list[Loss], list[MicroBatch]]:
+    def forget(self) -> None:
+        """Remove what rehearsals have left in the optimisers."""
+        for optimizer in self.optimizers:
+            optimizer.state.clear()
+
+    def _backward(self, micro_batches: list[MicroBatch]) -> _Gradients:
         batches = [
             {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
             for batch in micro_batches
@@ -155,9 +169,13 @@ class StageRun:
         for batch in batches:
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 loss = self.objective.loss(batch, total)
-            loss.value.backward()
+            # Rows without a picture give a projector or tower that is trained alone nothing to learn.
+            if loss.value.requires_grad:
+                loss.value.backward()
             losses.append(Loss(loss.value.detach(), loss.router))
-        return float(sum(one.value for one in losses)), total, losses, batches
+        routers = [loss.router for loss in losses if loss.router is not None]
+        routing = StepRouting(routers, batches, self.model.config.image_token_id) if routers else None
+        return _Gradients(float(sum(one.value for one in losses)), total, routing)
 
     def _check_finite(self, loss: float, norm: Tensor) -> None:
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
@@ -165,29 +183,23 @@ class StageRun:
             shown = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
             raise FloatingPointError(
                 f"the loss is {loss} and the gradient's norm {norm.item()} in stage {self.stage.name}, step "
-                f"{self.step + 1} (rows: {shown}); the weights are untouched: lower the learning rate, set "
-                "train.skip_spikes, or look at these rows"
+                f"{self.step + 1} (rows: {shown}); the weights are untouched: lower the learning rate or look at "
+                "these rows"
             )
 
-    def _move(self, factor: float) -> None:
+    def _move(self, factor: float, routing: StepRouting | None) -> None:
         set_learning_rates(self.optimizers, factor)
         for optimizer in self.optimizers:
             optimizer.step()
         if self.average:
             self.average.update(self.model)
+        if routing is not None and "language" in self.stage.trains:
+            routing.move_biases(self.model)
 
-    @torch.no_grad()
-    def _balance(self, losses: list[Loss], batches: list[MicroBatch]) -> Record:
-        """Move the selection biases where the model has them; report the experts' balance by modality."""
-        config, record = self.model.config, Record()
-        for (_, router), batch in zip(losses, batches, strict=True):
-            if router is None:
-                continue
-            real = batch["attention_mask"]
-            if config.use_router_bias and "language" in self.stage.trains:
-                update_router_biases(self.model, router, real, config.router_bias_update_rate)
-            record |= _balance_record(router, real, batch["input_ids"] == config.image_token_id, config.scoring_func)
-        return record
+    def end(self) -> None:
+        """What is done when the stage is over: an averaged one ends with the average."""
+        if self.average:
+            self.average.put_into(self.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the steps to come, besides the recipe and the model's saved weights."""
@@ -215,26 +227,22 @@ class StageRun:
             # Rates may be changed for the rest of a run, and are the recipe's, not the checkpoint's.
             for group, ours in zip(optimizer.param_groups, settings, strict=True):
                 group.update(ours)
+        self.step, self.samples = state["stage_step"], state["samples"]
+        self.tokens, self.seconds = state["tokens"], state["seconds"]
         own = self.objective.own_parameters()
         for name, saved in state["own"].items():
             own[name].copy_(saved)
-        if self.average and state["average"]:
-            self.average.load_state_dict(state["average"])
+        self._load_average(state["average"])
         self.spikes.load_state_dict(state["spikes"])
-        self.step, self.samples = state["stage_step"], state["samples"]
-        self.tokens, self.seconds = state["tokens"], state["seconds"]
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(state["cuda_rng"])
 
-
-def _balance_record(router: tuple[Routing, ...], real: Tensor, image: Tensor, scoring: str) -> Record:
-    layers = router_statistics(router, real, image, scoring)
-    return {
-        f"{modality}_{name}": [round(float(layer[modality][name]), 3) for layer in layers]
-        for modality in ("text", "image")
-        for name in ("dead_experts", "entropy")
-    }
+    def _load_average(self, state: dict[str, Any] | None) -> None:
+        if self.average and state:
+            self.average.load_state_dict(state)
+            if self.progress < 1.0:  # the recipe has been made longer since the stage ended with its average
+                self.average.take_out_of(self.model)
 
 
 def _checkpoint_activations(model: VLM, wanted: bool) -> None:
