@@ -176,6 +176,14 @@ def test_a_final_message_can_be_continued(processor):
         encode(processor, messages, continue_final_message=True, add_generation_prompt=True)
 
 
+def test_a_template_that_does_not_tell_what_the_assistant_writes_cannot_train(processor):
+    template = CHAT_TEMPLATE.replace("{%- generation -%}", "").replace("{%- endgeneration -%}", "")
+    other = VLMProcessor(processor.image_processor, processor.tokenizer, template, num_image_tokens=RUN)
+    with pytest.raises(ValueError, match=r"chat_template has no \{% generation %\} block") as caught:
+        other.encode_for_training([(CONVERSATION, None)])
+    assert "\n" not in str(caught.value)
+
+
 def test_a_template_that_tears_typed_text_apart_is_an_error(processor):
     template = "{% for message in messages %}{{ message.content[:2] }}{% endfor %}"
     with pytest.raises(ValueError, match="takes the text of messages apart"):

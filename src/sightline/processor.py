@@ -6,6 +6,7 @@ behind the interface of transformers' processors. It knows no model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -354,6 +355,11 @@ class VLMProcessor(ProcessorMixin):
 
     def _encode_by_template(self, conversations: list[Messages], read: list[Conversation]) -> list[Row]:
         template = self._resolve_chat_template(None)
+        if not re.search(r"\{%[-+]?\s*generation\b", template):
+            raise ValueError(
+                "the processor's chat_template has no {% generation %} block, so nothing tells what the assistant "
+                "writes: put one around its text"
+            )
         rendered, spans = self._render(
             conversations, read, True, chat_template=template, return_assistant_tokens_mask=True
         )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from PIL import Image
 
 from sightline.cli import main
 from sightline.commands.evaluate import Axis, Metric
@@ -134,6 +135,24 @@ def test_the_rows_of_the_documentation_are_asked(evaluate, picture, tmp_path):
     assert code == 0, err
     kinds = json.loads(out)["kinds"]
     assert {kind: share["total"] for kind, share in kinds.items()} == {"rows": 2, "choices": 1, "signs": 1}
+
+
+def test_answers_about_other_pictures_are_not_taken_over(evaluate, tmp_path):
+    for folder, colour in (("red", "red"), ("blue", "blue")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (40, 30), colour).save(tmp_path / folder / "a.png")
+    path = tmp_path / "mine.jsonl"
+    turns = [{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": "Red."}]
+    path.write_text(json.dumps({"messages": turns, "images": ["a.png"]}))
+    words = ["--tasks", path, "--image-folder"]
+    assert evaluate(*words, tmp_path / "red")[0] == 0
+    code, out, err = evaluate(*words, tmp_path / "blue")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "holds answers with image_folder=" in err
+    (tmp_path / "blue" / "a.png").replace(tmp_path / "red" / "a.png")
+    code, _, err = evaluate(*words, tmp_path / "red")
+    assert code == 2
+    assert "holds answers with pictures=" in err
 
 
 @pytest.mark.parametrize(

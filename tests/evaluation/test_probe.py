@@ -34,7 +34,7 @@ def test_examples_show_before_and_after(oracle, tiny, world):
     kinds, languages = ["name", "size", "same_different"], ["en", "zh"]
     before = probe_examples(*tiny, world, kinds, languages, 4)
     oracle.say = lambda question: question.truths[0]
-    now = with_before(probe_examples(*tiny, world, kinds, languages, 4), before)
+    now = with_before(probe_examples(*tiny, world, kinds, languages, 4), [one.answer for one in before])
     assert [one.kind for one in now[:3]] == kinds
     assert {one.language for one in now} == {"en", "zh"}
     assert [one.right for one in now] == [1] * 4

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
+from sightline.data.chat_file import read_chat_file
 from sightline.data.sample import sample_from
-from sightline.evaluation.tasks import Key, file_tasks, scene_tasks
+from sightline.evaluation.tasks import Key, file_tasks, first_rows, scene_tasks
 
 
 def test_the_worlds_questions_are_asked_without_their_answers(world, tasks):
@@ -129,3 +130,24 @@ def test_a_damaged_picture_is_named_with_its_row(write, tmp_path):
     tasks = file_tasks(write(row("What?", "cat", images=["bad.png"])))
     with pytest.raises(ValueError, match=r"line 1: .*is not an image"):
         tasks.question(tasks.keys[0]).opened()
+
+
+def test_other_pictures_under_the_same_names_are_other_settings(write, tmp_path, picture):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").write_bytes(picture.read_bytes())
+    path = write(row("What?", "cat", images=["a.png"]))
+    first = file_tasks(path, image_folder=tmp_path / "one").settings
+    assert first == file_tasks(path, image_folder=tmp_path / "one").settings
+    assert first["image_folder"] == str(tmp_path / "one")
+    assert file_tasks(path, image_folder=tmp_path / "two").settings["image_folder"] == str(tmp_path / "two")
+    with (tmp_path / "one" / "a.png").open("ab") as file:
+        file.write(b" ")
+    assert file_tasks(path, image_folder=tmp_path / "one").settings["pictures"] != first["pictures"]
+
+
+def test_of_the_first_rows_those_are_asked_that_can_be(write):
+    path = write(row("What?", "cat"), row("What?"), row("Which?", "dog", kind="pets"), row("And?", "cow"))
+    tasks = first_rows(read_chat_file(path), 3)
+    assert list(tasks.keys) == [Key("mine", "", 0), Key("pets", "", 2)]
+    assert tasks.question(tasks.keys[1]).truths == ["dog"]

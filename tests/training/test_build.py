@@ -45,6 +45,15 @@ def test_a_preset_is_fresh_and_its_tokenizer_knows_the_world(recipe):
     assert len(processor.tokenizer.encode("What colour is it?")) < len("What colour is it?") / 2
 
 
+def test_an_override_of_the_tower_keeps_the_rest_of_the_presets(recipe):
+    overrides = {"num_hidden_layers": 1, "vision_config": {"num_hidden_layers": 2}}
+    fields = {**recipe.model_dump(exclude_none=True), "model": {"preset": "sightline-tiny", "overrides": overrides}}
+    model, processor = build(Recipe.model_validate(fields))
+    tower = model.vision_encoder.vision_model
+    assert (len(tower.encoder.layers), tower.config.hidden_size) == (2, 128)
+    assert model.config.num_image_tokens == processor.num_image_tokens == 196
+
+
 def test_the_seed_decides_the_fresh_weights(recipe, make_recipe):
     torch.manual_seed(1)
     one, _ = build(recipe)

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from sightline.training.build import build
+from sightline.training.contrast import RegionContrast
+from sightline.training.lora import attach
 from sightline.training.optim import (
     Muon,
     build_optimizers,
@@ -15,8 +17,8 @@ from sightline.training.optim import (
     orthogonalize,
     set_learning_rates,
 )
-from sightline.training.parts import set_trainable
-from sightline.training.recipe import PARTS
+from sightline.training.parts import part_of, set_trainable
+from sightline.training.recipe import PARTS, LoraSection
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (8, 24), (24, 8), (3, 12, 20)])
@@ -68,7 +70,7 @@ def test_blocks_matrices_go_to_muon_and_everything_else_to_adamw(recipe):
     assert all(is_block_matrix(name, p) == (id(p) in by_muon) for name, p in model.named_parameters())
 
 
-def test_each_part_has_its_own_rate_and_norms_are_not_decayed(make_recipe):
+def test_each_part_has_its_own_rate_and_matrices_but_embeddings_are_decayed(make_recipe):
     recipe = make_recipe(train={"lr_scale": {"vision": 0.1}, "weight_decay": 0.5, "optimizer": "adamw", "lr": 1.0})
     model, _ = build(recipe)
     set_trainable(model, PARTS)
@@ -77,7 +79,49 @@ def test_each_part_has_its_own_rate_and_norms_are_not_decayed(make_recipe):
     of = {id(p): group for group in adamw.param_groups for p in group["params"]}
     for name, p in model.named_parameters():
         assert of[id(p)]["lr"] == pytest.approx(0.05 if name.startswith("vision_encoder.") else 0.5), name
-        assert of[id(p)]["weight_decay"] == (0.5 if is_block_matrix(name, p) else 0.0), name
+        assert of[id(p)]["part"] == part_of(name), name
+    decayed = {name for name, p in model.named_parameters() if of[id(p)]["weight_decay"] == 0.5}
+    assert {of[id(p)]["weight_decay"] for p in model.parameters()} == {0.5, 0.0}
+    matrices = {name for name, p in model.named_parameters() if p.ndim >= 2}
+    # The head is the embedding's own matrix, so it is not among the names.
+    assert matrices - decayed == {
+        "model.embed_tokens.weight",
+        "vision_encoder.vision_model.embeddings.position_embedding.weight",
+    }
+    assert decayed < matrices
+
+
+def test_a_head_of_its_own_is_decayed(make_recipe):
+    recipe = make_recipe(model={"overrides": {"tie_word_embeddings": False}})
+    model, _ = build(recipe)
+    set_trainable(model, PARTS)
+    groups = [group for optimizer in build_optimizers(model, recipe.train) for group in optimizer.param_groups]
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert decay[id(model.lm_head.weight)] == recipe.train.weight_decay > 0
+    assert decay[id(model.model.embed_tokens.weight)] == 0
+
+
+def test_a_contrastive_stage_moves_at_the_rate_of_vision(make_recipe):
+    recipe = make_recipe(train={"lr_scale": {"vision": 0.25}, "lr": 1.0, "muon_lr": 4.0})
+    contrast = RegionContrast(build(recipe)[0])
+    muon, adamw = build_optimizers(contrast, recipe.train)
+    assert {(group["initial_lr"], group["part"]) for group in muon.param_groups} == {(1.0, "vision")}
+    assert {(group["initial_lr"], group["part"]) for group in adamw.param_groups} == {(0.25, "vision")}
+
+
+def test_routers_and_adapters_are_not_orthogonalized(make_recipe):
+    experts = {"use_moe": True, "n_routed_experts": 3, "num_experts_per_token": 1}
+    recipe = make_recipe(model={"overrides": experts})
+    model = attach(build(recipe)[0], LoraSection(rank=2))
+    set_trainable(model, PARTS)
+    muon, _ = build_optimizers(model, recipe.train)
+    by_muon = {id(p) for group in muon.param_groups for p in group["params"]}
+    names = {name for name, p in model.named_parameters() if id(p) in by_muon}
+    others = {name for name, _ in model.named_parameters()} - names
+    assert any(".lora_A." in name for name in others)
+    assert "model.layers.1.mlp.gate.weight" in others
+    assert not any(".lora_" in name for name in names)
+    assert any(".experts." in name for name in names)
 
 
 def rates(recipe, steps):

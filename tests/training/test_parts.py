@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sightline.training.build import build
+from sightline.training.contrast import RegionContrast
 from sightline.training.lora import attach
 from sightline.training.parts import count_parameters, frozen_digest, part_of, set_trainable
 from sightline.training.recipe import PARTS, LoraSection
@@ -24,6 +25,13 @@ def test_every_parameter_belongs_to_the_part_that_it_is_in(model):
     assert {parts[name] for name in parts if "vision_proj" in name} == {"projector"}
     assert {parts[name] for name in parts if "vision" not in name} == {"language"}
     assert parts["model.embed_tokens.weight"] == "language"
+
+
+def test_all_that_a_contrastive_stage_trains_is_the_towers(model):
+    names = [name for name, _ in RegionContrast(model).named_parameters()]
+    assert any("text_projection" in name for name in names)
+    assert any(name.startswith("clip.vision_model.encoder.layers.") for name in names)
+    assert {part_of(name) for name in names} == {"vision"}
 
 
 @pytest.mark.parametrize("trains", [("vision",), ("projector",), ("projector", "language"), PARTS])

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from sightline.config import PRESETS
 from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
 
 HEAD = "name: here\nmodel: {preset: sightline-tiny}\ndata: {world: {}}\n"
@@ -86,6 +87,25 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ("data.world.languages=[fr]", r"data\.world\.languages\.0: .*'en' or 'zh'"),
         ("data={}", r"data: there is nothing to read"),
         ("train.seed=[", r"is not YAML"),
+        ("train.seed=-1", r"train\.seed: .*greater than or equal to 0"),
+        ("train.step=4", r"train\.step is no key of a recipe$"),
+        ("data.files=[{pth: x}]", r"data\.files\.0\.pth is no key of a recipe; did you mean 'path'\?"),
+        ("stages.end.step=4", r"stages\.1\.step is no key of a recipe; did you mean 'steps'\?"),
+        ("data.world.mix={colours: 1}", r"data\.world\.mix: unknown kind 'colours': did you mean 'colour'\?"),
+        ("data.world.mix={colour: -1}", r"data\.world\.mix\.colour: .*greater than or equal to 0"),
+        ("data.world.layouts={gird: 1}", r"data\.world\.layouts: unknown layout 'gird': did you mean 'grid'\?"),
+        ("stages.end.data={world: {mix: {lst: 1}}}", r"stages\.end\.data\.world\.mix: unknown kind 'lst'"),
+        ("data.world.things=99999", r"data\.world\.things: the atlas has \d+ things, not 99999"),
+        ("train.accumulate=2", r"stage tower: accumulate splits the names that are told apart"),
+        ("model.overrides.hiden_size=9", r"model\.overrides: .* no field 'hiden_size'; did you mean 'hidden_size'\?"),
+        (
+            "model.overrides.vision_config.num_hiden_layers=3",
+            r"model\.overrides\.vision_config\.num_hiden_layers is no field .*; did you mean 'num_hidden_layers'\?",
+        ),
+        ("model.overrides.vision_config=3", r"model\.overrides\.vision_config takes a mapping .*, not 3"),
+        ("model.overrides.vision_config.hidden_size=wide", r"model\.overrides: .*'hidden_size' expected int"),
+        ("model.overrides.vision_config.patch_size=15", r"model\.overrides: image_size=224 is no multiple"),
+        ("model.overrides.vision_config.model_type=clop", r"model\.overrides: .* no model_type='clop'"),
         ("train.accumulate=3", r"batch_size 32 is no multiple of accumulate 3"),
         ("train.beta1=2", r"train\.beta1: is a share between 0 and 1"),
         ("stages.end.steps=3", r"exactly one of steps, samples, tokens and minutes, not \['steps', 'samples'\]"),
@@ -99,8 +119,29 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
     ],
 )
 def test_a_wrong_key_or_value_names_its_place(path, override, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         load_recipe(path, [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1E-5", "1.e-5", "+1e-05", ".00001"])
+def test_a_number_with_an_exponent_is_a_number_even_where_nothing_is_typed(path, tmp_path, text):
+    recipe = load_recipe(path, [f"model.overrides.rms_norm_eps={text}", "name='1e5'"])
+    assert recipe.model.overrides == {"rms_norm_eps": 1e-5}
+    assert recipe.name == "1e5"
+    save_recipe(recipe, tmp_path / "saved.yaml")
+    assert load_recipe(tmp_path / "saved.yaml") == recipe
+
+
+def test_whole_numbers_stay_whole(path):
+    assert type(load_recipe(path, ["model.overrides.hidden_size=64"]).model.overrides["hidden_size"]) is int
+
+
+def test_an_override_of_the_tower_keeps_the_rest_of_the_presets(path):
+    fields = load_recipe(path, ["model.overrides.vision_config.num_hidden_layers=3"]).model.fresh_fields()
+    preset = PRESETS["sightline-tiny"]
+    assert fields == preset | {"vision_config": preset["vision_config"] | {"num_hidden_layers": 3}}
+    assert preset["vision_config"]["num_hidden_layers"] == 6
 
 
 @pytest.mark.parametrize("text", ["- a list", "{unclosed: ", "just words"])
@@ -130,6 +171,9 @@ def test_a_saved_recipe_loads_as_itself(path, tmp_path):
         ("train.seed=5", r"train\.seed"),
         ("stages.end.train={batch_size: 5}", r"stages\.end\.train\.batch_size"),
         ("stages.end.trains=[projector]", r"stages\.end\.trains"),
+        ("stages.end.train={optimizer: adamw}", r"stages\.end\.train\.optimizer"),
+        ("stages.end.data={world: {questions: 3}}", r"stages\.end\.data"),
+        ("stages=[{kind: tower, steps: 3}]", r"stages\.end"),
     ],
 )
 def test_a_run_does_not_go_on_as_another(path, override, named):
@@ -137,6 +181,25 @@ def test_a_run_does_not_go_on_as_another(path, override, named):
         check_same_run(load_recipe(path, [override]), load_recipe(path))
 
 
-@pytest.mark.parametrize("override", ["train.lr=0.1", "stages.end.samples=99", "train.checkpoint_every=7"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "train.lr=0.1",
+        "stages.end.samples=99",
+        "train.checkpoint_every=7",
+        "stages=[{kind: tower, steps: 3}, {kind: joint, name: end, samples: 10}, {kind: joint, steps: 1}]",
+    ],
+)
 def test_a_run_may_go_on_with_other_rates_and_longer(path, override):
     check_same_run(load_recipe(path, [override]), load_recipe(path))
+
+
+def test_files_may_lie_elsewhere_but_weigh_the_same(path):
+    def reading(place, weight):
+        joint = "stages=[{kind: joint, steps: 1}]"
+        files = f"[{{path: {place}/rows.jsonl, image_folder: {place}, weight: {weight}}}]"
+        return load_recipe(path, [joint, f"data.files={files}", f"stages.joint.data.files={files}"])
+
+    check_same_run(reading("here", 2), reading("there", 2))
+    with pytest.raises(ValueError, match="has another data: give"):
+        check_same_run(reading("here", 2), reading("there", 3))

@@ -11,6 +11,8 @@ from rich.console import Console
 from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModel, LlamaConfig
 
 import sightline
+from sightline.config import VLMConfig
+from sightline.nn.vlm import VLM
 from sightline.training.build import build
 from sightline.training.loop import train
 from sightline.training.recipe import Recipe
@@ -85,6 +87,23 @@ def test_a_shipped_recipe_trains_every_stage_and_leaves_a_model(name, stand_ins,
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
     assert torch.isfinite(model(**inputs).logits).all()
+
+
+@pytest.mark.parametrize(("name", "millions"), [("tiny-moe", 8), ("small-gpu", 100)])
+def test_the_overrides_give_a_model_of_the_size_that_is_told(name, millions):
+    recipe = load_recipe(f"recipes/{name}.yaml")
+    config = VLMConfig(**recipe.model.fresh_fields(), vocab_size=recipe.tokenizer.vocab_size)
+    with torch.device("meta"):
+        model = VLM(config)
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(millions * 1e6, rel=0.05)
+    assert config.num_image_tokens == 196
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_recipe_opens_with_command_hardware_time_and_score(name):
+    opening = Path(f"recipes/{name}.yaml").read_text().partition("name:")[0]
+    for said in (f"# Command:  sightline train recipes/{name}.yaml", "# Hardware: ", "# Time and score: "):
+        assert said in opening
 
 
 def test_no_recipe_is_left_out():

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -56,23 +56,29 @@ class ChatFile:
         return len(self._places)
 
     def __iter__(self) -> Iterator[ChatRow]:
-        return (self[index] for index in range(len(self)))
+        with self.path.open("rb") as file:
+            for index in range(len(self)):
+                yield self._read(file, index)
 
     def __getitem__(self, index: int) -> ChatRow:
-        start, end, _ = self._places[index]
         with self.path.open("rb") as file:
-            file.seek(start)
-            raw = file.read(end - start)
+            return self._read(file, index)
+
+    def where(self, *indices: int) -> str:
+        """What people call these rows: their lines, in a JSON list their numbers; both from 1."""
+        unit = "row" if self._is_list else "line"
+        numbers = ", ".join(str(self._places[index][2]) for index in indices)
+        return f"{self.path}, {unit}{'s' if len(indices) > 1 else ''} {numbers}"
+
+    def _read(self, file: BinaryIO, index: int) -> ChatRow:
+        start, end, _ = self._places[index]
+        file.seek(start)
         where = self.where(index)
         try:
-            fields = json.loads(raw)
+            fields = json.loads(file.read(end - start))
         except ValueError as error:
             raise ValueError(f"{where} is not JSON: {error}") from None
         return _read_row(fields, where, self.image_folder)
-
-    def where(self, index: int) -> str:
-        """What people call row `index`: its line, in a JSON list its number; both from 1."""
-        return f"{self.path}, {'row' if self._is_list else 'line'} {self._places[index][2]}"
 
 
 def read_chat_file(path: str | os.PathLike[str], image_folder: str | os.PathLike[str] | None = None) -> ChatFile:

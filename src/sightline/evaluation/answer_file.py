@@ -15,6 +15,7 @@ from typing import Any
 
 from sightline.evaluation.results import Answer
 from sightline.evaluation.tasks import Key
+from sightline.whole_file import write_whole
 
 __all__ = ["AnswerFile", "write_json"]
 
@@ -56,10 +57,8 @@ class AnswerFile:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` beside `path` and move it there: whoever looks finds the old file or the new one, whole."""
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    """Write `content`: whoever looks finds the old file or the new one, whole."""
+    write_whole(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
 def _claim(path: Path, answers: Path, settings: dict[str, Any]) -> None:

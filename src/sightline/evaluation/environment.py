@@ -9,15 +9,17 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["environment"]
+__all__ = ["environment", "machine_memory"]
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def environment() -> dict[str, str]:
     """Versions of Python and of what decides the figures, processor, memory, GPUs and threads."""
     versions = {name: version(name) for name in ("sightline", "torch", "transformers")}
     facts = {"python": platform.python_version(), **versions, "system": platform.platform(), "processor": _processor()}
-    if memory := _memory_gib():
-        facts["memory"] = f"{memory:.0f} GiB"
+    if memory := machine_memory():
+        facts["memory"] = f"{memory / 2**30:.0f} GiB"
     if torch.cuda.is_available():
         facts["gpu"] = ", ".join(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count()))
     return {**facts, "threads": str(torch.get_num_threads())}
@@ -32,8 +34,11 @@ def _processor() -> str:
         return f"{platform.processor() or platform.machine()}, {cores}"
 
 
-def _memory_gib() -> float | None:
+def machine_memory() -> int | None:
+    """What this machine has, in bytes, less where a container may use less; None where the system does not say."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on every system
         return None
+    allowed = _CGROUP.read_text(encoding="utf-8").strip() if _CGROUP.exists() else "max"
+    return whole if allowed == "max" else min(whole, int(allowed))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from PIL import Image
 
 from sightline.evaluation.examples import Example
 from sightline.evaluation.results import Results
+from sightline.whole_file import write_whole
 
 __all__ = ["Accuracy", "Curves", "Facts", "Gallery", "Listing", "Section", "render_report"]
 
@@ -97,9 +97,7 @@ def render_report(path: Path, *, title: str, sections: Sequence[Section], summar
     environment.globals["svg"] = svg
     page = environment.get_template("page.html.jinja").render(title=title, summary=summary, sections=sections)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(page, encoding="utf-8")
-    os.replace(beside, path)
+    write_whole(path, page)
     return path
 
 

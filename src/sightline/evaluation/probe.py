@@ -20,7 +20,22 @@ from sightline.evaluation.examples import Example, example
 from sightline.evaluation.results import Answer, Results
 from sightline.evaluation.tasks import Question, Tasks, scene_tasks
 
-__all__ = ["probe", "probe_examples", "side_by_side", "with_before"]
+__all__ = ["ask", "probe", "probe_examples", "side_by_side", "with_before"]
+
+
+def ask(
+    model: Any, processor: Any, tasks: Tasks, batch_size: int = 32, max_new_tokens: int = 64
+) -> list[tuple[Question, Answer]]:
+    """All of `tasks`, in order, with what the model answers.
+
+    Raises:
+        FileNotFoundError, ValueError: as `answer`.
+    """
+    questions = [tasks.question(key) for key in tasks.keys]
+    with _undisturbed(model):
+        batches = list(answer(model, processor, questions, batch_size, max_new_tokens))
+    judged = {question.key: (question, judge(question, text)) for batch in batches for question, text in batch}
+    return [judged[key] for key in tasks.keys]
 
 
 def probe(
@@ -41,7 +56,7 @@ def probe(
         ValueError: a kind or language does not exist.
     """
     tasks = scene_tasks(world, kinds, languages, per_kind)
-    return Results(one for _, one in _asked(model, processor, tasks, batch_size, max_new_tokens))
+    return Results(one for _, one in ask(model, processor, tasks, batch_size, max_new_tokens))
 
 
 def probe_examples(
@@ -55,13 +70,14 @@ def probe_examples(
         key=lambda key: (key.number, (languages.index(key.language) + kinds.index(key.kind)) % len(languages)),
     )
     few = replace(tasks, keys=order[:count])
-    found = {question.key: example(question, one) for question, one in _asked(model, processor, few, count, 64)}
+    found = {question.key: example(question, one) for question, one in ask(model, processor, few, count, 64)}
     return [found[key] for key in few.keys]
 
 
-def with_before(now: Sequence[Example], before: Sequence[Example]) -> list[Example]:
-    """The examples `now`, each with the answer that the same question got `before`."""
-    return [replace(one, before=other.answer) for one, other in zip(now, before, strict=True)]
+def with_before(now: Sequence[Example], before: Sequence[str]) -> list[Example]:
+    """The examples `now`, the first of them with what the same questions were answered `before`."""
+    known = [replace(one, before=answer) for one, answer in zip(now, before, strict=False)]
+    return [*known, *now[len(known) :]]
 
 
 def side_by_side(examples: Sequence[Example]) -> Iterator[str]:
@@ -70,16 +86,6 @@ def side_by_side(examples: Sequence[Example]) -> Iterator[str]:
         mark = "+" if one.right == 1 else "-"
         before = "" if one.before is None else f"  (before: {one.before})"
         yield f"{mark} {one.kind}: {one.question}  {one.truth}  ->  {one.answer}{before}"
-
-
-def _asked(
-    model: Any, processor: Any, tasks: Tasks, batch_size: int, max_new_tokens: int
-) -> list[tuple[Question, Answer]]:
-    questions = [tasks.question(key) for key in tasks.keys]
-    with _undisturbed(model):
-        batches = list(answer(model, processor, questions, batch_size, max_new_tokens))
-    judged = {question.key: (question, judge(question, text)) for batch in batches for question, text in batch}
-    return [judged[key] for key in tasks.keys]
 
 
 @contextmanager

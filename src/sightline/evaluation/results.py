@@ -61,9 +61,13 @@ class Share:
 
 
 class Results:
-    """Shares of right answers by kind and language, in the order in which the kinds were first asked."""
+    """Shares of right answers by kind and language, in the order in which the kinds were first asked.
 
-    def __init__(self, answers: Iterable[Answer] = ()):
+    `about` says what the figures must not be read without, as "on rows it trains on"; they are shown with it.
+    """
+
+    def __init__(self, answers: Iterable[Answer] = (), about: str = ""):
+        self.about = about
         self.shares: dict[tuple[str, str], Share] = {}
         for answer in answers:
             cell = (answer.kind, answer.language)
@@ -100,11 +104,13 @@ class Results:
         """The whole, in words."""
         total = self.share()
         low, high = total.interval
-        share = f"{100 * total.accuracy:.1f} % of {total.total:,} questions right"
+        about = self.about and f" {self.about}"
+        share = f"{100 * total.accuracy:.1f} % of {total.total:,} questions right{about}"
         return f"{share} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
 
     def __str__(self) -> str:
         """One line: the whole with its interval, then every kind's percentage."""
         total = self.share()
         kinds = "  ".join(f"{kind} {100 * self.share(kind).accuracy:.0f}" for kind in self.kinds)
-        return f"{total} % of {total.total}: {kinds}"
+        about = self.about and f" {self.about}"
+        return f"{total} % of {total.total}{about}: {kinds}"

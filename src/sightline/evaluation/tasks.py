@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from sightline.data.scenes.language import LANGUAGES
 from sightline.evaluation.metrics import METRICS, chosen, score
 from sightline.images import open_image, to_rgb
 
-__all__ = ["Key", "Question", "Tasks", "file_tasks", "scene_tasks"]
+__all__ = ["Key", "Question", "Tasks", "file_tasks", "first_rows", "scene_tasks"]
 
 
 class Key(NamedTuple):
@@ -122,19 +123,48 @@ def file_tasks(
     """
     rows = read_chat_file(path, image_folder)
     groups: dict[tuple[str, str], list[Key]] = {}
+    pictures: dict[str, None] = {}
     for number, row in enumerate(rows):
-        group = (str(row.fields.get("kind", Path(path).stem)), str(row.fields.get("language", "")))
-        key = Key(*group, number)
+        key = _key(rows, number, row)
         _question(row, key, metric)
-        groups.setdefault(group, []).append(key)
+        groups.setdefault((key.kind, key.language), []).append(key)
+        pictures.update(dict.fromkeys(source for source in row.images if not source.startswith("data:")))
     keys = [key for group in groups.values() for key in group[:per_kind]]
-    settings = {"file": str(path), "sha256": _digest(rows), "metric": metric, "per_kind": per_kind}
+    settings = {
+        "file": str(path),
+        "sha256": _digest(rows),
+        "image_folder": str(rows.image_folder),
+        "pictures": _state_of(pictures),
+        "metric": metric,
+        "per_kind": per_kind,
+    }
     return Tasks(keys, partial(_file_question, rows, metric), settings)
+
+
+def first_rows(rows: ChatFile, count: int) -> Tasks:
+    """Those of the first `count` rows that `file_tasks` could ask, in order: for a look, not for a measurement.
+
+    Raises:
+        FileNotFoundError, ValueError: a row cannot be read.
+    """
+    keys = []
+    for number, row in enumerate(itertools.islice(rows, count)):
+        key = _key(rows, number, row)
+        try:
+            _question(row, key, None)
+        except ValueError:
+            continue  # it may teach although it asks nothing
+        keys.append(key)
+    return Tasks(keys, partial(_file_question, rows, None), {"file": str(rows.path), "first_rows": count})
 
 
 def _scene_question(world: World, key: Key) -> Question:
     sample, truth = world.question(key.number, key.kind, key.language)
     return _ask_last(sample, key, [truth], where=f"{key.kind}/{key.language} {key.number}")
+
+
+def _key(rows: ChatFile, number: int, row: ChatRow) -> Key:
+    return Key(str(row.fields.get("kind", rows.path.stem)), str(row.fields.get("language", "")), number)
 
 
 def _file_question(rows: ChatFile, metric: str | None, key: Key) -> Question:
@@ -189,3 +219,12 @@ def _text_of(message: dict[str, Any]) -> str:
 def _digest(rows: ChatFile) -> str:
     with rows.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _state_of(pictures: Iterable[str]) -> str:
+    """A hash of the pictures' places, sizes and times: other pictures in the same places, another hash."""
+    digest = hashlib.sha256()
+    for source in pictures:
+        state = os.stat(source)
+        digest.update(f"{source} {state.st_size} {state.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]

@@ -18,6 +18,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from sightline.config import LLMConfig
 from sightline.nn.rope import rotate
 
+_MASKED = ("sdpa", "eager", "flex_attention")  # implementations that apply any mask
+
 
 class RMSNorm(nn.Module):
     """x / rms(x) * weight (Zhang and Sennrich, 2019), the statistics in fp32."""
@@ -137,25 +139,37 @@ def causal_mask(
         1 1 1 0
         1 0 0 1
 
-    A `sliding_window` w also asks for i - j < w. A 4-D mask, or a dict by layer type, is taken as it is.
+    A `sliding_window` w also asks for i - j < w, between branches by `position_ids` (None: `branch_positions`). A
+    4-D mask, or a dict by layer type, is taken as it is.
+
+    Raises:
+        ValueError: `branch_ids` with an attention implementation that takes no mask of one's own.
     """
     if isinstance(attention_mask, dict):
         return attention_mask["sliding_attention" if config.sliding_window else "full_attention"]
+    given: dict[str, Any] = {"attention_mask": attention_mask, "past_key_values": past_key_values}
+    if branch_ids is not None:
+        # Other branches stand between a row and its trunk, so transformers' window, which counts rows, is no window.
+        rule = _branch_rule(config, branch_ids, position_ids)
+        return create_causal_mask(config, inputs_embeds, **given, position_ids=None, and_mask_function=rule)
     create = create_sliding_window_causal_mask if config.sliding_window else create_causal_mask
-    return create(
-        config=config,
-        inputs_embeds=inputs_embeds,
-        attention_mask=attention_mask,
-        past_key_values=past_key_values,
-        position_ids=None if branch_ids is not None else position_ids,
-        and_mask_function=None if branch_ids is None else _same_branch(branch_ids),
-    )
+    return create(config, inputs_embeds, **given, position_ids=position_ids)
 
 
-def _same_branch(branch_ids: Tensor) -> Any:
+def _branch_rule(config: LLMConfig, branch_ids: Tensor, position_ids: Tensor | None) -> Any:
+    """What a branch asks of a key besides being real and not ahead, as transformers' mask functions are."""
+    if config._attn_implementation not in _MASKED:
+        raise ValueError(
+            f"attn_implementation={config._attn_implementation!r} takes no mask, so branches would see each other: "
+            f"take {' or '.join(_MASKED)}"
+        )
+    place = branch_positions(branch_ids) if position_ids is None else position_ids.expand_as(branch_ids)
+    window = config.sliding_window
+
     def may_look(batch: Any, head: Any, query: Any, key: Any) -> Tensor:
         asked = branch_ids[batch, key]
-        return (asked == 0) | (asked == branch_ids[batch, query])
+        seen = (asked == 0) | (asked == branch_ids[batch, query])
+        return seen if window is None else seen & (place[batch, query] - place[batch, key] < window)
 
     return may_look
 

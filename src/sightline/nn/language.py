@@ -144,7 +144,8 @@ class LLM(LanguagePreTrainedModel):
                 trunk and itself (`causal_mask`); -1 in padding. For training: it goes with no cache.
 
         Raises:
-            ValueError: both or neither of `input_ids` and `inputs_embeds` are given, or `branch_ids` with a cache.
+            ValueError: both or neither of `input_ids` and `inputs_embeds` are given, or `branch_ids` with a cache
+                or an `attn_implementation` that takes no mask.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")

@@ -7,6 +7,7 @@ it does not know the model.
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,6 +26,9 @@ __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "batches_from", "open_
 
 MicroBatch = dict[str, Tensor]
 
+REMEDY = "mend it and go on with --resume, or take the row out and begin anew"
+_PLACE = re.compile(r"^(sample|group) \d+(, image \d+)?:? ")  # which row of a batch it was says nothing to anyone
+
 
 class StageBatches(Dataset[list[MicroBatch]]):
     """Conversations: input_ids, attention_mask, labels, and pixel_values and branch_ids where there are any."""
@@ -36,11 +40,35 @@ class StageBatches(Dataset[list[MicroBatch]]):
         self.deal = Deal(weights, seed)
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
+        """The micro-batches of `step`.
+
+        Raises:
+            FileNotFoundError, ValueError: a row or picture cannot be read; the message says where it comes from.
+        """
+        try:
+            return self._micro_batches(step)
+        except (ValueError, OSError) as error:
+            raise self._explained(step, error) from None
+
+    def _micro_batches(self, step: int) -> list[MicroBatch]:
         size = self.settings.batch_size // self.settings.accumulate
         groups = [self.sources[source].group(number) for source, number in self._places(step)]
         # Micro-batches of like length hold less padding, and add up to the same step.
         groups.sort(key=_letters)
         return [self.encode(groups[start : start + size]) for start in range(0, len(groups), size)]
+
+    def _explained(self, step: int, error: Exception) -> Exception:
+        """The error with the origin of the group that gives it, found by taking the step's groups one by one."""
+        for source, number in self._places(step):
+            where = ""  # a row that cannot be read says itself which it is
+            try:
+                group = self.sources[source].group(number)
+                where = f"{self.sources[source].origin(number)}: "
+                self.encode([group])
+            except (ValueError, OSError) as found:
+                kind = FileNotFoundError if isinstance(found, FileNotFoundError) else ValueError
+                return kind(f"{where}{_PLACE.sub('', str(found))}; {REMEDY}")
+        return error
 
     def encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
         """One micro-batch of these groups."""
@@ -131,10 +159,27 @@ class _From(Sampler[int]):
         return itertools.count(self.step)
 
 
-def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int) -> DataLoader[Any]:
-    """The batches of `step` and after, in order and without end, made beside the training by `workers`."""
-    return DataLoader(
-        dataset,
+class _OrError(Dataset[Any]):
+    """Items of a dataset, or the errors that making them gave: raised in a worker, they would carry its traceback."""
+
+    def __init__(self, dataset: StageBatches | RegionBatches):
+        self.dataset = dataset
+
+    def __getitem__(self, step: int) -> list[MicroBatch] | Exception:
+        try:
+            return self.dataset[step]
+        except (ValueError, OSError) as error:
+            return error
+
+
+def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int) -> Iterator[list[MicroBatch]]:
+    """The batches of `step` and after, in order and without end, made beside the training by `workers`.
+
+    Raises:
+        FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made.
+    """
+    loader = DataLoader(
+        _OrError(dataset),
         batch_size=None,
         sampler=_From(step),
         num_workers=workers,
@@ -142,6 +187,10 @@ def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int)
         worker_init_fn=_leave_signals_to_the_trainer,
         prefetch_factor=4 if workers else None,
     )
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch
 
 
 def _leave_signals_to_the_trainer(_: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from sightline.config import PRESETS, VLMConfig
+from sightline.config import VLMConfig
 from sightline.interop.compose import compose
 from sightline.interop.load import load
 from sightline.interop.upcycle import upcycle
@@ -36,7 +36,7 @@ def build(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
     torch.manual_seed(recipe.train.seed)
     section = recipe.model
     if section.preset is not None:
-        model, processor = _fresh(recipe, section.preset)
+        model, processor = _fresh(recipe)
     elif section.checkpoint is not None:
         model, processor = _from_checkpoint(section.checkpoint)
     else:
@@ -67,12 +67,12 @@ def _with_adapters(model: VLM, section: ModelSection) -> VLM:
     return model if section.lora is None else attach(model, section.lora)
 
 
-def _fresh(recipe: Recipe, preset: str) -> tuple[VLM, VLMProcessor]:
+def _fresh(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
     """A fresh model, and a tokenizer trained on the world's texts."""
     source, seed = recipe.data.world, recipe.train.seed
     if source is None:
         raise ValueError("model.preset learns its tokenizer from the built-in world: give data.world, or a checkpoint")
-    fields = {**PRESETS[preset], **recipe.model.overrides}
+    fields = recipe.model.fresh_fields()
     texts = world_of(source, seed, VLMConfig(**fields).vision_config.image_size).texts(recipe.tokenizer.texts)
     tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab_size)
     config = VLMConfig(

@@ -2,7 +2,9 @@
 
 CLIP's loss (Radford et al., 2021) over regions instead of whole pictures (Zhong et al., 2022, RegionCLIP): a
 region's feature is the mean of its patches, so every patch learns to say what stands there, which is what a
-language model will read. The text half lives for this stage only. Nothing here knows where regions come from.
+language model will read. A region is told apart from the other names of its own micro-batch, so a batch that is
+cut into several has fewer negatives. The text half lives for this stage only. Nothing here knows where regions come
+from.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel
 
 from sightline.nn.vlm import VLM
 
-__all__ = ["RegionContrast", "patch_weights"]
+__all__ = ["RegionContrast", "patch_weights", "scaled_cosines"]
 
 Box = tuple[float, float, float, float]
 MAX_SCALE = 100.0  # of the logits, as in CLIP
@@ -66,7 +69,7 @@ class RegionContrast(nn.Module):
         text_ids: Tensor,
         text_length: Tensor,
     ) -> Tensor:
-        """The mean of both directions' cross-entropies.
+        """The mean of both directions' cross-entropies, over the regions and names given: a scalar in float32.
 
         Args:
             pixel_values: float `[images, 3, H, W]`.
@@ -79,11 +82,11 @@ class RegionContrast(nn.Module):
         patches = self.embed(pixel_values, self.clip, self.layer)
         patches = self.clip.vision_model.post_layernorm(patches)
         regions = torch.einsum("rp,rpv->rv", region_patches, patches[region_image])
-        images = F.normalize(self.clip.visual_projection(regions), dim=-1)
+        images = self.clip.visual_projection(regions)
         states = self.clip.text_model(input_ids=text_ids).last_hidden_state
         last = states[torch.arange(len(states), device=states.device), text_length - 1]
-        texts = F.normalize(self.clip.text_projection(last), dim=-1)
-        logits = self.clip.logit_scale.exp().clamp(max=MAX_SCALE) * images.float() @ texts.float().T
+        texts = self.clip.text_projection(last)
+        logits = scaled_cosines(images, texts, self.clip.logit_scale)
         # Several regions may have one name: a name's own direction spreads over them.
         positive = F.one_hot(region_text, len(text_ids)).T.float()
         named = -(logits.T.log_softmax(dim=-1) * positive).sum(-1) / positive.sum(-1)
@@ -92,6 +95,15 @@ class RegionContrast(nn.Module):
     def text_half(self) -> dict[str, nn.Parameter]:
         """The parameters that are not the VLM's, by name."""
         return {name: p for name, p in self.named_parameters() if not name.startswith("clip.vision_model.")}
+
+
+def scaled_cosines(
+    images: Float[Tensor, "regions width"], texts: Float[Tensor, "texts width"], log_scale: Float[Tensor, ""]
+) -> Float[Tensor, "regions texts"]:
+    """Cosines times exp(`log_scale`), 100 at most: in float32 under autocast too, or near names would be one."""
+    with torch.autocast(images.device.type, enabled=False):
+        images, texts = F.normalize(images.float(), dim=-1), F.normalize(texts.float(), dim=-1)
+        return log_scale.float().exp().clamp(max=MAX_SCALE) * images @ texts.T
 
 
 def patch_weights(boxes: Sequence[Box], side: int) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sightline.training.whole_file import write_whole
+from sightline.whole_file import write_whole
 
 __all__ = ["Journal", "read_log"]
 

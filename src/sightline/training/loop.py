@@ -14,10 +14,12 @@ from typing import Any
 import torch
 import transformers
 from rich.console import Console
+from rich.progress import Progress
 
 from sightline.interop.load import best_dtype, pick_device
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
+from sightline.training.batches import RegionBatches
 from sightline.training.build import build, reload
 from sightline.training.checkpoint import (
     checkpoints,
@@ -32,12 +34,13 @@ from sightline.training.fingerprints import check_same_files, fingerprints
 from sightline.training.journal import Journal, read_log
 from sightline.training.looks import Looks
 from sightline.training.lora import adapter_state, load_adapter_state, without_adapters, write_merged
-from sightline.training.preflight import preflight
+from sightline.training.preflight import StageReport, preflight
 from sightline.training.preflight_page import show
 from sightline.training.progress import Display
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
 from sightline.training.report import write_report
+from sightline.training.rows import count_rows
 from sightline.training.stage import StageRun
 from sightline.whole_file import LEFTOVER
 
@@ -136,11 +139,18 @@ class _Run:
         """The preflight of the stages from number `first` on, before the next step of any."""
         for stage in self.recipe.stages[first:]:
             run = self._stage(stage)
-            report = preflight(run)
+            report = self._preflight(run)
             show(report, run, self.console)
             self.flops[stage.name] = report.flops
         # Rehearsing a later stage must not leave parts of it switched on, or memory taken.
         self.model.zero_grad(set_to_none=True)
+
+    def _preflight(self, run: StageRun) -> StageReport:
+        if isinstance(run.data, RegionBatches):
+            return preflight(run)
+        with Progress(console=self.console, transient=True) as progress:
+            bar = progress.add_task(f"{run.stage.name}: reading rows", total=count_rows(run.data))
+            return preflight(run, lambda read: progress.update(bar, completed=read))
 
     def _stage(self, stage: Stage) -> StageRun:
         return StageRun(self.recipe, stage, self.model, self.processor, self.device, self.dtype)

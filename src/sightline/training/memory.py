@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from sightline.evaluation.environment import machine_memory
+
 __all__ = ["SavedForBackward", "memory_limit", "memory_used", "peak_memory", "reset_peak"]
 
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
 _RESIDENT = Path("/proc/self/statm")
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
@@ -51,9 +52,8 @@ def memory_limit(device: torch.device) -> int:
     """What there is: the GPU's memory, or the processor's, less where a container may use less."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    allowed = _CGROUP.read_text().strip() if _CGROUP.exists() else "max"
-    return whole if allowed == "max" else min(whole, int(allowed))
+    memory = machine_memory()
+    return sys.maxsize if memory is None else memory  # a system that does not say sets no limit here
 
 
 class SavedForBackward:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.training.parts import part_of
+from sightline.training.parts import is_adapter, part_of
 from sightline.training.recipe import Optimisation
 
 # The quintic of Jordan et al. (2024): it takes singular values in (0, 1] to about 1 in five steps.
@@ -81,20 +81,26 @@ def _by_shape(params: Iterable[Tensor]) -> list[list[Tensor]]:
 
 
 def is_block_matrix(name: str, param: Tensor) -> bool:
-    """Whether Muon takes it: a matrix (or stack of them) inside a block of the tower or the language model."""
-    return param.ndim >= 2 and ".layers." in name
+    """Whether Muon takes it: a matrix (or stack of them) inside a block of the tower or the language model.
+
+    Not a router, whose rows are one expert each and meant to differ in length, nor an adapter's factor, of which
+    only the product with the other one is a step of the weight.
+    """
+    return param.ndim >= 2 and ".layers." in name and not name.endswith("mlp.gate.weight") and not is_adapter(name)
 
 
 def build_optimizers(model: nn.Module, settings: Optimisation) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the blocks' matrices where the recipe says so, over the trainable parameters.
 
-    Each part has its own learning rate, kept as `initial_lr` in its parameter group. Norms, biases and
-    embeddings are not decayed.
+    Each part has its own learning rate, kept as `initial_lr` in its parameter group. All matrices are decayed but
+    embeddings, and the head where it is tied to them; norms, biases and scales are not.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     by_muon = {name for name, p in named if settings.optimizer == "muon" and is_block_matrix(name, p)}
-    matrices = _groups([pair for pair in named if pair[0] in by_muon], settings, settings.muon_lr)
-    rest = _groups([pair for pair in named if pair[0] not in by_muon], settings, settings.lr)
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    decayed = {name for name, p in named if p.ndim >= 2 and id(p) not in tables}
+    matrices = _groups([pair for pair in named if pair[0] in by_muon], settings, settings.muon_lr, decayed)
+    rest = _groups([pair for pair in named if pair[0] not in by_muon], settings, settings.lr, decayed)
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
         optimizers.append(Muon(matrices, lr=settings.muon_lr))
@@ -104,15 +110,17 @@ def build_optimizers(model: nn.Module, settings: Optimisation) -> list[torch.opt
     return optimizers
 
 
-def _groups(named: list[tuple[str, Tensor]], settings: Optimisation, lr: float) -> list[dict[str, Any]]:
+def _groups(
+    named: list[tuple[str, Tensor]], settings: Optimisation, lr: float, decayed: set[str]
+) -> list[dict[str, Any]]:
     """Parameter groups by part and by whether they are decayed."""
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, param in named:
-        part, decayed = part_of(name), is_block_matrix(name, param)
+        part, decays = part_of(name), name in decayed
         scaled = lr * settings.lr_scale.get(part, 1.0)
-        decay = settings.weight_decay if decayed else 0.0
+        decay = settings.weight_decay if decays else 0.0
         fields = {"params": [], "lr": scaled, "initial_lr": scaled, "weight_decay": decay, "part": part}
-        groups.setdefault((part, decayed), fields)["params"].append(param)
+        groups.setdefault((part, decays), fields)["params"].append(param)
     return list(groups.values())
 
 

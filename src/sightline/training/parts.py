@@ -18,11 +18,12 @@ from sightline.training.recipe import PARTS, Part
 
 __all__ = ["count_parameters", "frozen_digest", "is_adapter", "part_of", "set_trainable"]
 
-_PREFIXES: dict[str, Part] = {"vision_encoder.": "vision", "vision_proj.": "projector"}
+# `clip.` is what a contrastive stage trains: the tower, and a text half that is there for the tower alone.
+_PREFIXES: dict[str, Part] = {"vision_encoder.": "vision", "clip.": "vision", "vision_proj.": "projector"}
 
 
 def part_of(name: str) -> Part:
-    """The part that the parameter of this name, as `VLM.named_parameters` has it, belongs to."""
+    """The part that the parameter of this name belongs to, as `VLM` or `RegionContrast` names it."""
     return next((part for prefix, part in _PREFIXES.items() if name.startswith(prefix)), "language")
 
 

@@ -7,6 +7,7 @@ data or the machine is said here, and not an hour later. How a report is printed
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -47,15 +48,17 @@ class _Plan:
     rows: str
 
 
-def preflight(run: StageRun) -> StageReport:
+def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> StageReport:
     """Rehearse a stage that has not begun. Its weights, optimisers and random numbers are left as they were.
+
+    `on_row` is told how many of the stage's rows have been read.
 
     Raises:
         ValueError: a row cannot be learned from, no row has a picture where only what looks at pictures is
             trained, or the worst batch does not fit into memory.
         FloatingPointError: its first loss is not finite.
     """
-    plan = _plan(run)
+    plan = _plan(run, on_row)
     for name, batch in plan.odd.items():
         _rehearse(run, batch, name)
     _foresee(run, plan)
@@ -76,12 +79,12 @@ def preflight(run: StageRun) -> StageReport:
     )
 
 
-def _plan(run: StageRun) -> _Plan:
+def _plan(run: StageRun, on_row: Callable[[int], None] | None = None) -> _Plan:
     if isinstance(run.data, RegionBatches):
         batch = max(run.data[0], key=lambda one: len(one["region_text"]))
         # Twice, so that the second time has the optimisers' state beside it.
         return _Plan({"first": batch}, None, batch, f"{len(batch['region_text'])} regions in the first batch")
-    sizes = measure_groups(run.data)
+    sizes = measure_groups(run.data, run.model.config.max_position_embeddings, on_row)
     if run.stage.trains == ("projector",) and not any(one.images for one in sizes):
         raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
     full = run.settings.batch_size // run.settings.accumulate
@@ -146,6 +149,8 @@ def _too_large(run: StageRun, batch: MicroBatch, name: str) -> str:
 def remedies(run: StageRun) -> str:
     """What makes a stage's batches need less memory."""
     settings = run.settings
+    if run.stage.is_contrastive:
+        return "lower train.batch_size"
     found = [f"raise train.accumulate above {settings.accumulate}", "lower train.batch_size"]
     if not settings.activation_checkpointing:
         found.append("set train.activation_checkpointing: true")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sightline.config import PRESETS
-from sightline.training.sections import Section, first_problem
+from sightline.data.scenes.atlas import check_name, nouns
+from sightline.data.scenes.world import KINDS, LAYOUTS
+from sightline.training.overrides import check_overrides
+from sightline.training.sections import Section, first_problem, merged
 
 __all__ = [
     "PARTS",
@@ -65,7 +68,8 @@ class LoraSection(Section):
 class ModelSection(Section):
     """Where the weights come from: a fresh `preset`, a `checkpoint`, or a pretrained `vision` and `language`.
 
-    The last two take folders or hub ids. `overrides` change the configuration of a fresh model.
+    The last two take folders or hub ids. `overrides` change the configuration of a fresh model, single values of
+    its `vision_config` too.
     """
 
     preset: str | None = None
@@ -82,6 +86,14 @@ class ModelSection(Section):
         decided = {"vocab_size", "freeze_vision", "pad_token_id", "bos_token_id", "eos_token_id"} & overrides.keys()
         if decided:
             raise ValueError(f"{', '.join(sorted(decided))} cannot be overridden: the run decides it")
+        return overrides
+
+    @field_validator("overrides")
+    @classmethod
+    def _fit_the_preset(cls, overrides: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        preset = info.data.get("preset")
+        if preset is not None and overrides:
+            check_overrides(PRESETS[preset], overrides)
         return overrides
 
     @field_validator("preset")
@@ -104,12 +116,20 @@ class ModelSection(Section):
             raise ValueError("upcycle needs a checkpoint to start from")
         return self
 
+    def fresh_fields(self) -> dict[str, Any]:
+        """The fields of a fresh model's `VLMConfig`: the preset's, with `overrides` at any depth."""
+        assert self.preset is not None
+        return merged(PRESETS[self.preset], self.overrides)
+
 
 class TokenizerSection(Section):
     """The tokenizer of a fresh model, trained on `texts` conversations of the world before the first step."""
 
     vocab_size: int = Field(2048, ge=512)
     texts: int = Field(20_000, ge=1)
+
+
+Weight = Annotated[float, Field(ge=0)]
 
 
 class WorldSource(Section):
@@ -122,10 +142,27 @@ class WorldSource(Section):
     weight: float = Field(1.0, ge=0)
     things: int | None = Field(None, ge=2)
     languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
-    mix: dict[str, float] = Field(default_factory=dict)
-    layouts: dict[str, float] = Field(default_factory=dict)
+    mix: dict[str, Weight] = Field(default_factory=dict)
+    layouts: dict[str, Weight] = Field(default_factory=dict)
     grid_share: float = Field(0.2, ge=0, le=1)
     questions: int = Field(8, ge=1)
+
+    @field_validator("things")
+    @classmethod
+    def _in_the_atlas(cls, things: int | None) -> int | None:
+        if things is not None and things > len(nouns()):
+            raise ValueError(f"the atlas has {len(nouns())} things, not {things}")
+        return things
+
+    @field_validator("mix")
+    @classmethod
+    def _known_kinds(cls, mix: dict[str, float]) -> dict[str, float]:
+        return {check_name("kind", kind, KINDS): weight for kind, weight in mix.items()}
+
+    @field_validator("layouts")
+    @classmethod
+    def _known_layouts(cls, layouts: dict[str, float]) -> dict[str, float]:
+        return {check_name("layout", layout, LAYOUTS): weight for layout, weight in layouts.items()}
 
 
 class FileSource(Section):
@@ -167,9 +204,12 @@ Share = Annotated[float, AfterValidator(_fraction)]
 
 
 class Optimisation(Section):
-    """How weights are moved. `lr` is AdamW's; with `muon` the blocks' matrices take `muon_lr` instead."""
+    """How weights are moved. `lr` is AdamW's; with `muon` the blocks' matrices take `muon_lr` instead.
 
-    batch_size: int = Field(32, ge=1)  # pictures or rows a step, over all accumulated micro-batches
+    `weight_decay` is that of all matrices but embeddings.
+    """
+
+    batch_size: int = Field(32, ge=1)  # pictures or groups a step, over all accumulated micro-batches
     accumulate: int = Field(1, ge=1)
     optimizer: Literal["muon", "adamw"] = "muon"
     lr: float = Field(1.5e-3, gt=0)
@@ -198,7 +238,7 @@ class Optimisation(Section):
 class RunSection(Optimisation):
     """`train`: the optimisation that stages start from, and what holds for the whole run."""
 
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     device: str = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products; the weights stay float32
     compile: bool = False
@@ -212,8 +252,9 @@ class RunSection(Optimisation):
 class Stage(Section):
     """One stretch of training: what is trained on what, how, and for how long.
 
-    Exactly one of `steps`, `samples`, `tokens` and `minutes` says how long. `data` and `train` replace single
-    values of the recipe's.
+    Exactly one of `steps`, `samples`, `tokens` and `minutes` says how long. `samples` are pictures, or
+    groups of a file's rows about the same pictures; `tokens` those that carry loss (in a contrastive stage regions).
+    `data` and `train` replace single values of the recipe's.
     """
 
     kind: StageKind
@@ -269,33 +310,28 @@ class Recipe(Section):
         if self.model.lora and any("vision" in stage.trains for stage in self.stages):
             raise ValueError("LoRA leaves the tower as it is: no stage may train vision")
         for stage in self.stages:
-            data = self.data_of(stage)
-            self.optimisation_of(stage)
+            data, optimisation = self.data_of(stage), self.optimisation_of(stage)
+            if stage.is_contrastive and optimisation.accumulate > 1:
+                raise ValueError(
+                    f"stage {stage.name}: accumulate splits the names that are told apart: "
+                    f"set stages.{stage.name}.train.accumulate to 1"
+                )
             if (stage.kind == "language" or stage.is_contrastive) and data.files:
                 raise ValueError(f"stage {stage.name}: its samples come from the built-in world, not from files")
         return self
 
     def data_of(self, stage: Stage) -> DataSection:
         """What a stage reads. Raises ValueError where the stage's `data` does not fit."""
-        return _checked(DataSection, _merged(self.data.model_dump(), stage.data), f"stages.{stage.name}.data")
+        return _checked(DataSection, merged(self.data.model_dump(), stage.data), f"stages.{stage.name}.data")
 
     def optimisation_of(self, stage: Stage) -> Optimisation:
         """How a stage is optimised. Raises ValueError where the stage's `train` does not fit."""
         shared = self.train.model_dump(include=set(Optimisation.model_fields))
-        return _checked(Optimisation, _merged(shared, stage.train), f"stages.{stage.name}.train")
+        return _checked(Optimisation, merged(shared, stage.train), f"stages.{stage.name}.train")
 
 
 def _checked(section: type[AnySection], fields: dict[str, Any], under: str) -> AnySection:
     try:
         return section.model_validate(fields)
     except ValidationError as error:
-        raise ValueError(first_problem(error, under)) from None
-
-
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`base` with `changes`; a mapping inside both is merged likewise, except one of names chosen freely."""
-    merged = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(merged.get(key), dict) and key not in ("mix", "layouts", "lr_scale")
-        merged[key] = _merged(merged[key], value) if nested else value
-    return merged
+        raise ValueError(first_problem(error, section, under)) from None

@@ -5,17 +5,34 @@ An error names the place in the file and, for an unknown key, the nearest known 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from sightline.training.recipe import Recipe
+from sightline.training.recipe import DataSection, Recipe
 from sightline.training.sections import first_problem
-from sightline.training.whole_file import write_whole
+from sightline.whole_file import write_whole
 
 __all__ = ["check_same_run", "load_recipe", "save_recipe"]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose floats are those of YAML 1.2: 1e-5 is a number and no text."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for a number."""
+
+
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$"),
+        list("-+.0123456789"),
+    )
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -31,7 +48,7 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     if not path.is_file():
         raise FileNotFoundError(f"there is no recipe at {path}")
     try:
-        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fields = _read(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
@@ -41,32 +58,61 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     try:
         return Recipe.model_validate(fields)
     except ValidationError as error:
-        raise ValueError(f"{path}: {first_problem(error)}") from None
+        raise ValueError(f"{path}: {first_problem(error, Recipe)}") from None
 
 
 def check_same_run(recipe: Recipe, saved: Recipe) -> None:
     """A run goes on as what it is: its rates and lengths may change, what it builds and has seen may not.
 
+    Files may lie elsewhere, and stages may be added behind the last one; whether files hold what they held is not
+    asked here.
+
     Raises:
         ValueError: naming what differs.
     """
-    fixed = ("model", "tokenizer", "data")
-    differs = [name for name in fixed if getattr(recipe, name) != getattr(saved, name)]
+    differs = [name for name in ("model", "tokenizer") if getattr(recipe, name) != getattr(saved, name)]
+    if _without_places(recipe.data) != _without_places(saved.data):
+        differs.append("data")
     if recipe.train.seed != saved.train.seed:
         differs.append("train.seed")
-    for stage, before in zip(recipe.stages, saved.stages, strict=False):
-        same = ("kind", "name", "trains", "objective", "data")
-        differs += [f"stages.{before.name}.{name}" for name in same if getattr(stage, name) != getattr(before, name)]
-        if recipe.optimisation_of(stage).batch_size != saved.optimisation_of(before).batch_size:
-            differs.append(f"stages.{before.name}.train.batch_size")
+    for index in range(len(saved.stages)):
+        differs += _stage_differences(recipe, saved, index, "data" in differs)
     if differs:
         raise ValueError(f"the run to resume has another {', '.join(differs)}: give another --out for a new run")
 
 
+def _stage_differences(recipe: Recipe, saved: Recipe, index: int, other_data: bool) -> list[str]:
+    before = saved.stages[index]
+    place = f"stages.{before.name}"
+    if index >= len(recipe.stages):
+        return [place]
+    stage = recipe.stages[index]
+    differs = [
+        name for name in ("kind", "name", "trains", "objective") if getattr(stage, name) != getattr(before, name)
+    ]
+    now, then = _without_places(recipe.data_of(stage)), _without_places(saved.data_of(before))
+    if now != then and not other_data:
+        differs.append("data")
+    ours, theirs = recipe.optimisation_of(stage), saved.optimisation_of(before)
+    names = ("batch_size", "optimizer")
+    differs += [f"train.{name}" for name in names if getattr(ours, name) != getattr(theirs, name)]
+    return [f"{place}.{name}" for name in differs]
+
+
+def _without_places(data: DataSection) -> DataSection:
+    """`data` less where its files and pictures lie."""
+    files = tuple(file.model_copy(update={"path": "", "image_folder": None}) for file in data.files)
+    return data.model_copy(update={"files": files})
+
+
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe with every default spelled out."""
-    text = yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True)
-    write_whole(path, text)
+    fields = recipe.model_dump(mode="json", exclude_none=True)
+    write_whole(path, yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def _read(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader
 
 
 def _override(fields: dict[str, Any], override: str) -> None:
@@ -82,7 +128,7 @@ def _override(fields: dict[str, Any], override: str) -> None:
     if not isinstance(inside, dict):
         raise ValueError(f"the override {override!r} names no key of a section")
     try:
-        inside[last] = yaml.safe_load(value)
+        inside[last] = _read(value)
     except yaml.YAMLError:
         raise ValueError(f"the value in the override {override!r} is not YAML") from None
 

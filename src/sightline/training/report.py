@@ -47,7 +47,7 @@ def write_report(
     """
     sections: list[Section] = []
     if results is not None and results.shares:
-        sections.append(Accuracy("Accuracy", results))
+        sections.append(Accuracy(f"Accuracy {results.about}".strip(), results))
     if curves := _curves(records):
         logarithmic = [name for name, is_logarithmic in CURVES.values() if is_logarithmic]
         sections.append(Curves("Curves", curves, _stage_marks(records), logarithmic))

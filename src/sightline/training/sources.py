@@ -7,21 +7,25 @@ function of the recipe, the stage and the place, so that a resumed run sees what
 from __future__ import annotations
 
 import bisect
+import hashlib
+import json
 import random
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from sightline.data.chat_file import ChatFile, read_chat_file
+from sightline.data.chat_file import ChatFile, ChatRow, read_chat_file
 from sightline.data.sample import Sample
 from sightline.data.scenes.world import World
-from sightline.training.recipe import DataSection, WorldSource
+from sightline.training.recipe import DataSection, FileSource, WorldSource
 
-__all__ = ["Deal", "FileGroups", "Source", "WorldGroups", "open_sources", "world_of"]
+__all__ = ["Deal", "FileGroups", "Source", "WorldGroups", "open_rows", "open_sources", "world_of"]
 
 BLOCK = 1000  # places within which the proportions are exact
+MOST = 8  # conversations a group of a file's rows; more would make its row much longer than the others
 
 
 class Source(Protocol):
@@ -64,33 +68,106 @@ class WorldGroups:
 
 
 class FileGroups:
-    """The rows of a file, shuffled anew in each epoch."""
+    """The rows of a file, shuffled anew in each epoch; rows about the same pictures are one group.
+
+    A group counts as one of a stage's `samples`. It has up to `MOST` rows that begin alike, with their pictures; a row
+    without pictures, or whose pictures stand elsewhere, is a group of its own. A row that ends with the user's turn
+    takes the first of its `answers` as the assistant's.
+
+    Raises:
+        FileNotFoundError, ValueError: as a row of `ChatFile`: all are read, though no picture is opened.
+    """
 
     def __init__(self, rows: ChatFile, seed: int):
         self.rows, self.seed = rows, seed
-        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self._members, self._starts = _groups_of(rows)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
 
     def group(self, number: int) -> list[Sample]:
-        row = self.rows[self.row(number)]
-        return [{"messages": row.messages, "images": row.images}]
+        return self.samples(self.which(number))
 
     def origin(self, number: int) -> str:
-        return self.rows.where(self.row(number))
+        return self.rows.where(*self.members(self.which(number)))
 
-    def row(self, number: int) -> int:
-        """Which row of the file stands at a place."""
-        epoch, place = divmod(number, len(self.rows))
-        return int(self._order(epoch)[place])
+    def which(self, number: int) -> int:
+        """Which of the file's groups stands at a place."""
+        epoch, place = divmod(number, len(self))
+        return int(_permutation(self.seed, epoch, len(self))[place])
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))
+    def members(self, index: int) -> list[int]:
+        """The rows of the file's group `index`, in the file's order."""
+        return self._members[self._starts[index] : self._starts[index + 1]].tolist()
+
+    def samples(self, index: int) -> list[Sample]:
+        """The conversations of the file's group `index`."""
+        return [_sample(self.rows[row]) for row in self.members(index)]
+
+
+# Kept for the process, not in the object, which is sent to the workers.
+@lru_cache(maxsize=8)
+def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(length)
+
+
+def _sample(row: ChatRow) -> Sample:
+    messages, answers = row.messages, row.fields.get("answers")
+    if messages[-1]["role"] == "user" and isinstance(answers, list) and answers and isinstance(answers[0], str):
+        messages = [*messages, {"role": "assistant", "content": [{"type": "text", "text": answers[0]}]}]
+    return {"messages": messages, "images": row.images}
+
+
+@lru_cache(maxsize=8)
+def _groups_of(rows: ChatFile) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers, group by group in the order of each one's first row, and where the groups begin and end."""
+    groups: list[list[int]] = []
+    latest: dict[bytes, list[int]] = {}
+    for number, row in enumerate(rows):
+        beginning = _beginning(row)
+        group = latest.get(beginning) if beginning else None
+        if group is None or len(group) == MOST:
+            group = []
+            groups.append(group)
+        group.append(number)
+        if beginning:
+            latest[beginning] = group
+    return np.concatenate(groups), np.cumsum([0, *map(len, groups)])
+
+
+def _beginning(row: ChatRow) -> bytes | None:
+    """A digest of a row's pictures and of what stands before them; None where they do not open the user's turn."""
+    first = next((n for n, message in enumerate(row.messages) if message["role"] == "user"), None)
+    if first is None or not row.images:
+        return None
+    before, opening = row.messages[:first], row.messages[first]["content"][: len(row.images)]
+    opens = len(opening) == len(row.images) and all(part["type"] == "image" for part in opening)
+    if not opens or any(message["role"] != "system" for message in before):
+        return None
+    return hashlib.blake2b(json.dumps([row.images, before]).encode(), digest_size=16).digest()
+
+
+def open_rows(file: FileSource) -> ChatFile:
+    """The rows of a recipe's file. Stages that read one file, unchanged, get one object.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_chat_file`.
+    """
+    path = Path(file.path)
+    state = path.stat() if path.is_file() else None
+    return _opened(file.path, file.image_folder, Path.cwd(), state and (state.st_size, state.st_mtime_ns))
+
+
+@lru_cache(maxsize=8)
+def _opened(path: str, image_folder: str | None, _folder: Path, _state: tuple[int, int] | None) -> ChatFile:
+    return read_chat_file(path, image_folder)
 
 
 def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool) -> tuple[list[Source], list[float]]:
     """The sources of a stage and their weights.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_chat_file`.
+        FileNotFoundError, ValueError: as `FileGroups`.
     """
     sources: list[Source] = []
     weights: list[float] = []
@@ -98,33 +175,47 @@ def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool
         sources.append(WorldGroups(data.world, seed, image_size, words_only))
         weights.append(data.world.weight)
     for file in data.files:
-        sources.append(FileGroups(read_chat_file(file.path, image_folder=file.image_folder), seed))
+        sources.append(FileGroups(open_rows(file), seed))
         weights.append(file.weight)
     return sources, weights
 
 
 class Deal:
-    """Deals places out to sources: every `BLOCK` places hold exact proportions, in a shuffled order."""
+    """Deals places out to sources: every `BLOCK` places hold exact proportions, in a shuffled order.
+
+    Raises:
+        ValueError: a weight is so small beside the others that its source would never be read.
+    """
 
     def __init__(self, weights: Sequence[float], seed: int):
         shares = np.array(weights) / sum(weights) * BLOCK
         counts = np.floor(shares).astype(int)
         # The largest remainders get what rounding down has left over (Hamilton's method).
         counts[np.argsort(counts - shares, kind="stable")[: BLOCK - counts.sum()]] += 1
-        self.counts, self.seed = counts, seed
-        self._block = lru_cache(maxsize=4)(self._dealt)
+        for weight, count in zip(weights, counts, strict=True):
+            if count == 0:
+                # A little more than one place in a block, so that the figure may be rounded.
+                least = 1.01 * (sum(weights) - weight) / (BLOCK - 1)
+                raise ValueError(
+                    f"data: a source of weight {weight:g} would never be read, as the others weigh "
+                    f"{sum(weights) - weight:g}: give it a weight of at least {least:.3g}, or leave it out"
+                )
+        self.counts, self.seed = tuple(counts.tolist()), seed
 
     def __call__(self, place: int) -> tuple[int, int]:
         """The source at `place`, and how many places before it were the same source's."""
         block, within = divmod(place, BLOCK)
-        sources, seen = self._block(block)
+        sources, seen = _dealt(self.counts, self.seed, block)
         source = sources[within]
-        return source, block * int(self.counts[source]) + bisect.bisect_left(seen[source], within)
+        return source, block * self.counts[source] + bisect.bisect_left(seen[source], within)
 
-    def _dealt(self, block: int) -> tuple[list[int], list[list[int]]]:
-        sources = [source for source, count in enumerate(self.counts) for _ in range(count)]
-        random.Random(f"{self.seed}:{block}").shuffle(sources)
-        seen: list[list[int]] = [[] for _ in self.counts]
-        for place, source in enumerate(sources):
-            seen[source].append(place)
-        return sources, seen
+
+@lru_cache(maxsize=8)
+def _dealt(counts: tuple[int, ...], seed: int, block: int) -> tuple[list[int], list[list[int]]]:
+    """The source at each place of a block, and by source its places."""
+    sources = [source for source, count in enumerate(counts) for _ in range(count)]
+    random.Random(f"{seed}:{block}").shuffle(sources)
+    seen: list[list[int]] = [[] for _ in counts]
+    for place, source in enumerate(sources):
+        seen[source].append(place)
+    return sources, seen

@@ -1,0 +1,118 @@
+"""A run without the built-in world is looked at too: with its own first rows, and the figures say so."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from sightline.evaluation.results import Answer, Results
+from sightline.training import looks as module
+from sightline.training.build import build
+from sightline.training.looks import Looks
+from sightline.training.loop import train
+from sightline.training.report import write_report
+
+CAVEAT = "on rows it trains on: fit, not skill"
+
+
+def row(question, answer, *images):
+    content = [{"type": "image"}] * len(images) + [{"type": "text", "text": question}]
+    turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, "images": list(images)}
+
+
+@pytest.fixture
+def of_rows(make_recipe, tmp_path, picture):
+    """A recipe that reads these rows alone."""
+    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+
+    def make(*rows, stages=({"kind": "joint", "steps": 4},), **train):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+        data = {"world": {"weight": 0}, "files": [{"path": str(path)}]}
+        return make_recipe(data=data, stages=list(stages), train={"eval_per_kind": 1, **train})
+
+    return make
+
+
+@pytest.fixture
+def looked(tmp_path):
+    def look_with(recipe):
+        console = Console(file=io.StringIO(), width=200)
+        (tmp_path / "run").mkdir(exist_ok=True)
+        return Looks(recipe, *build(recipe), console, tmp_path / "run"), console.file
+
+    return look_with
+
+
+def test_the_first_rows_are_asked_and_the_figures_say_that_they_are_trained_on(of_rows, looked, tmp_path, monkeypatch):
+    looks, shown = looked(of_rows(*(row(f"What is {n}?", f"It is {n}.", "a.png") for n in range(9))))
+    looks.remember()
+    assert len(json.loads((tmp_path / "run" / "first_answers.json").read_text(encoding="utf-8"))) == module.ROWS
+
+    def right(model, processor, tasks):
+        questions = [tasks.question(key) for key in tasks.keys]
+        return [(one, Answer(*one.key, one.text, one.truths[0], one.truths[0], 1.0)) for one in questions]
+
+    monkeypatch.setattr(module, "ask", right)
+    assert looks.look("joint, step 2") == 1.0
+    lines = shown.getvalue().splitlines()
+    assert lines[0].startswith("joint, step 2: 100.0")
+    assert CAVEAT in lines[0]
+    examples = looks.examples()
+    assert [one.question for one in examples] == [f"What is {n}?" for n in range(4)]
+    assert all(one.before is not None and len(one.pictures) == 1 for one in examples)
+    page = write_report(tmp_path, recipe_yaml="name: x", records=[], results=looks.results, answers=examples)
+    text = page.read_text(encoding="utf-8")
+    assert f"Accuracy {CAVEAT}" in text
+    assert f"4 questions right {CAVEAT}" in text
+
+
+def test_what_is_learned_by_heart_is_looked_at_as_often_as_the_recipe_asks(of_rows, tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    train(of_rows(row("What?", "A.", "a.png"), row("Why?", "B."), eval_every=2), tmp_path / "run", console=console)
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in log if "accuracy" in record] == [2, 4]
+    assert console.file.getvalue().count(CAVEAT) == 2
+    assert CAVEAT in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+def test_rows_that_ask_nothing_are_passed_over(of_rows, looked):
+    told = {"messages": [{"role": "assistant", "content": "Once upon a time."}]}
+    looks, _ = looked(of_rows(told, row("What?", "A."), told))
+    assert [one.question for one in looks.examples()] == ["What?"]
+    looks, shown = looked(of_rows(told, told))
+    assert "none of the first 4 rows" in shown.getvalue()
+    assert looks.look("joint, step 1") is None
+    assert looks.examples() == []
+
+
+def test_no_questions_are_asked_where_the_recipe_wants_none(of_rows, looked):
+    looks, _ = looked(of_rows(row("What?", "A."), eval_per_kind=0))
+    assert looks.look("joint, step 1") is None
+
+
+def test_more_first_answers_than_questions_are_no_error(of_rows, looked, tmp_path):
+    looks, _ = looked(of_rows(row("What?", "A."), row("Why?", "B.")))
+    path = tmp_path / "run" / "first_answers.json"
+    path.write_text(json.dumps(["one", "two", "three"]))
+    assert [one.before for one in looks.examples()] == ["one", "two"]
+    path.write_text(json.dumps(["one"]))
+    assert [one.before for one in looks.examples()] == ["one", None]
+
+
+def test_first_answers_are_written_whole(of_rows, looked, monkeypatch, tmp_path):
+    looks, _ = looked(of_rows(row("What?", "A.")))
+    written = []
+    monkeypatch.setattr(module, "write_whole", lambda path, text: written.append(path))
+    looks.remember()
+    assert written == [tmp_path / "run" / "first_answers.json"]
+    assert not written[0].exists()
+
+
+def test_a_caveat_stands_with_the_figures():
+    answers = [Answer("k", "en", 0, "q", "t", "a", 1.0)]
+    assert str(Results(answers, CAVEAT)).endswith(f"% of 1 {CAVEAT}: k 100")
+    assert Results(answers, CAVEAT).summary().startswith(f"100.0 % of 1 questions right {CAVEAT} (95 %")
+    assert Results(answers).summary().startswith("100.0 % of 1 questions right (95 %")
