@@ -9,6 +9,7 @@ import pytest
 from sightline.data.sample import answers_of, questions_of, sample_from
 from sightline.data.scenes import HELD_OUT_ARTIST, KINDS, TRAIN_ARTISTS, World
 from sightline.data.scenes.atlas import nouns
+from sightline.data.scenes.language import PLACES
 from sightline.data.scenes.world import LAYOUTS, SPLITS
 
 
@@ -138,6 +139,22 @@ def test_regions_are_boxes_with_names_of_what_is_in_them():
         assert regions.texts.count("nothing") <= 1
         empty += "nothing" in regions.texts
     assert empty
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_placed_regions_are_the_same_with_their_cell_in_the_name(language):
+    world = World(languages=(language,), image_size=32)
+    placed = 0
+    for index in range(40):
+        plain, named = world.regions(index), world.regions(index, placed=True)
+        assert plain.boxes == named.boxes
+        assert plain.image == named.image
+        for (x0, y0, x1, y1), short, long in zip(plain.boxes, plain.texts, named.texts, strict=True):
+            row, col = int((y0 + y1) * 1.5), int((x0 + x1) * 1.5)
+            place = PLACES[language][row][col]
+            assert long in (short, f"{short} {place}", f"{place}的{short}")
+            placed += long != short
+    assert placed > 40
 
 
 def test_a_region_of_a_shape_has_its_colour_in_the_middle():

@@ -112,8 +112,9 @@ class RegionBatches(Dataset[list[MicroBatch]]):
         return [f"the built-in world's pictures {first} to {first + self.settings.batch_size - 1}"]
 
     def _encode(self, step: int, numbers: range) -> MicroBatch:
-        world = self.worlds[step % len(self.worlds)]
-        pictures = [world.regions(number) for number in numbers]
+        languages, world = len(self.worlds), self.worlds[step % len(self.worlds)]
+        # Names with their places by turns: a patch must say where it is, too, or no question about a place is answered.
+        pictures = [world.regions(number, placed=step // languages % 2 == 1) for number in numbers]
         names = dict.fromkeys(text for one in pictures for text in one.texts)
         rows = {name: row for row, name in enumerate(names)}
         ids = [self._ids(name) for name in names]

@@ -10,10 +10,10 @@ from PIL import Image
 
 from sightline.data.scenes.composing import random_pair, random_scene
 from sightline.data.scenes.descriptions import describe_pair, describe_scene
-from sightline.data.scenes.language import NOTHING, indefinite
+from sightline.data.scenes.language import NOTHING, PLACES, indefinite
 from sightline.data.scenes.panels import PANELS, Panel
 from sightline.data.scenes.render import posed, render
-from sightline.data.scenes.scene import CELL, CELLS, Box, Pair, Scene
+from sightline.data.scenes.scene import CELL, CELLS, Box, Pair, Scene, Shape, Thing
 from sightline.data.scenes.scene import LAYOUTS as SCENE_LAYOUTS
 from sightline.data.scenes.stock import Stock
 
@@ -46,19 +46,28 @@ def tell(picture: Picture, rng: random.Random, language: str) -> str:
     return describe_scene(picture, rng, language) if isinstance(picture, Scene) else picture.describe(language) + "\n"
 
 
-def regions_of(picture: Picture, rng: random.Random, language: str) -> list[tuple[Box, str]]:
-    """The box and name of every object or part; now and then an empty cell, as "nothing". None of a pair."""
+def regions_of(picture: Picture, rng: random.Random, language: str, placed: bool = False) -> list[tuple[Box, str]]:
+    """The box and name of every object or part; now and then an empty cell, as "nothing". None of a pair.
+
+    `placed` adds to the name of an object in one of the 3 x 3 cells which cell that is.
+    """
     if isinstance(picture, Pair):
         return []
     if not isinstance(picture, Scene):
         return picture.regions(language)
     # Of two objects the small one may be larger than what is called large elsewhere.
     sized = picture.layout in ("scatter", "grid")
-    named = [
-        (item.box, indefinite(item.identity, language, item.size if sized else "")) for item in posed(picture).objects
-    ]
+    named = [(item.box, _named(item, language, sized, placed and sized)) for item in posed(picture).objects]
     empty = [cell for cell in CELLS if not picture.at(*cell)]
     if sized and empty and rng.random() < EMPTY_SHARE:
         row, col = rng.choice(empty)
         named.append(((col * CELL, row * CELL, (col + 1) * CELL, (row + 1) * CELL), NOTHING[language]))
     return named
+
+
+def _named(item: Thing | Shape, language: str, sized: bool, placed: bool) -> str:
+    name = indefinite(item.identity, language, item.size if sized else "")
+    if not placed:
+        return name
+    place = PLACES[language][item.row][item.col]
+    return f"{name} {place}" if language == "en" else f"{place}的{name}"

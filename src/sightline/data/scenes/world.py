@@ -175,11 +175,14 @@ class World:
             sample["messages"][0]["content"].insert(0, told)
         return samples
 
-    def regions(self, index: int) -> Regions:
-        """Picture number `index` with a box and an exact name for every object, in one language."""
+    def regions(self, index: int, placed: bool = False) -> Regions:
+        """Picture number `index` with a box and an exact name for every object, in one language.
+
+        `placed` names the place as well, where an object has one: "a duck at the top left".
+        """
         rng = self._rng("regions", index)
         picture = self._draw_lots(rng, rng.choices(tuple(REGION_SHARES), tuple(REGION_SHARES.values()))[0])
-        boxes, texts = zip(*regions_of(picture, rng, rng.choice(self.languages)), strict=True)
+        boxes, texts = zip(*regions_of(picture, rng, rng.choice(self.languages), placed), strict=True)
         return Regions(draw(picture, self.image_size)[0], list(boxes), list(texts))
 
     def texts(self, count: int) -> Iterator[str]:
