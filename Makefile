@@ -14,11 +14,12 @@ BIN := .venv/bin
 demo: .venv/.installed
 	@$(BIN)/sightline ask examples/scene.png "Describe the picture." --show --stats
 
+# Two processes; a file's tests share its fixtures, so they stay in one.
 test: .venv/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: .venv/.installed
-	$(BIN)/pytest -m ''
+	$(BIN)/pytest -n 2 --dist loadfile -m ''
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

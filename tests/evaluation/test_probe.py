@@ -4,6 +4,7 @@ import copy
 
 import torch
 
+from sightline.evaluation.examples import Example
 from sightline.evaluation.probe import probe, probe_examples, side_by_side, with_before
 
 
@@ -41,3 +42,11 @@ def test_examples_show_before_and_after(oracle, tiny, world):
     line = next(side_by_side(now))
     assert line == f"+ name: {now[0].question}  {now[0].truth}  ->  {now[0].truth}  (before: Hm.)"
     assert next(side_by_side(before)).startswith("- name:")
+
+
+def test_an_answer_without_end_is_cut_on_the_console():
+    one = Example([], "What?", "A duck.", "as " * 99, before="as\n" * 99)
+    (line,) = side_by_side([one])
+    assert len(line) < 200
+    assert "\n" not in line
+    assert line.count("…") == 2

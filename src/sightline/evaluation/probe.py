@@ -38,6 +38,9 @@ def ask(
     return [judged[key] for key in tasks.keys]
 
 
+SHOWN = 60  # characters of an answer on the console
+
+
 def probe(
     model: Any,
     processor: Any,
@@ -84,8 +87,14 @@ def side_by_side(examples: Sequence[Example]) -> Iterator[str]:
     """A line for each example: question, truth, answer, and what was answered before where that is known."""
     for one in examples:
         mark = "+" if one.right == 1 else "-"
-        before = "" if one.before is None else f"  (before: {one.before})"
-        yield f"{mark} {one.kind}: {one.question}  {one.truth}  ->  {one.answer}{before}"
+        before = "" if one.before is None else f"  (before: {_short(one.before)})"
+        yield f"{mark} {one.kind}: {_short(one.question)}  {_short(one.truth)}  ->  {_short(one.answer)}{before}"
+
+
+def _short(text: str) -> str:
+    """In one line of `SHOWN` characters: an untrained model does not know when to stop."""
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 
 @contextmanager
