@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+# Libraries start their threads when they are loaded, and a process with threads must not fork.
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 import torch
 from rich.console import Console
