@@ -145,3 +145,8 @@ def test_the_filters_hide_what_was_not_chosen(tmp_path):
     ).stdout
     found = re.findall(r"\[(\d) \| (\d) of 4 shown\]", printed)
     assert found == [("3", "3"), ("1", "1"), ("1", "1"), ("2", "2")]
+
+
+def test_few_points_are_drawn_one_by_one_and_many_are_not():
+    assert svg([(3, 0.2)], (0, 9)).count("<circle") == 1
+    assert "<circle" not in svg([(x, 1.0) for x in range(100)], (0, 99))

@@ -11,6 +11,7 @@ __all__ = ["svg", "thin", "ticks"]
 
 WIDTH, HEIGHT = 720, 240
 LEFT, RIGHT, TOP, BOTTOM = 80, 12, 26, 30  # room for the ticks' labels around the plot
+FEW = 24  # points that are also drawn one by one
 
 Point = tuple[float, float]
 Mark = tuple[float, str]
@@ -35,11 +36,15 @@ def svg(
     up = _scale(low, high, HEIGHT - BOTTOM, TOP, logarithmic)
     band = [(across(x), up(top)) for x, _, _, top in buckets]
     band += [(across(x), up(bottom)) for x, _, bottom, _ in reversed(buckets)]
+    line = [(across(x), up(y)) for x, y, _, _ in buckets]
+    # A line through one point cannot be seen, and few points are each worth seeing.
+    dots = line if len(line) <= FEW else []
     parts = [
         *_grid(_decades(low, high) if logarithmic else ticks(low, high), ticks(*span, 6), across, up),
         *(_mark(across(x), label) for x, label in marks),
         Markup('<polygon class="band" points="{}"/>').format(_places(band)),
-        Markup('<polyline class="line" points="{}"/>').format(_places([(across(x), up(y)) for x, y, _, _ in buckets])),
+        Markup('<polyline class="line" points="{}"/>').format(_places(line)),
+        *(Markup('<circle class="point" cx="{:g}" cy="{:g}" r="2.5"/>').format(x, y) for x, y in dots),
     ]
     return Markup('<svg class="curve" viewBox="0 0 {} {}" role="img">{}</svg>').format(
         WIDTH, HEIGHT, Markup("").join(parts)
