@@ -35,7 +35,7 @@ class StageBatches(Dataset[list[MicroBatch]]):
 
     def __init__(self, recipe: Recipe, stage: Stage, processor: VLMProcessor, image_size: int):
         self.processor, self.settings = processor, recipe.optimisation_of(stage)
-        seed = _stage_seed(recipe, stage)
+        seed = recipe.seed_of(stage)
         self.sources, weights = open_sources(recipe.data_of(stage), seed, image_size, stage.kind == "language")
         self.deal = Deal(weights, seed)
 
@@ -97,7 +97,7 @@ class RegionBatches(Dataset[list[MicroBatch]]):
         self.processor, self.settings, self.side = processor, recipe.optimisation_of(stage), side
         source = recipe.data_of(stage).world
         assert source is not None  # a recipe's check
-        seed = _stage_seed(recipe, stage)
+        seed = recipe.seed_of(stage)
         # Of one thing's names in two languages, one would be told to be wrong.
         self.worlds = [world_of(source, seed, image_size, [language]) for language in source.languages]
 
@@ -198,8 +198,3 @@ def _leave_signals_to_the_trainer(_: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process of a run; the trainer, which ends it, needs its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _stage_seed(recipe: Recipe, stage: Stage) -> int:
-    """Stages see different pictures."""
-    return recipe.train.seed * 1000 + recipe.stages.index(stage)

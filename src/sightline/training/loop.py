@@ -16,7 +16,6 @@ import transformers
 from rich.console import Console
 from rich.progress import Progress
 
-from sightline.interop.load import best_dtype, pick_device
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import RegionBatches
@@ -41,7 +40,7 @@ from sightline.training.recipe import Recipe, Stage
 from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
 from sightline.training.report import write_report
 from sightline.training.rows import count_rows
-from sightline.training.stage import StageRun
+from sightline.training.stage import StageRun, place_of
 from sightline.whole_file import LEFTOVER
 
 __all__ = ["Stopped", "train"]
@@ -125,9 +124,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, model: VLM, processor: VLMProcessor, out: Path, console: Console):
         self.recipe, self.processor, self.out, self.console = recipe, processor, out, console
-        self.device = pick_device(recipe.train.device)
-        dtype = recipe.train.dtype
-        self.dtype = best_dtype(self.device) if dtype == "auto" else getattr(torch, dtype)
+        self.device, self.dtype = place_of(recipe)
         self.model: VLM = torch.nn.Module.to(model, self.device)
         self.step = 0
         self.flops: dict[str, float] = {}

@@ -320,6 +320,10 @@ class Recipe(Section):
                 raise ValueError(f"stage {stage.name}: its samples come from the built-in world, not from files")
         return self
 
+    def seed_of(self, stage: Stage) -> int:
+        """A seed of each stage's own: stages see different pictures, and draw the same however a run came to them."""
+        return self.train.seed * 1000 + self.stages.index(stage)
+
     def data_of(self, stage: Stage) -> DataSection:
         """What a stage reads. Raises ValueError where the stage's `data` does not fit."""
         return _checked(DataSection, merged(self.data.model_dump(), stage.data), f"stages.{stage.name}.data")

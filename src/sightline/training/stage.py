@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from sightline.interop.load import best_dtype, pick_device
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch, batches_from, open_batches
@@ -24,9 +25,16 @@ from sightline.training.recipe import Recipe, Stage
 from sightline.training.router_balance import StepRouting
 from sightline.training.spikes import SpikeFilter
 
-__all__ = ["StageRun"]
+__all__ = ["StageRun", "place_of"]
 
 Record = dict[str, Any]
+
+
+def place_of(recipe: Recipe) -> tuple[torch.device, torch.dtype]:
+    """Where a run computes, and the dtype of its matrix products; `auto` asks the machine."""
+    device = pick_device(recipe.train.device)
+    dtype = recipe.train.dtype
+    return device, best_dtype(device) if dtype == "auto" else getattr(torch, dtype)
 
 
 class _Gradients(NamedTuple):
@@ -54,7 +62,7 @@ class StageRun:
         self.settings = recipe.optimisation_of(stage)
         self.data = open_batches(recipe, stage, processor, model.config.vision_config)
         # What a stage draws depends on the stage alone, however the run came to it.
-        torch.manual_seed(recipe.train.seed * 1000 + recipe.stages.index(stage))
+        torch.manual_seed(recipe.seed_of(stage))
         self.objective = self._objective()
         self.trained = self._switch_on()
         self.optimizers = build_optimizers(self.objective.module, self.settings)

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from sightline.interop.load import best_dtype, pick_device
 from sightline.training.build import build
 from sightline.training.journal import read_log
 from sightline.training.recipe import Recipe
-from sightline.training.stage import StageRun
+from sightline.training.stage import StageRun, place_of
 
 __all__ = ["TOLERANCE", "Comparison", "first_steps", "log_of", "verify"]
 
@@ -65,8 +64,7 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
     """The records of a run's first steps."""
     model, processor = build(recipe)
-    device = pick_device(recipe.train.device)
-    dtype = best_dtype(device) if recipe.train.dtype == "auto" else getattr(torch, recipe.train.dtype)
+    device, dtype = place_of(recipe)
     torch.nn.Module.to(model, device)
     records: list[dict[str, Any]] = []
     for stage in recipe.stages:
