@@ -102,10 +102,8 @@ class RegionBatches(Dataset[list[MicroBatch]]):
         self.worlds = [world_of(source, seed, image_size, [language]) for language in source.languages]
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
-        size = self.settings.batch_size // self.settings.accumulate
-        first = step * self.settings.batch_size
-        starts = range(first, first + self.settings.batch_size, size)
-        return [self._encode(step, range(start, start + size)) for start in starts]
+        first = step * self.settings.batch_size  # one micro-batch: names are told apart within it
+        return [self._encode(step, range(first, first + self.settings.batch_size))]
 
     def origins(self, step: int) -> list[str]:
         first = step * self.settings.batch_size
