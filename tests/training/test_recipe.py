@@ -96,7 +96,7 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ("data.world.layouts={gird: 1}", r"data\.world\.layouts: unknown layout 'gird': did you mean 'grid'\?"),
         ("stages.end.data={world: {mix: {lst: 1}}}", r"stages\.end\.data\.world\.mix: unknown kind 'lst'"),
         ("data.world.things=99999", r"data\.world\.things: the atlas has \d+ things, not 99999"),
-        ("train.accumulate=2", r"stage tower: accumulate splits the names that are told apart"),
+        ("train.accumulate=2", r"stage tower: a step of regions is one batch"),
         ("model.overrides.hiden_size=9", r"model\.overrides: .* no field 'hiden_size'; did you mean 'hidden_size'\?"),
         (
             "model.overrides.vision_config.num_hiden_layers=3",

@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from sightline.data.sample import Sample
+from sightline.data.scenes.regions import Regions
 from sightline.processor import VLMProcessor
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.sources import Deal, open_sources, world_of
 
-__all__ = ["MicroBatch", "RegionBatches", "StageBatches", "batches_from", "open_batches"]
+__all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batches_from", "open_batches"]
 
 MicroBatch = dict[str, Tensor]
 
@@ -116,13 +117,7 @@ class RegionBatches(Dataset[list[MicroBatch]]):
         names = dict.fromkeys(text for one in pictures for text in one.texts)
         rows = {name: row for row, name in enumerate(names)}
         ids = [self._ids(name) for name in names]
-        boxes = [box for one in pictures for box in one.boxes]
-        pixels = self.processor.image_processor([one.image for one in pictures], return_tensors="pt")["pixel_values"]
-        images = [number for number, one in enumerate(pictures) for _ in one.texts]
-        return {
-            "pixel_values": pixels,
-            "region_image": torch.tensor(images),
-            "region_patches": patch_weights(boxes, self.side),
+        return self._located(pictures) | {
             "region_text": torch.tensor([rows[text] for one in pictures for text in one.texts]),
             "text_ids": torch.nn.utils.rnn.pad_sequence(
                 [torch.tensor(one) for one in ids],
@@ -132,11 +127,36 @@ class RegionBatches(Dataset[list[MicroBatch]]):
             "text_length": torch.tensor([len(one) for one in ids]),
         }
 
+    def _located(self, pictures: Sequence[Regions]) -> MicroBatch:
+        boxes = [box for one in pictures for box in one.boxes]
+        images = [number for number, one in enumerate(pictures) for _ in one.texts]
+        pixels = self.processor.image_processor([one.image for one in pictures], return_tensors="pt")["pixel_values"]
+        return {
+            "pixel_values": pixels,
+            "region_image": torch.tensor(images),
+            "region_patches": patch_weights(boxes, self.side),
+        }
+
     def _ids(self, name: str) -> list[int]:
         ids = self.processor.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) > TEXT_LENGTH:
             raise ValueError(f"the name {name!r} has {len(ids)} tokens, but a region's name has {TEXT_LENGTH} at most")
         return ids
+
+
+class WordBatches(RegionBatches):
+    """Regions with the words of their names in all languages and of their places, as `RegionWords` takes them."""
+
+    def _encode(self, step: int, numbers: range) -> MicroBatch:
+        languages = [language for world in self.worlds for language in world.languages]
+        pictures = [self.worlds[0].regions(number, placed=True, languages=languages) for number in numbers]
+        words = [torch.tensor(self._words(text)) for one in pictures for text in one.texts]
+        padded = torch.nn.utils.rnn.pad_sequence(words, batch_first=True, padding_value=-100)
+        return self._located(pictures) | {"region_words": padded}
+
+    def _words(self, text: str) -> list[int]:
+        # With the space before it, as in a sentence: to the tokenizer a word at the start is another one.
+        return list(dict.fromkeys(self.processor.tokenizer(f" {text}", add_special_tokens=False)["input_ids"]))
 
 
 def open_batches(recipe: Recipe, stage: Stage, processor: VLMProcessor, vision: Any) -> StageBatches | RegionBatches:
@@ -145,8 +165,9 @@ def open_batches(recipe: Recipe, stage: Stage, processor: VLMProcessor, vision: 
     Raises:
         FileNotFoundError, ValueError: as `open_sources`.
     """
-    if stage.is_contrastive:
-        return RegionBatches(recipe, stage, processor, vision.image_size, vision.image_size // vision.patch_size)
+    if stage.reads_regions:
+        batches = WordBatches if stage.is_words else RegionBatches
+        return batches(recipe, stage, processor, vision.image_size, vision.image_size // vision.patch_size)
     return StageBatches(recipe, stage, processor, vision.image_size)
 
 

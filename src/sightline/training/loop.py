@@ -186,7 +186,7 @@ class _Run:
     def _look(self, run: StageRun, over: bool) -> float | None:
         """The accuracy where it is time to evaluate, in a stage after which the model can answer."""
         every = self.recipe.train.eval_every
-        if run.stage.is_contrastive or not (over or (every and run.step % every == 0)):
+        if run.stage.reads_regions or not (over or (every and run.step % every == 0)):
             return None
         return self.looks.look(f"{run.stage.name}, step {run.step}")
 

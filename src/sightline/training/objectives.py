@@ -1,4 +1,4 @@
-"""What a stage minimises: the conversations' cross-entropy, or the contrast of regions and names.
+"""What a stage minimises: the conversations' cross-entropy, or what regions have to do with their names.
 
 Both say how much a micro-batch weighs, and give its share of the step's loss: accumulated micro-batches of
 conversations add up to the one batch that they were cut from. Regions are told apart within a micro-batch alone.
@@ -16,8 +16,9 @@ from sightline.nn.moe import Routing
 from sightline.nn.vlm import VLM
 from sightline.training.batches import MicroBatch
 from sightline.training.contrast import RegionContrast
+from sightline.training.words import RegionWords
 
-__all__ = ["Contrast", "Conversations", "Loss", "Objective"]
+__all__ = ["Contrast", "Conversations", "Loss", "Objective", "Words"]
 
 
 class Loss(NamedTuple):
@@ -105,3 +106,26 @@ class Contrast:
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         return self.contrast.text_half()
+
+
+class Words:
+    """`RegionWords`, weighted by regions."""
+
+    def __init__(self, model: VLM):
+        self.module: nn.Module = model
+        self.words = RegionWords(model)
+
+    def begin(self, compiled: bool) -> None:
+        pass  # as for a contrast
+
+    def weight(self, batch: MicroBatch) -> int:
+        return len(batch["region_words"])
+
+    def positions(self, batch: MicroBatch) -> int:
+        return len(batch["pixel_values"]) * batch["region_patches"].shape[1]
+
+    def loss(self, batch: MicroBatch, total: int) -> Loss:
+        return Loss(self.words(**batch) * (self.weight(batch) / total))
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        return {}

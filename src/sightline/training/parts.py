@@ -32,8 +32,10 @@ def is_adapter(name: str) -> bool:
     return ".lora_" in name
 
 
-def set_trainable(model: VLM, trains: Sequence[str], lora: bool = False) -> None:
+def set_trainable(model: VLM, trains: Sequence[str], lora: bool = False, blocks: bool = True) -> None:
     """Give gradients to the parts in `trains` and to nothing else; with `lora`, of the language its adapters alone.
+
+    Without `blocks`, of the language its embeddings, last norm and head alone.
 
     A tower that is trained is no longer a frozen one: `config.freeze_vision` becomes False, or `VLM.train` would
     freeze it again. One that is not trained is left in eval mode; call this after `model.train()`.
@@ -48,7 +50,8 @@ def set_trainable(model: VLM, trains: Sequence[str], lora: bool = False) -> None
         raise ValueError("lora trains adapters, but the model has none: attach them first")
     for name, parameter in model.named_parameters():
         part = part_of(name)
-        parameter.requires_grad_(part in trains and (is_adapter(name) or not lora or part != "language"))
+        moves = part != "language" or ((is_adapter(name) or not lora) and (blocks or ".layers." not in name))
+        parameter.requires_grad_(part in trains and moves)
     if "vision" in trains:
         model.config.freeze_vision = False
     else:

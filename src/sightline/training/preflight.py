@@ -69,7 +69,7 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
     run.forget()
     return StageReport(
         first_loss=loss,
-        guess=math.log(run.model.config.vocab_size if "labels" in plan.worst else len(plan.worst["text_ids"])),
+        guess=math.log(len(plan.worst["text_ids"]) if run.stage.is_contrastive else run.model.config.vocab_size),
         peak=peak,
         limit=memory_limit(run.device),
         worst=_shape(plan.worst),
@@ -81,9 +81,9 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
 
 def _plan(run: StageRun, on_row: Callable[[int], None] | None = None) -> _Plan:
     if isinstance(run.data, RegionBatches):
-        batch = max(run.data[0], key=lambda one: len(one["region_text"]))
+        batch = max(run.data[0], key=lambda one: len(one["region_image"]))
         # Twice, so that the second time has the optimisers' state beside it.
-        return _Plan({"first": batch}, None, batch, f"{len(batch['region_text'])} regions in the first batch")
+        return _Plan({"first": batch}, None, batch, f"{len(batch['region_image'])} regions in the first batch")
     sizes = measure_groups(run.data, run.model.config.max_position_embeddings, on_row)
     if run.stage.trains == ("projector",) and not any(one.images for one in sizes):
         raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
@@ -133,7 +133,7 @@ def _foresee(run: StageRun, plan: _Plan) -> None:
 def _shape(batch: MicroBatch) -> str:
     pictures = len(batch["pixel_values"]) if "pixel_values" in batch else 0
     if "labels" not in batch:
-        return f"{pictures} pictures, {len(batch['region_text'])} regions"
+        return f"{pictures} pictures, {len(batch['region_image'])} regions"
     rows, length = batch["input_ids"].shape
     return f"{rows} rows of {length} tokens, {pictures} pictures"
 
@@ -149,7 +149,7 @@ def _too_large(run: StageRun, batch: MicroBatch, name: str) -> str:
 def remedies(run: StageRun) -> str:
     """What makes a stage's batches need less memory."""
     settings = run.settings
-    if run.stage.is_contrastive:
+    if run.stage.reads_regions:
         return "lower train.batch_size"
     found = [f"raise train.accumulate above {settings.accumulate}", "lower train.batch_size"]
     if not settings.activation_checkpointing:

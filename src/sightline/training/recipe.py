@@ -253,14 +253,15 @@ class Stage(Section):
     """One stretch of training: what is trained on what, how, and for how long.
 
     Exactly one of `steps`, `samples`, `tokens` and `minutes` says how long. `samples` are pictures, or
-    groups of a file's rows about the same pictures; `tokens` those that carry loss (in a contrastive stage regions).
+    groups of a file's rows about the same pictures; `tokens` those that carry loss, or the regions of a stage that
+    reads those.
     `data` and `train` replace single values of the recipe's.
     """
 
     kind: StageKind
     name: str = ""
     trains: tuple[Part, ...] = ()
-    objective: Literal["contrastive", "captioning"] = "contrastive"  # of a tower stage
+    objective: Literal["contrastive", "words", "captioning"] = "contrastive"  # of a tower stage
     steps: int | None = Field(None, ge=1)
     samples: int | None = Field(None, ge=1)
     tokens: int | None = Field(None, ge=1)
@@ -274,8 +275,8 @@ class Stage(Section):
         if not isinstance(fields, dict) or fields.get("kind") not in TRAINED:
             return fields  # what is wrong is said by the field itself
         kind = fields["kind"]
-        captions = kind == "tower" and fields.get("objective") == "captioning"
-        trains = TRAINED["joint"] if captions else TRAINED[kind]
+        through_language = kind == "tower" and fields.get("objective") in ("captioning", "words")
+        trains = TRAINED["joint"] if through_language else TRAINED[kind]
         return {**fields, "name": fields.get("name") or kind, "trains": fields.get("trains") or trains}
 
     @model_validator(mode="after")
@@ -290,6 +291,15 @@ class Stage(Section):
     @property
     def is_contrastive(self) -> bool:
         return self.kind == "tower" and self.objective == "contrastive"
+
+    @property
+    def is_words(self) -> bool:
+        return self.kind == "tower" and self.objective == "words"
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether it learns from regions of pictures and their names, not from conversations."""
+        return self.is_contrastive or self.is_words
 
 
 class Recipe(Section):
@@ -311,12 +321,11 @@ class Recipe(Section):
             raise ValueError("LoRA leaves the tower as it is: no stage may train vision")
         for stage in self.stages:
             data, optimisation = self.data_of(stage), self.optimisation_of(stage)
-            if stage.is_contrastive and optimisation.accumulate > 1:
+            if stage.reads_regions and optimisation.accumulate > 1:
                 raise ValueError(
-                    f"stage {stage.name}: accumulate splits the names that are told apart: "
-                    f"set stages.{stage.name}.train.accumulate to 1"
+                    f"stage {stage.name}: a step of regions is one batch: set stages.{stage.name}.train.accumulate to 1"
                 )
-            if (stage.kind == "language" or stage.is_contrastive) and data.files:
+            if (stage.kind == "language" or stage.reads_regions) and data.files:
                 raise ValueError(f"stage {stage.name}: its samples come from the built-in world, not from files")
         return self
 

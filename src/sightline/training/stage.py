@@ -18,7 +18,7 @@ from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch, batches_from, open_batches
 from sightline.training.ema import MovingAverage
-from sightline.training.objectives import Contrast, Conversations, Loss, Objective
+from sightline.training.objectives import Contrast, Conversations, Loss, Objective, Words
 from sightline.training.optim import build_optimizers, lr_factor, set_learning_rates
 from sightline.training.parts import set_trainable
 from sightline.training.recipe import Recipe, Stage
@@ -73,13 +73,16 @@ class StageRun:
     def _objective(self) -> Objective:
         if self.stage.is_contrastive:
             return Contrast(self.model, self.device)
+        if self.stage.is_words:
+            return Words(self.model)
         return Conversations(self.model)
 
     def _switch_on(self) -> list[Tensor]:
         """Gradients for what the stage trains, and memory saved where the recipe asks for it."""
         self.objective.module.train()
         self.model.train()
-        set_trainable(self.model, self.stage.trains, lora=self.recipe.model.lora is not None)
+        lora = self.recipe.model.lora is not None
+        set_trainable(self.model, self.stage.trains, lora, blocks=not self.stage.is_words)
         _checkpoint_activations(self.model, self.settings.activation_checkpointing)
         return [p for p in self.objective.module.parameters() if p.requires_grad]
 

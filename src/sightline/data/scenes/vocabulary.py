@@ -3,14 +3,16 @@
 It does not know pictures or tokens.
 """
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 
-from sightline.data.scenes.language import COLOUR_WORDS, PLACES, indefinite, plural, sentence
+from sightline.data.scenes.atlas import noun_of
+from sightline.data.scenes.language import COLOUR_WORDS, PLACES, SHAPE_WORDS, SIZE_WORDS, indefinite, plural, sentence
 from sightline.data.scenes.panel_phrasings import PANEL_PHRASINGS
 from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.scene import COLOURS, SHAPES, Identity
 
-__all__ = ["vocabulary"]
+__all__ = ["vocabulary", "word_splitter"]
 
 
 def vocabulary(things: Sequence[str], language: str) -> Iterator[str]:
@@ -25,3 +27,19 @@ def vocabulary(things: Sequence[str], language: str) -> Iterator[str]:
     # Phrasings with a field to fill appear, filled, in the conversations.
     for kind in (PHRASINGS | PANEL_PHRASINGS).values():
         yield from (text for text in kind[language] if "{" not in text)
+
+
+def word_splitter(things: Sequence[str]) -> Callable[[str], list[str]]:
+    """A function that cuts a text before and after every Chinese name, colour, shape, size and place.
+
+    Chinese writes no spaces, and a tokenizer that learns from whole sentences makes tokens of a word and what stood
+    beside it, so that one thing has many names.
+
+    >>> word_splitter([])("一个黄色的大正方形。")
+    ['一个', '黄色', '的', '大', '正方形', '。']
+    """
+    words = [noun_of(thing).zh for thing in things]
+    words += [*COLOUR_WORDS["zh"].values(), *SHAPE_WORDS["zh"].values(), *SIZE_WORDS["zh"].values()]
+    words += [place for row in PLACES["zh"] for place in row]
+    either = re.compile("(" + "|".join(sorted(words, key=len, reverse=True)) + ")")
+    return lambda text: [piece for piece in either.split(text) if piece]

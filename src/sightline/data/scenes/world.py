@@ -17,7 +17,7 @@ from sightline.data.scenes.pictures import LAYOUTS, Picture, draw, random_pictur
 from sightline.data.scenes.questions import KINDS, Asking, Turn, ask
 from sightline.data.scenes.regions import Regions
 from sightline.data.scenes.stock import Stock
-from sightline.data.scenes.vocabulary import vocabulary
+from sightline.data.scenes.vocabulary import vocabulary, word_splitter
 
 __all__ = ["AXES", "LAYOUTS", "SPLITS", "World"]
 
@@ -175,23 +175,37 @@ class World:
             sample["messages"][0]["content"].insert(0, told)
         return samples
 
-    def regions(self, index: int, placed: bool = False) -> Regions:
+    def regions(self, index: int, placed: bool = False, languages: Sequence[str] | None = None) -> Regions:
         """Picture number `index` with a box and an exact name for every object, in one language.
 
-        `placed` names the place as well, where an object has one: "a duck at the top left".
+        `placed` names the place as well, where an object has one: "a duck at the top left". With `languages`, each
+        box is named in all of these, one after the other.
         """
         rng = self._rng("regions", index)
         picture = self._draw_lots(rng, rng.choices(tuple(REGION_SHARES), tuple(REGION_SHARES.values()))[0])
-        boxes, texts = zip(*regions_of(picture, rng, rng.choice(self.languages), placed), strict=True)
-        return Regions(draw(picture, self.image_size)[0], list(boxes), list(texts))
+        named = languages or [rng.choice(self.languages)]
+        state = rng.getstate()  # the boxes are chosen alike in every language
+        texts = []
+        for language in named:
+            rng.setstate(state)
+            boxes, names = zip(*regions_of(picture, rng, language, placed), strict=True)
+            texts.append(names)
+        image = draw(picture, self.image_size)[0]
+        return Regions(image, list(boxes), [" ".join(names) for names in zip(*texts, strict=True)])
 
     def texts(self, count: int) -> Iterator[str]:
-        """Text to train a tokenizer on: every name and fixed phrasing, then `count` undrawn conversations."""
+        """Text to train a tokenizer on: every name and fixed phrasing, then `count` undrawn conversations.
+
+        It comes in pieces that no token should reach across: between Chinese words there is no space to say so.
+        """
+        split = word_splitter(self._stock.ids)
         for language in self.languages:
-            yield from vocabulary(self._stock.ids, language)
+            for text in vocabulary(self._stock.ids, language):
+                yield from split(text)
         for index in range(count):
             for turn in self._conversation(index, None, None, 6)[1]:
-                yield from turn
+                for text in turn:
+                    yield from split(text)
 
     def _rng(self, *key: object) -> random.Random:
         # A string seed is hashed with SHA-512, the same on every machine and Python version.
