@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sightline.nn.vlm import VLM
 
-__all__ = ["RegionWords"]
+__all__ = ["RegionWords", "rarity"]
 
 
 class RegionWords(nn.Module):
@@ -31,7 +31,10 @@ class RegionWords(nn.Module):
         region_patches: Float[Tensor, "regions patches"],
         region_words: Int[Tensor, "regions words"],
     ) -> Float[Tensor, ""]:
-        """The mean over regions of the cross-entropy against each one's words, all equally likely: in float32.
+        """The cross-entropy of the regions' words, each weighted by how rare it is among them: in float32.
+
+        A word that n of the R regions share weighs log((R + 1) / n): what tells regions apart is a word or two
+        of ten, and would otherwise be a tenth of what is learned.
 
         Args:
             region_image: the image of each region.
@@ -41,6 +44,18 @@ class RegionWords(nn.Module):
         patches = self.model.vision_proj(self.model.encode_images(pixel_values))
         regions = torch.einsum("rp,rph->rh", region_patches.to(patches.dtype), patches[region_image])
         logits = self.model.lm_head(self.model.model.norm(regions)).float()
-        word = region_words >= 0
-        losses = -logits.log_softmax(dim=-1).gather(1, region_words.clamp(min=0)) * word
-        return (losses.sum(1) / word.sum(1)).mean()
+        weights = rarity(region_words, logits.shape[-1])
+        losses = -logits.log_softmax(dim=-1).gather(1, region_words.clamp(min=0))
+        return (losses * weights).sum() / weights.sum()
+
+
+def rarity(region_words: Int[Tensor, "regions words"], vocab_size: int) -> Float[Tensor, "regions words"]:
+    """log((regions + 1) / regions that have the word), 0 where there is no word.
+
+    >>> rarity(torch.tensor([[5, 6], [5, -100]]), 8).exp()  # of 2 regions, both have word 5
+    tensor([[1.5000, 3.0000],
+            [1.5000, 1.0000]])
+    """
+    word = region_words >= 0
+    having = torch.bincount(region_words[word], minlength=vocab_size)[region_words.clamp(min=0)]
+    return ((len(region_words) + 1) / having.clamp(min=1)).log() * word
