@@ -35,9 +35,8 @@ def draw_pictures() -> None:
 def draw_answers() -> None:
     """Two by two: each picture with its questions and the model's own answers."""
     import sightline
-    from sightline.commands.answering import stream_answer
 
-    model, processor = sightline.load()
+    engine = sightline.Engine(*sightline.load())
     cell = (2 * SIZE + 3 * MARGIN, SIZE // 2 + 2 * MARGIN)
     sheet = Image.new("RGB", (cell[0], len(QUESTIONS) * cell[1]), "white")
     for row, (name, questions) in enumerate(QUESTIONS.items()):
@@ -46,7 +45,7 @@ def draw_answers() -> None:
         lines: list[tuple[str, str]] = []
         for question in questions:
             content = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
-            answer = stream_answer(model, processor, [{"role": "user", "content": content}], max_new_tokens=96)
+            answer = engine.chat([{"role": "user", "content": content}], max_new_tokens=96)
             lines += [("#2563eb", question), *(("black", line) for line in _wrapped(answer.text, 56)), ("black", "")]
         _write(sheet, lines, (SIZE // 2 + 2 * MARGIN, row * cell[1] + MARGIN))
     sheet.save(ROOT / "docs" / "images" / "answers.png", optimize=True)

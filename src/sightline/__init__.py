@@ -13,6 +13,8 @@ from sightline import _auto_classes
 
 if TYPE_CHECKING:
     from sightline.config import LLMConfig, VLLMconfig, VLMConfig, llmconfig
+    from sightline.engine.engine import Engine
+    from sightline.engine.request import Reply, SamplingParams
     from sightline.interop.load import load
     from sightline.nn.language import LLM, CausalLM
     from sightline.nn.projector import VisionEncoder
@@ -24,7 +26,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "LLM": "sightline.nn.language",
     "CausalLM": "sightline.nn.language",
+    "Engine": "sightline.engine.engine",
     "LLMConfig": "sightline.config",
+    "Reply": "sightline.engine.request",
+    "SamplingParams": "sightline.engine.request",
     "VLM": "sightline.nn.vlm",
     "VLMConfig": "sightline.config",
     "VLLMconfig": "sightline.config",
@@ -37,7 +42,10 @@ __all__ = [
     "LLM",
     "VLM",
     "CausalLM",
+    "Engine",
     "LLMConfig",
+    "Reply",
+    "SamplingParams",
     "VLLMconfig",
     "VLMConfig",
     "VLMProcessor",

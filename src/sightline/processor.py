@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerFast
 from transformers.image_processing_utils import BaseImageProcessor
@@ -189,6 +190,33 @@ class VLMProcessor(ProcessorMixin):
         sources = [list(one.images) for one in read]
         batch = self._encode_batch(rendered, sources, options, spans if return_assistant_tokens_mask else None)
         return batch if return_dict else batch["input_ids"]
+
+    def encode_prompt(
+        self, messages: Messages, images: Sequence[ImageSource] | None = None, continue_final_message: bool = False
+    ) -> tuple[list[int], list[Image.Image]]:
+        """One conversation's ids, ready for its next answer, and its pictures in RGB, which are not prepared yet.
+
+        The ids are `apply_chat_template`'s, with the generation prompt unless the final message is continued.
+
+        Raises:
+            ValueError: as `apply_chat_template`.
+        """
+        read = chat.read_conversation(messages, images)
+        (text,), _ = self._render(
+            [messages],
+            [read],
+            True,
+            chat_template=self._resolve_chat_template(None),
+            add_generation_prompt=not continue_final_message,
+            continue_final_message=continue_final_message,
+        )
+        check_counts([sum(segment.kind == "image" for segment in chat.segments(text, self.image_token))], [read.images])
+        ids, _ = self._encoder.rendered(text, [])
+        return ids, [_load(source, 0, index) for index, source in enumerate(read.images)]
+
+    def encode_text(self, text: str) -> list[int]:
+        """The ids of what a person or the assistant writes: never a placeholder or a control token."""
+        return self._encoder.typed(text)
 
     def encode_for_training(
         self,

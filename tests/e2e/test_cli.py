@@ -143,9 +143,9 @@ def test_chat_keeps_the_conversation(tiny_model_folder, picture, monkeypatch, ca
 
     original = answering.stream_answer
 
-    def spy(model, processor, messages, **options):
+    def spy(engine, messages, *given, **options):
         seen.append([message["role"] for message in messages])
-        return original(model, processor, messages, **options)
+        return original(engine, messages, *given, **options)
 
     monkeypatch.setattr(answering, "stream_answer", spy)
     assert main(["chat", "--model", str(tiny_model_folder), "--max-new-tokens", "3"]) == 0
@@ -232,76 +232,6 @@ def test_verify_tells_whether_this_machine_reproduces_the_recipes_log(tmp_path, 
 def test_help_shows_an_example(command, capsys):
     assert main([command, "--help"]) == 0
     assert f"Example: sightline {command}" in capsys.readouterr().out
-
-
-def messages_of(picture, *texts):
-    first = {"role": "user", "content": [{"type": "image", "image": str(picture)}, {"type": "text", "text": texts[0]}]}
-    return [first, *({"role": ("assistant", "user")[n % 2], "content": text} for n, text in enumerate(texts[1:]))]
-
-
-def test_a_turn_with_memory_is_the_turn_without_and_computes_only_what_is_new(tiny_model_folder, picture):
-    import sightline
-    from sightline.commands.answering import Memory, stream_answer
-
-    model, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
-    computed = []
-    hook = model.model.layers[0].register_forward_hook(
-        lambda module, args, kwargs, output: computed.append(args[0].shape[1]), with_kwargs=True
-    )
-    memory = Memory(model)
-    first = stream_answer(model, processor, messages_of(picture, "What is this?"), max_new_tokens=5, memory=memory)
-    turn = messages_of(picture, "What is this?", first.text, "And where?")
-    computed.clear()
-    second = stream_answer(model, processor, turn, max_new_tokens=5, memory=memory)
-    new = computed[0]
-    hook.remove()
-    assert second.text == stream_answer(model, processor, turn, max_new_tokens=5).text
-    assert new < second.prompt_tokens - 16  # neither the image nor what was said before
-    other = messages_of(picture, "Something else?")
-    again = stream_answer(model, processor, other, max_new_tokens=5, memory=memory)
-    assert again.text == stream_answer(model, processor, other, max_new_tokens=5).text
-
-
-def test_memory_does_not_take_one_picture_for_another(tiny_model_folder, picture, tmp_path):
-    import sightline
-    from sightline.commands.answering import Memory, stream_answer
-
-    model, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
-    Image.effect_noise((40, 30), 90).save(tmp_path / "noise.png")
-    memory = Memory(model)
-    for source in (picture, tmp_path / "noise.png", picture):
-        turn = messages_of(source, "What is this?")
-        given = stream_answer(model, processor, turn, max_new_tokens=6, memory=memory)
-        assert given.text == stream_answer(model, processor, turn, max_new_tokens=6).text
-    assert stream_answer(model, processor, turn[:1], max_new_tokens=6, memory=memory).text == given.text
-
-
-def test_the_finish_reason_is_length_at_the_limits_and_stop_at_the_end_token(tiny_model_folder, picture):
-    import sightline
-    from sightline.commands.answering import stream_answer
-
-    model, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
-    model.generation_config.eos_token_id = -1
-    assert stream_answer(model, processor, messages_of(picture, "Hi"), max_new_tokens=3).finish_reason == "length"
-    answer = stream_answer(model, processor, messages_of(picture, "Hi"), max_new_tokens=1000)
-    assert answer.finish_reason == "length"
-    assert answer.prompt_tokens + answer.completion_tokens == model.config.max_position_embeddings
-    first = processor.tokenizer.encode(answer.text, add_special_tokens=False)
-    greedy = model.generate(
-        **processor.apply_chat_template(
-            messages_of(picture, "Hi"),
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        ),
-        max_new_tokens=1,
-        do_sample=False,
-    )[0, -1].item()
-    assert first
-    model.generation_config.eos_token_id = greedy
-    ended = stream_answer(model, processor, messages_of(picture, "Hi"), max_new_tokens=1000)
-    assert (ended.finish_reason, ended.completion_tokens) == ("stop", 1)
 
 
 def test_bad_input_is_found_before_a_model_loads_and_nothing_compiles(bad_files, ask, picture, monkeypatch, capsys):

@@ -39,23 +39,23 @@ def ask(
 
         for picture in pictures:
             draw(picture)
-    from sightline.commands.answering import stream_answer
+    from sightline.commands.answering import as_dict, stats_line, stream_answer
+    from sightline.engine.engine import Engine
     from sightline.interop.load import load
 
-    loaded, processor = load(model, device, dtype)
     content = [*({"type": "image", "image": picture} for picture in pictures), {"type": "text", "text": text}]
-    answer = stream_answer(
-        loaded,
-        processor,
-        [{"role": "user", "content": content}],
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        on_text=(lambda _: None) if as_json else _write,
-    )
-    print(json.dumps({"model": model, **answer.as_dict()}, ensure_ascii=False) if as_json else "")
+    with Engine(*load(model, device, dtype)) as engine:
+        reply = stream_answer(
+            engine,
+            [{"role": "user", "content": content}],
+            on_text=(lambda _: None) if as_json else _write,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+    print(json.dumps({"model": model, **as_dict(reply)}, ensure_ascii=False) if as_json else "")
     if stats:
-        print(answer.stats(), file=sys.stderr)
+        print(stats_line(reply), file=sys.stderr)
 
 
 def _read(sources: list[str], question: str) -> tuple[list[Any], str]:

@@ -27,13 +27,18 @@ def chat(
     from sightline.images import open_image, to_rgb
 
     pending: list[Any] = [to_rgb(open_image(source)) for source in images or []]
-    from sightline.commands.answering import Memory, stream_answer
+    from sightline.engine.engine import Engine
     from sightline.interop.load import load
 
-    loaded, processor = load(model, device, dtype)
-    print(_HELP, file=sys.stderr)
+    with Engine(*load(model, device, dtype)) as engine:
+        print(_HELP, file=sys.stderr)
+        _talk(engine, pending, {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed})
+
+
+def _talk(engine: Any, pending: list[Any], options: dict[str, Any]) -> None:
+    from sightline.commands.answering import stream_answer
+
     messages: list[dict[str, Any]] = []
-    memory = Memory(loaded)
     while (line := _prompt()) is not None:
         command, _, argument = line.partition(" ")
         if command == "/quit":
@@ -48,21 +53,12 @@ def chat(
             content = [*({"type": "image", "image": image} for image in pending), {"type": "text", "text": line}]
             turn = [*messages, {"role": "user", "content": content}]
             try:
-                answer = stream_answer(
-                    loaded,
-                    processor,
-                    turn,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    seed=seed,
-                    memory=memory,
-                    on_text=lambda piece: print(piece, end="", flush=True),
-                )
+                reply = stream_answer(engine, turn, lambda piece: print(piece, end="", flush=True), **options)
             except ValueError as error:  # too long a conversation: nothing of it is lost
                 print(f"{error} (/clear starts over)", file=sys.stderr)
                 continue
             print()
-            messages, pending = [*turn, {"role": "assistant", "content": answer.text}], []
+            messages, pending = [*turn, {"role": "assistant", "content": reply.text}], []
 
 
 def _prompt() -> str | None:

@@ -1,0 +1,44 @@
+"""What this machine can do at best: matrix products and memory traffic, measured now.
+
+Figures of a model mean little without them. It knows no model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+
+__all__ = ["copy_rate", "matmul_rate", "timed"]
+
+SIDE = 1024
+COPIED = 64 * 2**20  # bytes: more than a cache holds
+
+
+def timed(work: Callable[[], object], repeats: int = 7) -> float:
+    """The median time of `work` in seconds, after one run that warms up."""
+    work()
+    return median(_seconds(work) for _ in range(repeats))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large square matrix product."""
+    left, right = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    return 2 * SIDE**3 / timed(lambda: left @ right)
+
+
+def copy_rate(device: torch.device) -> float:
+    """Bytes a second that memory reads and writes together, by copying a block that fits no cache."""
+    source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * COPIED / timed(lambda: target.copy_(source))

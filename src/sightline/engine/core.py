@@ -1,0 +1,353 @@
+"""The engine's heart: one step after the other over everything that is asked.
+
+It joins the scheduler (which tokens are computed next), the runner (what they give) and the choosers (what follows
+them). It runs in one thread, waits for nobody and knows tokens, not text; `engine.py` puts a thread and words around.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor
+
+from sightline.engine.drafting import PromptLookup
+from sightline.engine.image_cache import ImageCache
+from sightline.engine.prompts import PreparedImage
+from sightline.engine.request import Prompt, SamplingParams, Status, Timings, TokenLogprob, Usage
+from sightline.engine.request import Sequence as Answer
+from sightline.engine.runner import Logits, Runner
+from sightline.engine.sampling import Chooser, LogitsRule, choose, logprobs_of
+from sightline.engine.scheduler import Scheduler
+from sightline.engine.step import Work
+
+__all__ = ["EngineCore", "Job", "Stats"]
+
+
+@dataclass(eq=False)
+class Job:
+    """One request under way, and what came of it when `finish_reason` is set.
+
+    `on_token` hears of each token and says whether the answer is complete with it; `on_end` hears of the end. With
+    `targets` nothing is chosen: they are the given answer's tokens, and `graded` becomes their log probabilities.
+    """
+
+    sequence: Answer
+    chooser: Chooser
+    pictures: Mapping[bytes, PreparedImage]
+    on_token: Callable[[int], bool]
+    on_end: Callable[[Job], None]
+    lookup: PromptLookup | None = None
+    targets: tuple[int, ...] = ()
+    graded: list[float] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: str | None = None
+    arrived: float = field(default_factory=time.perf_counter)
+    admitted: float | None = None
+    first_token: float | None = None
+    ended: float | None = None
+
+    @property
+    def usage(self) -> Usage:
+        sequence = self.sequence
+        return Usage(
+            prompt_tokens=len(sequence.prompt.ids),
+            completion_tokens=len(sequence.generated),
+            image_tokens=sequence.prompt.image_tokens,
+            cached_tokens=sequence.cached,
+        )
+
+    @property
+    def timings(self) -> Timings:
+        now = self.ended or time.perf_counter()
+        return Timings(
+            queued=(self.admitted or now) - self.arrived,
+            first_token=(self.first_token or now) - self.arrived,
+            total=now - self.arrived,
+            completion_tokens=len(self.sequence.generated),
+        )
+
+
+@dataclass
+class Stats:
+    """Work done since the start: what tests count instead of seconds."""
+
+    steps: int = 0
+    tokens_computed: int = 0
+    images_encoded: int = 0
+    preemptions: int = 0
+    drafted: int = 0
+    accepted: int = 0
+
+
+class EngineCore:
+    """Takes jobs, and one step at a time over all of them.
+
+    Args:
+        end_tokens: ids that end an answer, and are its last token.
+        image_token_id: the placeholder, which is never generated.
+        max_length: the model's positions; no text grows longer.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        images: ImageCache,
+        *,
+        end_tokens: Iterable[int],
+        image_token_id: int,
+        max_length: int,
+    ):
+        self.scheduler, self.runner, self.images = scheduler, runner, images
+        self.end_tokens = frozenset(end_tokens)
+        self.image_token_id, self.max_length = image_token_id, max_length
+        self.stats = Stats()
+        self._jobs: dict[int, Job] = {}  # by the sequence's arrival
+
+    def check(self, prompt: Prompt, params: SamplingParams) -> None:
+        """Whether a request can ever be answered.
+
+        Raises:
+            ValueError: the prompt leaves no position for an answer, or it does not fit into the cache's budget, or a
+                biased token does not exist.
+        """
+        length, vocabulary = len(prompt.ids), self.runner.model.config.vocab_size
+        if length >= self.max_length:
+            raise ValueError(
+                f"the prompt has {length} tokens, but the model's max_position_embeddings is {self.max_length}: "
+                "shorten it or send fewer images"
+            )
+        longest = min(length + params.max_new_tokens, self.max_length)
+        if not self.scheduler.fits(longest):
+            raise ValueError(
+                f"the prompt's {length} tokens and {longest - length} new ones do not fit into the KV cache: "
+                "shorten them or raise kv_cache_bytes"
+            )
+        if wrong := [token for token in params.logit_bias if not 0 <= token < vocabulary]:
+            raise ValueError(f"logit_bias names token {wrong[0]}, but there are 0 to {vocabulary - 1}")
+
+    def add(
+        self,
+        prompt: Prompt,
+        pictures: Mapping[bytes, PreparedImage],
+        params: SamplingParams,
+        on_token: Callable[[int], bool],
+        on_end: Callable[[Job], None],
+        rules: Iterable[LogitsRule] = (),
+    ) -> Job:
+        """Take a request. Raises ValueError as `check`."""
+        self.check(prompt, params)
+        job = Job(Answer(prompt, params), Chooser(params, len(prompt.ids), rules), pictures, on_token, on_end)
+        if params.prompt_lookup:
+            job.lookup = PromptLookup(prompt.ids, never=(self.image_token_id,))
+        return self._admit(job)
+
+    def add_graded(
+        self,
+        prompt: Prompt,
+        pictures: Mapping[bytes, PreparedImage],
+        targets: Sequence[int],
+        on_end: Callable[[Job], None],
+    ) -> Job:
+        """Take a request to grade a given answer: the log probability of each of its tokens after those before it.
+
+        Raises:
+            ValueError: prompt and answer are longer than the model allows, or do not fit into the cache's budget.
+        """
+        params = SamplingParams(max_new_tokens=len(targets))
+        self.check(prompt, params)
+        if len(prompt.ids) + len(targets) > self.max_length:
+            raise ValueError(
+                f"the prompt's {len(prompt.ids)} tokens and the answer's {len(targets)} are more than the model's "
+                f"max_position_embeddings {self.max_length}: shorten them"
+            )
+        read = Prompt(prompt.ids + tuple(targets[:-1]), prompt.images, prompt.salt)  # nothing follows the last one
+        sequence = Answer(read, params, logits_from=len(prompt.ids) - 1)
+        chooser = Chooser(params, len(prompt.ids))
+        return self._admit(Job(sequence, chooser, pictures, _never, on_end, targets=tuple(targets)))
+
+    def _admit(self, job: Job) -> Job:
+        self._jobs[job.sequence.arrival] = job
+        self.scheduler.add(job.sequence)
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """End a job now, wherever it stands; its blocks are free at once. One that is over stays as it ended."""
+        if job.finish_reason is None:
+            self.scheduler.cancel(job.sequence)
+            self._end(job, "cancelled")
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Those that are not over, oldest first."""
+        return list(self._jobs.values())
+
+    @property
+    def has_work(self) -> bool:
+        return self.scheduler.has_work
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Compute the next tokens of as many jobs as the scheduler picks."""
+        for job in self._jobs.values():
+            self._draft(job)
+        step = self.scheduler.schedule()
+        self.stats.preemptions += len(step.preempted)
+        if not step.works:
+            return
+        now = time.perf_counter()
+        for work in step.works:
+            job = self._jobs[work.seq.arrival]
+            job.admitted = job.admitted or now
+        self.runner.cache.copy(step.copies)
+        features = self._features(step.works)
+        logits = self.runner.forward(step.works, features)
+        self.stats.steps += 1
+        self.stats.tokens_computed += sum(work.count for work in step.works)
+        self._take(step.works, logits)
+
+    def _draft(self, job: Job) -> None:
+        sequence = job.sequence
+        if job.lookup is None or not sequence.is_decoding:
+            return
+        room = min(self.max_length - len(sequence.ids), self._left(sequence)) - 1
+        sequence.draft = job.lookup.draft(min(sequence.params.prompt_lookup, room)) if room > 0 else []
+
+    def _features(self, works: Sequence[Work]) -> dict[bytes, Tensor]:
+        """The features of every image that some work reads a part of; those not in the cache are computed together."""
+        found: dict[bytes, Tensor] = {}
+        missing: dict[bytes, PreparedImage] = {}
+        for work in works:
+            pictures = self._jobs[work.seq.arrival].pictures
+            for run in work.seq.prompt.images:
+                if run.start < work.end and run.end > work.start and run.key not in found:
+                    cached = self.images.get(run.key)
+                    if cached is None:
+                        missing[run.key] = pictures[run.key]
+                    else:
+                        found[run.key] = cached
+        if missing:
+            pixels = torch.stack([picture.pixel_values() for picture in missing.values()])
+            for key, features in zip(missing, self.runner.image_features(pixels), strict=True):
+                found[key] = features
+                self.images.put(key, features)
+            self.stats.images_encoded += len(missing)
+        return found
+
+    def _take(self, works: Sequence[Work], found: Logits) -> None:
+        """Choose what follows, and hand it on."""
+        logits, asked = found.rows, []
+        logits[:, self.image_token_id] = float("-inf")
+        for number, work in enumerate(works):
+            job = self._jobs[work.seq.arrival]
+            if job.targets:
+                self._grade(job, work, found.of(number))
+            else:
+                asked.append((job, work, range(found.offsets[number], found.offsets[number + 1])))
+        tokens = self._choose(asked, logits)
+        for job, work, its_rows in asked:
+            accepted = self._accepted(work, [tokens[row] for row in its_rows])
+            self._report(job, accepted, logits, its_rows)
+            self.scheduler.advance(work, accepted)
+            self._hand_on(job, accepted)
+
+    def _choose(self, asked: Sequence[tuple[Job, Work, range]], logits: Tensor) -> dict[int, int]:
+        """The token chosen at each row of `logits` that is asked for."""
+        places = [(row, job, row - rows.start) for job, _, rows in asked for row in rows]
+        if not places:
+            return {}
+        wanted = [row for row, _, _ in places]
+        chosen_from = logits if len(wanted) == len(logits) else logits[wanted]
+
+        def text_before(place: int) -> list[int]:
+            _, job, drafts = places[place]
+            return job.sequence.ids + job.sequence.draft[:drafts]
+
+        chosen = choose(chosen_from, [job.chooser for _, job, _ in places], text_before)
+        return dict(zip(wanted, chosen, strict=True))
+
+    def _report(self, job: Job, tokens: Sequence[int], logits: Tensor, rows: range) -> None:
+        top = job.sequence.params.logprobs
+        if top is not None:
+            job.logprobs += [logprobs_of(logits[row], token, top) for row, token in zip(rows, tokens, strict=False)]
+
+    def _grade(self, job: Job, work: Work, logits: Tensor) -> None:
+        """Take the log probabilities of the given answer's tokens that `work` has come to."""
+        done = len(job.graded)
+        targets = torch.tensor(job.targets[done : done + len(logits)], device=logits.device)
+        job.graded += logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0].tolist()
+        self.scheduler.advance(work, [])
+        if len(job.graded) == len(job.targets):
+            self._finish(job, "stop")
+
+    def _accepted(self, work: Work, chosen: list[int]) -> list[int]:
+        """The tokens that the answer goes on with: drafts as far as they were right, and the one that corrects them."""
+        sequence = work.seq
+        drafts = sequence.draft[: max(0, len(chosen) - 1)]
+        right = next((n for n, draft in enumerate(drafts) if draft != chosen[n]), len(drafts))
+        self.stats.drafted += len(drafts)
+        self.stats.accepted += right
+        tokens = chosen[: right + 1][: self._left(sequence)]
+        ends = (n for n, token in enumerate(tokens) if token in self.end_tokens)
+        return tokens[: next(ends, len(tokens)) + 1]
+
+    def _left(self, sequence: Answer) -> int:
+        """How many tokens the answer may still have."""
+        limit = min(sequence.params.max_new_tokens, self.max_length - len(sequence.prompt.ids))
+        return limit - len(sequence.generated)
+
+    def _hand_on(self, job: Job, tokens: Sequence[int]) -> None:
+        if tokens and job.first_token is None:
+            job.first_token = time.perf_counter()
+        for place, token in enumerate(tokens):
+            if job.lookup is not None:
+                job.lookup.append(token)
+            complete = job.on_token(token)
+            if complete or token in self.end_tokens:
+                # What was computed behind a stop text is no part of the answer.
+                del job.sequence.ids[len(job.sequence.ids) - len(tokens) + place + 1 :]
+                del job.logprobs[len(job.sequence.generated) :]
+                self._finish(job, "stop")
+                return
+        if tokens and self._left(job.sequence) <= 0:
+            self._finish(job, "length")
+
+    def _finish(self, job: Job, reason: str) -> None:
+        job.sequence.computed = min(job.sequence.computed, len(job.sequence.ids))
+        self.scheduler.finish(job.sequence)
+        self._end(job, reason)
+
+    def clear(self) -> None:
+        """Forget images and prefixes; what is under way keeps what it has."""
+        self.images.clear()
+        self.scheduler.pool.clear()
+
+    def reset(self) -> None:
+        """Drop every job unheard, and all that is cached."""
+        for job in self.jobs:
+            self.scheduler.cancel(job.sequence)
+        self._jobs.clear()
+        self.clear()
+
+    def counters(self) -> dict[str, int]:
+        """The work done, and how the caches fared."""
+        return asdict(self.stats) | {
+            "prefix_hit_tokens": self.scheduler.pool.hit_tokens,
+            "prefix_missed_tokens": self.scheduler.pool.missed_tokens,
+            "prefix_evictions": self.scheduler.pool.evictions,
+            "image_hits": self.images.hits,
+            "image_misses": self.images.misses,
+        }
+
+    def _end(self, job: Job, reason: str) -> None:
+        job.finish_reason, job.ended = reason, time.perf_counter()
+        del self._jobs[job.sequence.arrival]
+        job.sequence.status = Status.FINISHED
+        job.on_end(job)
+
+
+def _never(_: int) -> bool:
+    return False

@@ -1,0 +1,249 @@
+"""`Engine`: many conversations at once over the same weights, each with the answer it would have alone.
+
+One thread takes the steps; requests come from any thread and are read there. This file knows messages and words, and
+hands tokens to `core.py`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from sightline.engine.blocks import BlockPool
+from sightline.engine.core import EngineCore, Job
+from sightline.engine.image_cache import ImageCache
+from sightline.engine.kv_cache import PagedKVCache, bytes_per_block
+from sightline.engine.loop import EngineLoop
+from sightline.engine.prompts import PromptReader
+from sightline.engine.request import Reply, SamplingParams
+from sightline.engine.runner import Runner
+from sightline.engine.sampling import LogitsRule
+from sightline.engine.scheduler import Scheduler
+from sightline.engine.scoring import Score, score
+from sightline.engine.text import TextStream
+from sightline.engine.weights import FusedWeights
+
+__all__ = ["Engine", "Handle"]
+
+Messages = Sequence[dict[str, Any]]
+
+MIB = 2**20
+
+
+class Handle:
+    """An answer under way: iterate it for its text as it comes, or wait for its `result`."""
+
+    def __init__(self, processor: Any, params: SamplingParams):
+        self._text = TextStream(processor, params.stop)
+        self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._over = threading.Event()
+        self._reply: Reply | None = None
+        self._error: BaseException | None = None
+        self._cancel: Callable[[], None] = lambda: None
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces of text; the answer is cancelled where nobody listens to the end. Raises what the engine raised."""
+        try:
+            while (piece := self._pieces.get()) is not None:
+                yield piece
+        finally:
+            self.cancel()
+        self.result()
+
+    def result(self, timeout: float | None = None) -> Reply:
+        """The finished answer.
+
+        Raises:
+            TimeoutError: it is not finished after `timeout` seconds.
+            Exception: the engine failed on it.
+        """
+        if not self._over.wait(timeout):
+            raise TimeoutError(f"there is no answer after {timeout} s")
+        if self._error is not None:
+            raise self._error
+        assert self._reply is not None
+        return self._reply
+
+    def cancel(self) -> None:
+        """End it now; `result` is what there is so far. One that is over stays as it is."""
+        if not self._over.is_set():
+            self._cancel()
+
+    def _on_token(self, token: int) -> bool:
+        if piece := self._text.push(token):
+            self._pieces.put(piece)
+        return self._text.stopped
+
+    def _on_end(self, job: Job) -> None:
+        if piece := self._text.finish():
+            self._pieces.put(piece)
+        assert job.finish_reason is not None
+        self._reply = Reply(
+            text=self._text.text,
+            tokens=tuple(job.sequence.generated),
+            finish_reason=job.finish_reason,
+            usage=job.usage,
+            timings=job.timings,
+            logprobs=tuple(job.logprobs),
+        )
+        self._close()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self._close()
+
+    def _close(self) -> None:
+        self._over.set()
+        self._pieces.put(None)
+
+
+class Engine:
+    """Runs a model for many requests at once: continuous batching over a paged KV cache.
+
+    In float32 each answer's tokens are those of `model.generate`, whatever else is in the batch; in bfloat16 two nearly
+    equal logits may change places. The model's weights become views of fused ones; it stays usable beside the engine.
+
+    Args:
+        model: a `VLM` in eval mode.
+        processor: its processor.
+        max_batch_size: answers under way at once.
+        max_batch_tokens: tokens computed in one step; a longer prompt takes several.
+        kv_cache_bytes: the budget of keys and values, allocated at once. None: 512 MiB, or more where the model's
+            longest text takes more.
+        image_cache_bytes: the budget of image features that are kept.
+        block_size: tokens a block of the KV cache.
+        prefix_caching: whether prompts take over what earlier ones with the same beginning have computed.
+        compile: whether to run through torch.compile, where there is a compiler. It takes a minute the first time.
+
+    Raises:
+        ValueError: a size is too small to hold one request.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        max_batch_size: int = 32,
+        max_batch_tokens: int = 512,
+        kv_cache_bytes: int | None = None,
+        image_cache_bytes: int = 256 * MIB,
+        block_size: int = 16,
+        prefix_caching: bool = True,
+        compile: bool = False,
+    ):
+        self.model, self.processor = model, processor
+        per_block = bytes_per_block(model.config, block_size, model.dtype)
+        whole = -(-model.config.max_position_embeddings // block_size) * per_block
+        blocks = max(512 * MIB, whole) // per_block if kv_cache_bytes is None else kv_cache_bytes // per_block
+        if blocks < 2:
+            raise ValueError(f"kv_cache_bytes={kv_cache_bytes} holds no two blocks of {per_block} bytes: raise it")
+        pool = BlockPool(blocks, block_size)
+        cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
+        self._core = EngineCore(
+            Scheduler(pool, max_batch_size, max_batch_tokens, prefix_caching=prefix_caching),
+            Runner(model, cache, FusedWeights(model)),
+            ImageCache(image_cache_bytes),
+            end_tokens=_end_tokens(model),
+            image_token_id=model.config.image_token_id,
+            max_length=model.config.max_position_embeddings,
+        )
+        self._reader = PromptReader(processor)
+        self._loop = EngineLoop(self._core)
+        # The thread must not keep an engine alive that nobody holds any more.
+        self._finalizer = weakref.finalize(self, self._loop.close)
+
+    def submit(
+        self,
+        messages: Messages,
+        params: SamplingParams | None = None,
+        *,
+        salt: bytes = b"",
+        rules: Iterable[LogitsRule] = (),
+        **options: Any,
+    ) -> Handle:
+        """Ask, and go on at once; the answer is worked on beside whatever else is asked.
+
+        Args:
+            messages: a conversation in the chat format; it is read before this returns.
+            params: how to choose the tokens; single values of it can be given as `options`.
+            salt: requests of another salt share nothing in the caches.
+            rules: processors of logits, as transformers' are.
+
+        Raises:
+            ValueError, FileNotFoundError: the messages or pictures are wrong, or the prompt is too long.
+            RuntimeError: the engine is closed.
+        """
+        params = (params or SamplingParams()).replace(**options)
+        prompt, pictures = self._reader.read(messages, salt)
+        self._core.check(prompt, params)
+        for key, picture in pictures.items():
+            if key not in self._core.images:
+                picture.pixel_values()  # here, and not in the thread that all answers wait for
+        handle, core = Handle(self.processor, params), self._core  # the thread holds the core, never the engine
+        handle._cancel = self._loop.submit(
+            lambda: core.add(prompt, pictures, params, handle._on_token, handle._on_end, rules), handle._fail
+        )
+        return handle
+
+    def stream(self, messages: Messages, params: SamplingParams | None = None, **options: Any) -> Iterator[str]:
+        """The answer's text in pieces, as they come. Options and errors as `submit`."""
+        yield from self.submit(messages, params, **options)
+
+    def chat(self, messages: Messages, params: SamplingParams | None = None, **options: Any) -> Reply:
+        """The answer. Options and errors as `submit`."""
+        return self.submit(messages, params, **options).result()
+
+    def batch(
+        self, conversations: Iterable[Messages], params: SamplingParams | None = None, **options: Any
+    ) -> list[Reply]:
+        """The answers to all of them, in order, worked on together. Options and errors as `submit`."""
+        handles: list[Handle] = []
+        try:
+            for number, messages in enumerate(conversations):
+                try:
+                    handles.append(self.submit(messages, params, **options))
+                except ValueError as error:
+                    raise ValueError(f"conversation {number}: {error}") from None
+            return [handle.result() for handle in handles]
+        finally:
+            for handle in handles:
+                handle.cancel()
+
+    def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:
+        """How probable each of the `choices` is as the whole answer; the prompt is computed once.
+
+        Raises:
+            ValueError: there are no choices, or two alike; or as `submit`.
+        """
+        return score(self._core, self._loop, self._reader, messages, choices, salt)
+
+    def clear_caches(self) -> None:
+        """Forget images and prefixes: for weights that have been changed in place."""
+        self._loop.run(self._core.clear)
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Work counted since the start: steps, tokens computed, images encoded, and how the caches fared."""
+        return self._core.counters()
+
+    def close(self) -> None:
+        """Cancel what is under way and end the thread. It can be called twice."""
+        self._finalizer()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _end_tokens(model: Any) -> list[int]:
+    ends = model.generation_config.eos_token_id
+    ends = model.config.eos_token_id if ends is None else ends
+    return [] if ends is None else [int(end) for end in torch.as_tensor(ends).reshape(-1)]

@@ -1,0 +1,129 @@
+"""The engine's thread: it takes requests from other threads, and steps while there is something to do.
+
+It knows neither tokens nor words, only when to step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from sightline.engine.core import EngineCore, Job
+
+__all__ = ["EngineLoop"]
+
+Fail = Callable[[BaseException], None]
+
+
+class EngineLoop:
+    """A daemon thread around `core`, started when it is first needed."""
+
+    def __init__(self, core: EngineCore):
+        self._core = core
+        self._condition = threading.Condition()
+        self._inbox: list[Callable[[], None]] = []
+        self._failures: dict[Job, Fail] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, add: Callable[[], Job], fail: Fail) -> Callable[[], None]:
+        """Let the thread `add` a job, and tell `fail` if it never ends; the result cancels it.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+        taken: list[Job] = []
+        dropped = threading.Event()
+
+        def take() -> None:
+            if dropped.is_set():
+                fail(InterruptedError("cancelled before it began"))
+                return
+            try:
+                taken.append(add())
+            except Exception as error:
+                fail(error)
+            else:
+                self._failures[taken[0]] = fail
+
+        def end() -> None:
+            for job in taken:
+                self._core.cancel(job)
+
+        def cancel() -> None:
+            dropped.set()
+            self._post(end)
+
+        self._post(take, or_raise=True)
+        return cancel
+
+    def run(self, work: Callable[[], Any]) -> Any:
+        """`work` done between two steps, and what it gave. Raises what it raised."""
+        future: Future[Any] = Future()
+
+        def take() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:
+                future.set_exception(error)
+
+        self._post(take, or_raise=True)
+        return future.result()
+
+    def close(self) -> None:
+        """End the thread; what is under way is cancelled."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _post(self, action: Callable[[], Any], or_raise: bool = False) -> None:
+        with self._condition:
+            if self._closed:
+                if or_raise:
+                    raise RuntimeError("the engine is closed: make another one")
+                return
+            self._inbox.append(action)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="sightline-engine", daemon=True)
+                self._thread.start()
+            self._condition.notify()
+
+    def _work(self) -> None:
+        while self._take_requests():
+            try:
+                self._core.step()
+            except Exception as error:
+                self._fail_all(error)
+            self._forget()
+        self._cancel_all()
+
+    def _take_requests(self) -> bool:
+        """Wait until there is something to do, and do what was asked since; False when the loop is closed."""
+        with self._condition:
+            while not (self._inbox or self._closed or self._core.has_work):
+                self._condition.wait()
+            actions, self._inbox = self._inbox, []
+            closed = self._closed
+        for action in actions:
+            action()
+        return not closed
+
+    def _cancel_all(self) -> None:
+        for job in self._core.jobs:
+            self._core.cancel(job)
+        self._failures.clear()
+
+    def _fail_all(self, error: BaseException) -> None:
+        """A step that failed may have left anything half done: everybody hears of it, and the cache starts anew."""
+        for job in self._core.jobs:
+            self._failures.pop(job)(error)
+        self._core.reset()
+
+    def _forget(self) -> None:
+        for job in [job for job in self._failures if job.finish_reason is not None]:
+            del self._failures[job]

@@ -1,0 +1,147 @@
+"""Choosing tokens from logits: greedy rows in one go, the others through transformers' own processors.
+
+A request that samples draws one number a token from a generator of its own, and takes the token at that place of its
+distribution's cumulative sum: what it gets depends on its seed and its logits, not on what else is in the batch.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers.generation import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from sightline.engine.request import SamplingParams, TokenLogprob
+
+__all__ = ["Chooser", "LogitsRule", "choose", "logprobs_of"]
+
+# As transformers' processors: (input_ids [1, seq], logits [1, vocab]) -> logits [1, vocab].
+LogitsRule = Callable[[Tensor, Tensor], Tensor]
+
+
+class Chooser:
+    """How one request's tokens are chosen.
+
+    Args:
+        prompt_length: where the answer begins, which presence and frequency are counted over.
+        rules: further processors of logits, before those of `params`.
+    """
+
+    def __init__(self, params: SamplingParams, prompt_length: int, rules: Iterable[LogitsRule] = ()):
+        self.params = params
+        self.rules = [*rules, *_penalties(params, prompt_length)]
+        self.warpers = _warpers(params)
+        self._random = torch.Generator()
+        self._random.manual_seed(secrets.randbits(63) if params.seed is None else params.seed % 2**64)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the token is the likeliest one of the logits as they are."""
+        return self.params.is_greedy and not self.rules
+
+    def scores(self, ids: Sequence[int], logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
+        """The logits to choose from, after the text `ids`: float32, -inf where a token is excluded."""
+        given = torch.tensor([ids], device=logits.device)
+        scores = logits.float()[None]
+        for rule in (*self.rules, *self.warpers):
+            scores = rule(given, scores)
+        return scores[0]
+
+    def draw(self) -> float:
+        """The next random number in [0, 1)."""
+        return torch.rand((), generator=self._random, dtype=torch.float64).item()
+
+
+def choose(
+    logits: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], text_before: Callable[[int], Sequence[int]]
+) -> list[int]:
+    """One token a row; `text_before(row)` are the ids that it continues. Here alone a step waits for the device."""
+    greedy = logits.argmax(dim=-1)
+    special = [row for row, chooser in enumerate(choosers) if not chooser.is_plain]
+    if special:
+        scores = torch.stack([choosers[row].scores(text_before(row), logits[row]) for row in special])
+        greedy = greedy.index_copy(0, torch.tensor(special, device=logits.device), _draw(scores, choosers, special))
+    return greedy.tolist()
+
+
+def _draw(
+    scores: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], rows: Sequence[int]
+) -> Float[Tensor, " rows"]:
+    chosen = scores.argmax(dim=-1)
+    random = [place for place, row in enumerate(rows) if not choosers[row].params.is_greedy]
+    if random:
+        places = torch.tensor(random, device=scores.device)
+        below = scores[places].softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+        numbers = torch.tensor([choosers[rows[place]].draw() for place in random], dtype=torch.float64)
+        targets = numbers.to(scores.device)[:, None] * below[:, -1:]
+        drawn = torch.searchsorted(below, targets, right=True).clamp(max=scores.shape[-1] - 1)
+        chosen = chosen.index_copy(0, places, drawn[:, 0])
+    return chosen
+
+
+def logprobs_of(logits: Float[Tensor, " vocab"], token: int, top: int) -> TokenLogprob:
+    """The log probability of `token` and of the `top` likeliest, by the model's own logits at temperature 1."""
+    logprobs = logits.float().log_softmax(dim=-1)
+    values, tokens = logprobs.topk(min(top, len(logprobs)))
+    best = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+    return TokenLogprob(token, logprobs[token].item(), best)
+
+
+def _warpers(params: SamplingParams) -> LogitsProcessorList:
+    found = LogitsProcessorList()
+    if params.is_greedy:
+        return found
+    if params.temperature != 1.0:
+        found.append(TemperatureLogitsWarper(float(params.temperature)))
+    if params.top_k:
+        found.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1.0:
+        found.append(TopPLogitsWarper(params.top_p))
+    if params.min_p:
+        found.append(MinPLogitsWarper(params.min_p))
+    return found
+
+
+def _penalties(params: SamplingParams, prompt_length: int) -> list[LogitsRule]:
+    found: list[LogitsRule] = []
+    if params.repetition_penalty != 1.0:
+        found.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
+    if params.presence_penalty or params.frequency_penalty:
+        found.append(_Counted(params.presence_penalty, params.frequency_penalty, prompt_length))
+    if params.logit_bias:
+        found.append(_Bias(params.logit_bias))
+    return found
+
+
+class _Counted:
+    """Lowers a token's logit by `presence` once it has been written, and by `frequency` each time it was."""
+
+    def __init__(self, presence: float, frequency: float, prompt_length: int):
+        self.presence, self.frequency, self.prompt_length = presence, frequency, prompt_length
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        written = input_ids[:, self.prompt_length :]
+        counts = torch.zeros_like(scores).scatter_add_(1, written, torch.ones_like(written, dtype=scores.dtype))
+        return scores - self.presence * (counts > 0) - self.frequency * counts
+
+
+class _Bias:
+    """Adds a number to the logits of some tokens."""
+
+    def __init__(self, bias: Mapping[int, float]):
+        self.tokens, self.values = list(bias), list(bias.values())
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        tokens = torch.tensor(self.tokens, device=scores.device)
+        values = torch.tensor(self.values, device=scores.device, dtype=scores.dtype)
+        return scores.index_add(1, tokens, values[None])

@@ -1,0 +1,166 @@
+"""The language model's weights as inference reads them: query, key and value as one matrix, gate and up as another.
+
+The model's own parameters become views of the fused matrices. So nothing is held twice, `state_dict` and saving are
+as before, and what training changes in place is seen here. Nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sightline.nn.feed_forward import FeedForward
+
+__all__ = ["FusedWeights", "LayerWeights", "is_plain"]
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """One block's. What is None is not fused: the module in `block` is called instead.
+
+    `out` and `down` are transposed, `[in, out]`, for they are added to the residual stream by one `addmm`.
+    """
+
+    block: Any
+    input_norm: Tensor
+    post_norm: Tensor
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    qkv: Tensor | None
+    qkv_bias: Tensor | None
+    out: Tensor | None
+    out_bias: Tensor | None
+    gate_up: Tensor | None
+    down: Tensor | None
+
+
+def is_plain(module: Any) -> bool:
+    """Whether `module` is x W^T + b and nothing else: no adapter, no quantised or sharded weight, no hook."""
+    return (
+        type(module) is nn.Linear
+        and type(module.weight.data) is Tensor
+        and module.weight.is_floating_point()
+        and not (module._forward_hooks or module._forward_pre_hooks)
+    )
+
+
+class FusedWeights:
+    """The weights of `model` (a `CausalLM` or `VLM`), fused at once; `refresh` again where they were replaced.
+
+    A block's projections are fused where all of them are plain linear layers of one dtype and device; adapters and
+    quantised layers are left alone. Experts are stacked already. `head` is None where `lm_head` is not plain.
+    """
+
+    layers: list[LayerWeights]
+    embedding: Tensor
+    norm: Tensor
+    head: Tensor | None
+
+    def __init__(self, model: Any):
+        self.model = model
+        self._fused_times = 0
+        self._seen: list[tuple[Any, str, Any, int]] = []
+        self.refresh()
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Another one after any change of the language model's weights that PyTorch's own counters see.
+
+        What was computed before, such as a prefix's keys and values, is stale then.
+        """
+        return self._fused_times, sum(weight._version for weight in self._weights)
+
+    def refresh(self) -> bool:
+        """Fuse again if any weight was moved, cast or replaced since; whether that was so."""
+        if self._seen and all(_is_same(*seen) for seen in self._seen):
+            return False
+        decoder = self.model.model
+        # Not under inference_mode: its tensors could never be trained again.
+        with torch.inference_mode(False), torch.no_grad():
+            self.layers = [_fuse_block(block) for block in decoder.layers]
+            self.embedding = decoder.embed_tokens.weight.detach()
+            self.norm = decoder.norm.weight.detach()
+        head = self.model.lm_head
+        self.head = head.weight.detach() if is_plain(head) and head.bias is None else None
+        self._fused_times += 1
+        self._weights = [*decoder.parameters(), *head.parameters()]
+        self._seen = [_see(parent, name) for parent, name in _used(self.model)]
+        return True
+
+
+def _fuse_block(block: Any) -> LayerWeights:
+    attention, mlp = block.self_attn, block.mlp
+    projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+    qkv, bias = _fuse(projections)
+    gate_up, down = None, None
+    if type(mlp) is FeedForward:
+        gate_up, _ = _fuse([mlp.gate_proj, mlp.up_proj])
+        down = _transposed(mlp.down_proj)
+    out = _transposed(attention.o_proj)
+    normed = hasattr(attention, "q_norm")
+    return LayerWeights(
+        block=block,
+        input_norm=block.input_layernorm.weight.detach(),
+        post_norm=block.post_attention_layernorm.weight.detach(),
+        q_norm=attention.q_norm.weight.detach() if normed else None,
+        k_norm=attention.k_norm.weight.detach() if normed else None,
+        qkv=qkv,
+        qkv_bias=bias,
+        out=out,
+        out_bias=attention.o_proj.bias.detach() if out is not None and attention.o_proj.bias is not None else None,
+        gate_up=gate_up,
+        down=down,
+    )
+
+
+def _fuse(modules: list[Any]) -> tuple[Tensor | None, Tensor | None]:
+    """One weight and one bias for all `modules`, of which theirs are views from now on; None where that cannot be."""
+    if not all(map(is_plain, modules)):
+        return None, None
+    weights, biases = [module.weight for module in modules], [module.bias for module in modules]
+    if len({(weight.dtype, weight.device) for weight in weights}) > 1 or len({bias is None for bias in biases}) > 1:
+        return None, None
+    return _join(weights), None if biases[0] is None else _join(biases)
+
+
+def _join(parameters: list[nn.Parameter]) -> Tensor:
+    fused = torch.cat([parameter.data for parameter in parameters])
+    for parameter, part in zip(parameters, fused.split([len(parameter) for parameter in parameters]), strict=True):
+        parameter.data = part
+    return fused
+
+
+def _transposed(module: Any) -> Tensor | None:
+    return module.weight.detach().t() if is_plain(module) else None
+
+
+def _used(model: Any) -> list[tuple[Any, str]]:
+    """The modules whose weights stand in `FusedWeights`, as (parent, name)."""
+    decoder = model.model
+    used = [(decoder, "embed_tokens"), (decoder, "norm"), (model, "lm_head")]
+    for block in decoder.layers:
+        used += [(block.self_attn, name) for name in ("q_proj", "k_proj", "v_proj", "o_proj")]
+        used += [(block, name) for name in ("input_layernorm", "post_attention_layernorm", "mlp")]
+        if hasattr(block.self_attn, "q_norm"):
+            used += [(block.self_attn, name) for name in ("q_norm", "k_norm")]
+        if type(block.mlp) is FeedForward:
+            used += [(block.mlp, name) for name in ("gate_proj", "up_proj", "down_proj")]
+    return used
+
+
+def _see(parent: Any, name: str) -> tuple[Any, str, Any, int]:
+    module = getattr(parent, name)
+    return parent, name, module, _address(module)
+
+
+def _is_same(parent: Any, name: str, module: Any, address: int) -> bool:
+    return getattr(parent, name) is module and _address(module) == address
+
+
+def _address(module: Any) -> int:
+    """Where the weight lies. The old one is still held, so nothing else can have come to lie there since."""
+    weight = getattr(module, "weight", None)
+    return weight.data_ptr() if type(weight) is nn.Parameter else 0

@@ -1,0 +1,223 @@
+"""The engine's interface: what comes back, what is refused, and that nothing that ends badly harms the others."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+import torch
+
+from sightline.engine.engine import Engine
+
+from .conversations import CONVERSATIONS, NEW, ask, plain
+
+
+@pytest.fixture
+def engine(loaded):
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        yield engine
+
+
+def test_a_reply_says_what_it_took(engine, loaded):
+    reply = engine.chat(ask("What is this?", "red"), max_new_tokens=5)
+    prompt = loaded[1].apply_chat_template(ask("What is this?", "red"), add_generation_prompt=True, tokenize=True)
+    assert reply.usage.prompt_tokens == len(prompt[0])
+    assert reply.usage.image_tokens == 16
+    assert reply.usage.completion_tokens == len(reply.tokens) == 5
+    assert reply.finish_reason == "length"
+    assert 0 < reply.timings.queued <= reply.timings.first_token <= reply.timings.total
+    assert reply.timings.tokens_per_second > 0
+
+
+def test_a_stop_text_ends_the_answer_before_it(engine):
+    whole = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW)
+    stop = whole.text[3:5]
+    reply = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW, stop=(stop,))
+    assert reply.text == whole.text[: whole.text.find(stop)]
+    assert reply.finish_reason == "stop"
+    assert len(reply.tokens) < len(whole.tokens)
+
+
+def test_the_end_token_ends_the_answer_and_is_its_last_token(loaded, monkeypatch):
+    model, _ = loaded
+    first = plain(loaded, CONVERSATIONS[1])[0]
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [2, first])
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        reply = engine.chat(CONVERSATIONS[1], max_new_tokens=1000)
+    assert (reply.finish_reason, reply.tokens) == ("stop", (first,))
+
+
+def test_log_probabilities_are_the_models(engine, loaded):
+    model, processor = loaded
+    messages = CONVERSATIONS[1]
+    reply = engine.chat(messages, max_new_tokens=4, logprobs=3)
+    inputs = processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    given = inputs["input_ids"].shape[1]
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([reply.tokens])], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    with torch.no_grad():
+        logits = model(**inputs, logits_to_keep=0).logits[0, given - 1 : -1]
+    logits[:, model.config.image_token_id] = float("-inf")
+    for one, row, token in zip(reply.logprobs, logits.log_softmax(-1), reply.tokens, strict=True):
+        assert one.token == token
+        assert one.logprob == pytest.approx(row[token].item(), abs=1e-4)
+        assert [token for token, _ in one.top] == row.topk(3).indices.tolist()
+
+
+def test_scores_are_the_models_probabilities_and_the_prompt_is_computed_once(engine, loaded):
+    model, processor = loaded
+    messages, choices = ask("Is there a duck?", "red"), ["A duck.", "No", "A red circle"]
+    scores = engine.score(messages, choices)
+    prompt, _ = engine._reader.read(messages)
+    computed = engine.stats["tokens_computed"]
+    answers = sum(len(score.tokens) for score in scores)
+    assert computed <= len(prompt.ids) + answers  # each answer reads the prompt's last token again
+    inputs = processor.apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    for score in scores:
+        ids = torch.cat([inputs["input_ids"], torch.tensor([score.tokens])], dim=1)
+        with torch.no_grad():
+            logits = model(ids, pixel_values=inputs["pixel_values"], logits_to_keep=0).logits[0]
+        logits[:, model.config.image_token_id] = float("-inf")
+        chances = logits[len(prompt.ids) - 1 : -1].log_softmax(-1)
+        by_hand = chances.gather(1, torch.tensor(score.tokens)[:, None]).sum().item()
+        assert score.logprob == pytest.approx(by_hand, abs=1e-3)
+    total = sum(torch.tensor(score.logprob).exp() for score in scores)
+    assert [score.probability for score in scores] == pytest.approx(
+        [(torch.tensor(score.logprob).exp() / total).item() for score in scores], rel=1e-4
+    )
+    assert engine.score(messages, choices) == [
+        type(one)(one.text, pytest.approx(one.logprob, abs=1e-4), pytest.approx(one.probability, abs=1e-4), one.tokens)
+        for one in scores
+    ]
+
+
+@pytest.mark.parametrize(("choices", "message"), [([], "at least one choice"), (["a", "a"], "two choices are alike")])
+def test_choices_that_cannot_be_compared_are_refused(engine, choices, message):
+    with pytest.raises(ValueError, match=message):
+        engine.score(ask("A?"), choices)
+
+
+def test_a_prompt_that_is_too_long_is_refused_at_once(engine):
+    with pytest.raises(ValueError, match=r"max_position_embeddings is 128"):
+        engine.submit(ask("What is this? " * 60))
+
+
+def test_a_request_that_the_budget_can_never_hold_is_refused(loaded):
+    with (
+        Engine(*loaded, kv_cache_bytes=2 * 8192) as engine,
+        pytest.raises(ValueError, match=r"do not fit into the KV cache: shorten them or raise kv_cache_bytes"),
+    ):
+        engine.submit(ask("What is this? " * 8, "red"))
+
+
+def test_a_bias_for_a_token_that_does_not_exist_is_refused(engine):
+    with pytest.raises(ValueError, match=r"logit_bias names token 9999"):
+        engine.submit(ask("A?"), logit_bias={9999: 1.0})
+
+
+def test_an_unknown_option_is_an_error(engine):
+    with pytest.raises(TypeError, match="temprature"):
+        engine.submit(ask("A?"), temprature=1.0)
+
+
+def test_a_bad_conversation_of_a_batch_is_named_and_the_others_are_let_go(engine):
+    with pytest.raises(ValueError, match="conversation 1: "):
+        engine.batch([ask("A?"), [], ask("B?")], max_new_tokens=50)
+    assert engine.chat(ask("A?"), max_new_tokens=1).tokens
+    assert engine._core.jobs == []
+
+
+def test_a_cancelled_answer_ends_and_frees_its_place(engine):
+    handle = engine.submit(CONVERSATIONS[1], max_new_tokens=100, temperature=2.0)
+    pieces = iter(handle)
+    next(pieces)
+    handle.cancel()
+    reply = handle.result(timeout=10)
+    assert reply.finish_reason in ("cancelled", "stop")
+    assert "".join([reply.text]) == reply.text
+    assert engine._loop.run(lambda: engine._core.scheduler.pool.in_use) == 0
+
+
+def test_who_stops_listening_cancels(engine):
+    stream = engine.stream(CONVERSATIONS[1], max_new_tokens=110, temperature=2.0, seed=1)
+    next(stream)
+    stream.close()
+    assert engine._loop.run(lambda: engine._core.jobs) == []
+
+
+def test_many_threads_ask_at_once(engine, loaded):
+    found = {}
+
+    def work(index):
+        found[index] = engine.chat(CONVERSATIONS[index], max_new_tokens=NEW).tokens
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(len(CONVERSATIONS))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: plain(loaded, messages) for n, messages in enumerate(CONVERSATIONS)}
+
+
+def test_a_step_that_fails_is_told_to_all_and_the_next_request_is_answered(engine, monkeypatch, loaded):
+    def explode(*_):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._core.runner, "forward", explode)
+        handles = [engine.submit(messages, max_new_tokens=3) for messages in CONVERSATIONS[:3]]
+        for handle in handles:
+            with pytest.raises(RuntimeError, match="out of memory"):
+                handle.result(timeout=10)
+    reply = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW)
+    assert reply.tokens == plain(loaded, CONVERSATIONS[1])
+
+
+def test_a_closed_engine_says_so_and_ends_what_is_under_way(loaded):
+    engine = Engine(*loaded, kv_cache_bytes=2**22)
+    handle = engine.submit(CONVERSATIONS[1], max_new_tokens=100, temperature=2.0)
+    engine.close()
+    engine.close()
+    assert handle.result(timeout=10).finish_reason in ("cancelled", "stop", "length")
+    with pytest.raises(RuntimeError, match="the engine is closed: make another one"):
+        engine.submit(CONVERSATIONS[0])
+
+
+def test_an_engine_that_nobody_holds_goes_away_with_its_thread(loaded):
+    engine = Engine(*loaded, kv_cache_bytes=2**22)
+    engine.chat(ask("A?"), max_new_tokens=1)
+    thread, gone = engine._loop._thread, weakref.ref(engine)
+    del engine
+    gc.collect()
+    assert gone() is None
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def test_weights_changed_in_place_are_used_once_the_caches_are_cleared(loaded):
+    model, _ = loaded
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        before = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens
+        weight = model.model.layers[0].self_attn.q_proj.weight
+        kept = weight.detach().clone()
+        with torch.no_grad():
+            weight.mul_(-1)
+        try:
+            engine.clear_caches()
+            after = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens
+            assert after == plain(loaded, CONVERSATIONS[1]) != before
+        finally:
+            with torch.no_grad():
+                weight.copy_(kept)
+
+
+def test_another_salt_shares_nothing(engine):
+    first = engine.chat(ask("What is this?", "red"), max_new_tokens=1)
+    other = engine.chat(ask("What is this?", "red"), max_new_tokens=1, salt=b"another")
+    again = engine.chat(ask("What is this?", "red"), max_new_tokens=1)
+    assert first.usage.cached_tokens == other.usage.cached_tokens == 0
+    assert again.usage.cached_tokens == again.usage.prompt_tokens - 1

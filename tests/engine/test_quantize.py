@@ -1,0 +1,432 @@
+"""Int8 weights give nearly what they stand for, whichever way they are multiplied, and survive saving bit for bit."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+from sightline.engine import int8
+from sightline.engine.engine import Engine
+from sightline.engine.int8 import Int8Experts, Int8Linear, int8_product, quantize_weight
+from sightline.engine.quantize import Int8Config, is_quantized, quantize
+from sightline.engine.weights import FusedWeights
+from sightline.interop.load import load
+from sightline.nn.vlm import VLM
+
+from .conversations import CONVERSATIONS, plain
+
+SHAPES = {
+    "dense": {},
+    "untied, with biases": {"tie_word_embeddings": False, "attention_bias": True, "attention_output_bias": True},
+    "experts": {"use_moe": True, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1},
+}
+IDS = torch.arange(40, 60).view(2, 10)
+
+
+@pytest.fixture(params=SHAPES)
+def model(request, make_shape):
+    return make_shape(**SHAPES[request.param])[0]  # a new one for each test
+
+
+@pytest.fixture(scope="module")
+def saved(make_shape, tmp_path_factory):
+    """An int8 model with its processor, and the folder they are saved in."""
+    model, processor = make_shape(**SHAPES["experts"])
+    folder = tmp_path_factory.mktemp("int8")
+    quantize(model).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor, folder
+
+
+@pytest.fixture
+def any_dtype(monkeypatch):
+    """The kernel takes every dtype, also those in which this processor has no vector code for it."""
+    monkeypatch.setattr(int8, "KERNEL_DTYPES", {torch.float32, torch.bfloat16, torch.float16})
+
+
+@pytest.fixture
+def kernel_rows(monkeypatch):
+    """How many rows each call of the kernel got."""
+    kernel, rows = torch._weight_int8pack_mm, []
+
+    def counting(x, weight, scale):
+        rows.append(len(x))
+        return kernel(x, weight, scale)
+
+    monkeypatch.setattr(torch, "_weight_int8pack_mm", counting)
+    return rows
+
+
+def logits(model):
+    with torch.no_grad():
+        return model(IDS).logits
+
+
+def assert_same(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert tensor.dtype == theirs[name].dtype, name
+        assert torch.equal(tensor, theirs[name]), name
+
+
+# The arithmetic
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_no_weight_moves_by_more_than_half_a_step(dtype):
+    weight = (torch.randn(3, 8, 16) * torch.logspace(-3, 1, 8)[:, None]).to(dtype)
+    integers, scale = quantize_weight(weight)
+    assert integers.dtype == torch.int8
+    assert (scale.shape, scale.dtype) == ((3, 8), dtype)
+    assert integers.abs().amax() <= 127
+    error = (weight.double() - integers.double() * scale.double()[..., None]).abs()
+    assert (error <= scale.double()[..., None] * 0.5001).all()
+    # Close to the finest step: rounding it up to 8 bits costs less than a hundredth.
+    assert (scale.double() <= weight.double().abs().amax(-1) / 127 * 1.008).all()
+
+
+def test_a_scale_is_the_same_number_in_every_dtype():
+    _, scale = quantize_weight(torch.randn(64, 16))
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.equal(scale.to(dtype).float(), scale)
+
+
+def test_a_channel_of_zeros_stays_zeros():
+    integers, scale = quantize_weight(torch.zeros(2, 16))
+    assert torch.equal(integers.float() * scale[:, None], torch.zeros(2, 16))
+
+
+@pytest.mark.parametrize("rows", [1, 3, int8.FEW_ROWS, int8.FEW_ROWS + 1])
+def test_kernel_and_dequantised_product_are_equal_where_nothing_rounds(rows, any_dtype, kernel_rows):
+    x = torch.randint(-8, 9, (rows, 48)).float()
+    weight, scale = torch.randint(-127, 128, (20, 48), dtype=torch.int8), 2.0 ** torch.randint(-4, 4, (20,))
+    assert torch.equal(int8_product(x, weight, scale), x @ (weight * scale[:, None]).T)
+    assert kernel_rows == ([rows] if rows <= int8.FEW_ROWS else [])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-7), (torch.float16, 2**-10)], ids=str
+)
+def test_both_ways_are_near_the_exact_product(dtype, bound, any_dtype):
+    x = torch.randn(2, 3, 64).to(dtype)
+    weight, scale = quantize_weight(torch.randn(32, 64).to(dtype))
+    exact = F.linear(x.double(), weight.double() * scale.double()[:, None])
+    for given in (x, x.repeat(9, 1, 1)):
+        product = int8_product(given, weight, scale)
+        assert product.dtype == dtype
+        torch.testing.assert_close(product[:2].double(), exact, atol=bound * exact.abs().max().item(), rtol=bound)
+
+
+def test_float32_rows_can_go_through_the_kernel_in_bfloat16(any_dtype, kernel_rows):
+    x, (weight, scale) = torch.randn(4, 64), quantize_weight(torch.randn(32, 64))
+    product = int8_product(x, weight, scale, torch.bfloat16)
+    assert kernel_rows == [4]
+    assert product.dtype == torch.float32
+    torch.testing.assert_close(product, int8_product(x.bfloat16(), weight, scale.bfloat16()).float())
+
+
+def test_a_dtype_without_vector_code_is_multiplied_dequantised(monkeypatch, kernel_rows):
+    monkeypatch.setattr(int8, "KERNEL_DTYPES", {torch.bfloat16})
+    x, (weight, scale) = torch.randn(1, 64), quantize_weight(torch.randn(32, 64))
+    assert torch.equal(int8_product(x, weight, scale), F.linear(x, weight.float()) * scale)
+    assert kernel_rows == []
+
+
+@pytest.mark.parametrize("width", [8, 24, 33])
+def test_widths_that_the_kernel_would_read_beyond_are_multiplied_dequantised(width, any_dtype, kernel_rows):
+    x, (weight, scale) = torch.randn(2, width).bfloat16(), quantize_weight(torch.randn(5, width).bfloat16())
+    assert torch.equal(int8_product(x, weight, scale), F.linear(x, weight.bfloat16()) * scale)
+    assert kernel_rows == []
+
+
+def test_rows_that_start_anywhere_in_memory_do_not_crash_the_kernel(any_dtype):
+    weight, scale = quantize_weight(torch.randn(8, 64).bfloat16())
+    memory = torch.randn(3 + 128).bfloat16()
+    x = memory[3:].view(2, 64)
+    assert torch.equal(int8_product(x, weight, scale), int8_product(x.clone(), weight, scale))
+    columns = torch.randn(64, 2).bfloat16().T
+    assert torch.equal(int8_product(columns, weight, scale), int8_product(columns.contiguous(), weight, scale))
+
+
+def test_no_rows_give_no_rows():
+    weight, scale = quantize_weight(torch.randn(8, 16))
+    assert int8_product(torch.empty(2, 0, 16), weight, scale).shape == (2, 0, 8)
+
+
+def test_a_matrix_is_dequantised_block_by_block(monkeypatch):
+    x, (weight, scale) = torch.randn(20, 64), quantize_weight(torch.randn(30, 64))
+    whole = int8_product(x, weight, scale)
+    monkeypatch.setattr(int8, "BLOCK", 64 * 7)
+    torch.testing.assert_close(int8_product(x, weight, scale), whole)
+
+
+def test_half_precision_does_not_overflow_before_the_scale():
+    x, (weight, scale) = torch.full((20, 1024), 4.0).half(), quantize_weight(torch.full((4, 1024), 0.1).half())
+    assert int8_product(x, weight, scale).isfinite().all()
+
+
+def test_gradients_of_the_input_go_through_the_dequantised_weights(any_dtype):
+    layer = Int8Linear(*quantize_weight(torch.randn(8, 16)))
+    x = torch.randn(1, 16, requires_grad=True)
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad[0], (layer.weight * layer.weight_scale[:, None]).sum(0).detach())
+
+
+# The model
+
+
+def test_blocks_experts_and_an_untied_head_are_int8_and_nothing_else(model):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    quantize(model)
+    kept = {name: tensor for name, tensor in model.state_dict().items() if tensor.dtype != torch.int8}
+    whole = {name: tensor for name, tensor in kept.items() if not name.endswith("_scale")}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in whole.items())
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    assert all(name.startswith("vision_") or name == "lm_head" for name in linear)
+    assert ("lm_head" in linear) == model.config.tie_word_embeddings
+    assert not any(name.startswith("model.layers") and name.endswith("proj.weight") for name in whole)
+
+
+def test_logits_are_near_the_unquantised_ones(model):
+    before = logits(model)
+    after = logits(quantize(model))
+    assert 0 < (after - before).norm() / before.norm() < 0.08
+
+
+def test_an_int8_model_computes_what_its_dequantised_weights_do(model):
+    twin = copy.deepcopy(model)
+    quantize(model)
+    with torch.no_grad():
+        for name, weight in twin.named_parameters():
+            if name.startswith(("model.layers", "lm_head")) and weight.ndim > 1 and "gate.weight" not in name:
+                integers, scale = quantize_weight(weight)
+                weight.copy_(integers * scale[..., None])
+    torch.testing.assert_close(logits(model), logits(twin), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kernel_dtype", ["float32", "bfloat16"])
+def test_decoding_goes_through_the_kernel(make_shape, kernel_dtype, any_dtype, kernel_rows):
+    model, _ = make_shape(**SHAPES["experts"])
+    quantize(model, kernel_dtype=kernel_dtype).generate(IDS[:1], max_new_tokens=3, do_sample=False)
+    assert kernel_rows
+    assert set(kernel_rows) <= set(range(1, int8.FEW_ROWS + 1))
+
+
+def test_the_engine_answers_as_generate_does(saved):
+    model, processor, _ = saved
+    expected = [plain((model, processor), messages, 6) for messages in CONVERSATIONS[:3]]
+    engine = Engine(model, processor, kv_cache_bytes=2**22)
+    try:
+        replies = engine.batch(CONVERSATIONS[:3], max_new_tokens=6)
+    finally:
+        engine.close()
+    assert [reply.tokens for reply in replies] == expected
+
+
+def test_fused_weights_quantise_as_those_of_their_own(model):
+    twin = copy.deepcopy(model)
+    fused = FusedWeights(model)
+    assert_same(quantize(model), quantize(twin))
+    assert all(parameter.is_contiguous() for parameter in model.model.layers.parameters())
+    assert fused.refresh()
+
+
+def test_an_int8_model_says_that_it_does_not_train(make_shape):
+    for fields in SHAPES.values():
+        model = quantize(make_shape(**fields)[0])
+        assert not model.training
+        with pytest.raises(ValueError, match="an int8 model does not train"):
+            model.train()
+    assert not model.hf_quantizer.is_trainable  # transformers' Trainer asks
+
+
+# Checkpoints
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_saved_and_loaded_bit_for_bit(model, processor, tmp_path, dtype):
+    model.save_pretrained(tmp_path / "plain")
+    model = quantize(VLM.from_pretrained(tmp_path / "plain", dtype=getattr(torch, dtype)))
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    again, _ = load(tmp_path, device="cpu", dtype=dtype)
+    assert is_quantized(again)
+    assert_same(model, again)
+    assert torch.equal(logits(model), logits(again))
+    assert not any(p.requires_grad for m in again.modules() if isinstance(m, Int8Linear) for p in m.parameters())
+
+
+def test_what_was_loaded_saves_the_same_again_also_in_shards(saved, tmp_path):
+    model, processor, folder = saved
+    again, _ = load(folder, device="cpu", dtype="float32")
+    again.save_pretrained(tmp_path / "whole")
+    first, second = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "whole"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    again.save_pretrained(tmp_path / "shards", max_shard_size="40KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
+    processor.save_pretrained(tmp_path / "shards")
+    assert_same(model, load(tmp_path / "shards", device="cpu", dtype="float32")[0])
+
+
+def test_experts_are_single_on_disk_with_their_scales(saved):
+    names = load_file(saved[2] / "model.safetensors").keys()
+    assert {name.partition("experts.3.")[2] for name in names if "layers.1.mlp.experts.3." in name} == {
+        f"{part}_proj.{kind}" for part in ("gate", "up", "down") for kind in ("weight", "weight_scale")
+    }
+
+
+def test_a_float32_checkpoint_is_the_same_model_in_bfloat16(saved):
+    model, _, folder = saved
+    rounded = VLM.from_pretrained(folder, dtype=torch.bfloat16).state_dict()
+    for name, tensor in model.state_dict().items():
+        if tensor.dtype == torch.int8 or name.endswith("_scale"):
+            assert torch.equal(rounded[name].to(tensor.dtype), tensor), name
+
+
+def test_integers_are_loaded_to_where_vectors_can_start(saved):
+    again = VLM.from_pretrained(saved[2])
+    assert all(p.data_ptr() % 64 == 0 for p in again.parameters() if p.dtype == torch.int8)
+
+
+def test_auto_classes_load_it_in_a_process_that_only_imports_the_package(saved):
+    model, _, folder = saved
+    script = (
+        "import sys, torch, sightline; from transformers import AutoModelForImageTextToText as Auto\n"
+        "model = Auto.from_pretrained(sys.argv[1]); ids = torch.arange(40, 60).view(2, 10)\n"
+        "torch.set_num_threads(1); torch.save(model(ids).logits.detach(), sys.argv[2])"
+    )
+    out = folder / "logits.pt"
+    subprocess.run([sys.executable, "-c", script, str(folder), str(out)], check=True, capture_output=True)
+    assert torch.equal(torch.load(out), logits(model))
+
+
+def test_the_file_is_little_more_than_a_quarter(make_shape, tmp_path):
+    model, _ = make_shape(hidden_size=128, intermediate_size=384, num_hidden_layers=4)
+    model.save_pretrained(tmp_path / "float32")
+    quantize(model).save_pretrained(tmp_path / "int8")
+    before, after = ((tmp_path / kind / "model.safetensors").stat().st_size for kind in ("float32", "int8"))
+    assert after < 0.33 * before
+
+
+def test_load_quantises_what_is_not_and_leaves_what_is(tiny_model_folder, saved):
+    quantised, _ = load(tiny_model_folder, device="cpu", dtype="float32", quantize="int8")
+    assert_same(quantised, quantize(load(tiny_model_folder, device="cpu", dtype="float32")[0]))
+    assert_same(load(saved[2], device="cpu", dtype="float32", quantize="int8")[0], saved[0])
+
+
+def test_from_pretrained_quantises_by_its_own_argument(make_shape, tmp_path):
+    model, _ = make_shape(**SHAPES["experts"])
+    model.save_pretrained(tmp_path / "plain")
+    config = Int8Config(kernel_dtype="bfloat16")
+    quantised = VLM.from_pretrained(tmp_path / "plain", quantization_config=config)
+    assert_same(quantised, quantize(model))
+    quantised.save_pretrained(tmp_path / "int8")
+    again = VLM.from_pretrained(tmp_path / "int8")
+    assert_same(again, quantised)
+    kernel_dtypes = {m.kernel_dtype for m in again.modules() if isinstance(m, Int8Linear | Int8Experts)}
+    assert kernel_dtypes == {torch.bfloat16}
+
+
+def test_a_checkpoint_without_a_scale_is_an_error(saved, tmp_path):
+    tensors = load_file(saved[2] / "model.safetensors")
+    del tensors["model.layers.0.self_attn.q_proj.weight_scale"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    (tmp_path / "config.json").write_text((saved[2] / "config.json").read_text())
+    with pytest.raises(ValueError, match=r"lacks model\.layers\.0\.self_attn\.q_proj\.weight_scale"):
+        VLM.from_pretrained(tmp_path)
+
+
+def test_a_config_that_says_int8_over_other_weights_is_an_error(tiny_model_folder, tmp_path):
+    (tmp_path / "model.safetensors").write_bytes((tiny_model_folder / "model.safetensors").read_bytes())
+    config = json.loads((tiny_model_folder / "config.json").read_text())
+    config["quantization_config"] = Int8Config().to_dict()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"config\.json says int8, but the checkpoint holds floating-point weights"):
+        VLM.from_pretrained(tmp_path)
+
+
+# What it refuses
+
+
+def test_a_model_is_quantised_once(saved):
+    for model in (saved[0], load(saved[2], device="cpu", dtype="float32")[0]):
+        with pytest.raises(ValueError, match="the model is quantised already"):
+            quantize(model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "int4"}, "there is no backend 'int4': give native or torchao"),
+        ({"kernel_dtype": "int8"}, "kernel_dtype must be float32, bfloat16 or float16, but is 'int8'"),
+        ({"backend": "torchao"}, "for a GPU, but the model is on the CPU"),
+        ({"backend": "torchao", "kernel_dtype": "bfloat16"}, "kernel_dtype is for backend='native'"),
+    ],
+)
+def test_what_cannot_be_is_said_and_changes_nothing(loaded, options, message):
+    with pytest.raises(ValueError, match=message):
+        quantize(loaded[0], **options)
+    assert not is_quantized(loaded[0])
+
+
+def test_load_names_what_it_can_quantise_to(tiny_model_folder):
+    with pytest.raises(ValueError, match="there is no quantisation 'int4': give int8"):
+        load(tiny_model_folder, quantize="int4")
+
+
+def test_weights_that_are_no_numbers_are_named_and_nothing_is_changed(make_shape):
+    model, _ = make_shape()
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 4] = float("nan")
+    with pytest.raises(ValueError, match=r"model\.layers\.1\.mlp\.up_proj holds weights that are no finite numbers"):
+        quantize(model)
+    assert isinstance(model.model.layers[0].mlp.up_proj, nn.Linear)
+
+
+def test_adapters_are_merged_first(make_shape):
+    from sightline.training.lora import attach
+    from sightline.training.recipe import LoraSection
+
+    pytest.importorskip("peft")
+    model = attach(make_shape()[0], LoraSection(rank=2, targets=["q_proj"]))
+    with pytest.raises(ValueError, match="the model has LoRA adapters: merge them first"):
+        quantize(model)
+
+
+# torchao's layers, which are for a GPU; here its arithmetic runs on a CPU that passes for one.
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(VLM, "device", torch.device("cuda"))
+
+
+def test_torchao_missing_names_the_extra(make_shape, as_on_a_gpu, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(ImportError, match=r"torchao is not installed: pip install 'sightline\[gpu\]'"):
+        quantize(make_shape()[0], backend="torchao")
+
+
+def test_torchao_takes_no_experts(make_shape, as_on_a_gpu):
+    with pytest.raises(ValueError, match="no int8 form for stacked experts"):
+        quantize(make_shape(**SHAPES["experts"])[0], backend="torchao")
+
+
+def test_torchao_quantises_the_same_layers_and_saves_them(make_shape, as_on_a_gpu, tmp_path):
+    pytest.importorskip("torchao")
+    model, _ = make_shape(**SHAPES["untied, with biases"])
+    before = logits(model)
+    after = logits(quantize(model, backend="torchao"))
+    assert 0 < (after - before).norm() / before.norm() < 0.08
+    model.save_pretrained(tmp_path)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert not any("vision" in name and tensor.dtype == torch.int8 for name, tensor in stored.items())
+    assert torch.equal(logits(VLM.from_pretrained(tmp_path)), after)
