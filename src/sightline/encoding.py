@@ -21,9 +21,11 @@ __all__ = [
     "ChatEncoder",
     "Row",
     "Span",
+    "batched",
     "check_counts",
     "check_lengths",
     "group_images",
+    "images_beside",
     "pad",
     "round_up",
     "share_trunk",
@@ -116,6 +118,24 @@ def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:
 
 def _touches(spans: Sequence[Span], start: int, end: int) -> int:
     return int(any(first < end and start < last for first, last in spans))
+
+
+def batched(conversation: Any) -> tuple[bool, list[Any]]:
+    """Whether `conversation` is a list of them, and that list; one alone is a list of one."""
+    if isinstance(conversation, (list, tuple)) and conversation and isinstance(conversation[0], (list, tuple)):
+        return True, list(conversation)
+    return False, [conversation]
+
+
+def images_beside(images: Sequence[Any] | None, count: int, is_batch: bool) -> list[Any]:
+    """The images given beside the messages, a list for each of `count` conversations."""
+    if images is None:
+        return [None] * count
+    if not is_batch:
+        return [images if isinstance(images, (list, tuple)) else [images]]
+    if len(images) != count:
+        raise ValueError(f"{count} conversations, but images for {len(images)}")
+    return list(images)
 
 
 def group_images(images: Any, found: Sequence[int]) -> list[list[ImageSource]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sightline.config import VLMConfig
 
-__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "default_image_processor", "open_image", "to_rgb"]
+__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "default_image_processor", "load_rgb", "open_image", "to_rgb"]
 
 ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
 
@@ -59,6 +59,14 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image
         raise ValueError(f"{name} is damaged: {_one_line(error)}") from None
     _check_size(image, name, max_pixels)
     return _load(image, name)
+
+
+def load_rgb(source: ImageSource, where: str) -> Image.Image:
+    """`open_image` and `to_rgb`, whose errors begin with `where`."""
+    try:
+        return to_rgb(open_image(source))
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{where}: {error}") from None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

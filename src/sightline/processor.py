@@ -25,14 +25,16 @@ from sightline.encoding import (
     ChatEncoder,
     Row,
     Span,
+    batched,
     check_counts,
     check_lengths,
     group_images,
+    images_beside,
     pad,
     round_up,
     share_trunk,
 )
-from sightline.images import ImageSource, default_image_processor, open_image, to_rgb
+from sightline.images import ImageSource, default_image_processor, load_rgb
 from sightline.tokenizer import IMAGE_TOKEN
 
 __all__ = ["VLMProcessor"]
@@ -164,8 +166,8 @@ class VLMProcessor(ProcessorMixin):
             raise ValueError("continue_final_message excludes add_generation_prompt and return_assistant_tokens_mask")
         call = {name: value for name, value in kwargs.items() if name in _CALL_OPTIONS} | (processor_kwargs or {})
         images = call.pop("images", images)
-        is_batch, conversations = _batched(conversation)
-        beside = _beside(images, len(conversations), is_batch)
+        is_batch, conversations = batched(conversation)
+        beside = images_beside(images, len(conversations), is_batch)
         read = [
             chat.read_conversation(messages, its_images, n, images_follow=not tokenize)
             for n, (messages, its_images) in enumerate(zip(conversations, beside, strict=True))
@@ -212,7 +214,7 @@ class VLMProcessor(ProcessorMixin):
         )
         check_counts([sum(segment.kind == "image" for segment in chat.segments(text, self.image_token))], [read.images])
         ids, _ = self._encoder.rendered(text, [])
-        return ids, [_load(source, 0, index) for index, source in enumerate(read.images)]
+        return ids, [load_rgb(one, f"sample 0, image {index}") for index, one in enumerate(read.images)]
 
     def encode_text(self, text: str) -> list[int]:
         """The ids of what a person or the assistant writes: never a placeholder or a control token."""
@@ -394,29 +396,5 @@ class VLMProcessor(ProcessorMixin):
         return [self._encoder.rendered(text, spans[n]) for n, text in enumerate(rendered)]
 
     def _pixel_values(self, sources: list[list[ImageSource]], options: dict[str, Any]) -> Tensor:
-        pictures = [_load(source, n, i) for n, row in enumerate(sources) for i, source in enumerate(row)]
+        pictures = [load_rgb(one, f"sample {n}, image {i}") for n, row in enumerate(sources) for i, one in enumerate(row)]
         return self.image_processor(pictures, **{**options, "return_tensors": "pt"})["pixel_values"]
-
-
-def _batched(conversation: Any) -> tuple[bool, list[Messages]]:
-    if isinstance(conversation, (list, tuple)) and conversation and isinstance(conversation[0], (list, tuple)):
-        return True, list(conversation)
-    return False, [conversation]
-
-
-def _beside(images: Sequence[Any] | None, count: int, is_batch: bool) -> list[Any]:
-    """The images given beside the messages, a list for each of `count` conversations."""
-    if images is None:
-        return [None] * count
-    if not is_batch:
-        return [images if isinstance(images, (list, tuple)) else [images]]
-    if len(images) != count:
-        raise ValueError(f"{count} conversations, but images for {len(images)}")
-    return list(images)
-
-
-def _load(source: ImageSource, sample: int, index: int) -> Any:
-    try:
-        return to_rgb(open_image(source))
-    except (ValueError, FileNotFoundError) as error:
-        raise type(error)(f"sample {sample}, image {index}: {error}") from None

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.engine.image_cache import ImageCache
@@ -132,6 +132,7 @@ def test_a_negative_budget_is_an_error():
         ImageCache(-1)
 
 
+@settings(deadline=None)
 @given(
     limit=st.integers(0, 6),
     steps=st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(1, 4)), max_size=30),

@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaProcessor
@@ -168,6 +168,7 @@ def test_keys_and_pixels_are_in_the_order_of_the_runs(processor):
     assert torch.equal(pixels, encode(processor, messages)["pixel_values"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3)), st.integers(1, 4), st.booleans())
 def test_images_are_found_between_text_and_next_to_each_other(texts, length, ends):
     ids, starts = [], []
@@ -218,8 +219,7 @@ def test_a_picture_drawn_on_after_it_was_read_stays_as_it_was_read(processor):
 
 
 def test_one_picture_has_one_key_wherever_it_comes_from(processor, tmp_path):
-    data = as_file(NOISE)
-    (tmp_path / "noise.png").write_bytes(data)
+    (tmp_path / "noise.png").write_bytes(data := as_file(NOISE))
     uri = "data:image/png;base64," + base64.b64encode(data).decode()
     sources = [NOISE, data, bytearray(data), str(tmp_path / "noise.png"), tmp_path / "noise.png", uri]
     sources += [as_file(NOISE, "BMP"), as_file(NOISE, "WEBP", lossless=True)]
@@ -333,6 +333,7 @@ def test_fields_of_a_key_cannot_run_into_each_other():
 small = st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(0, 2**27 - 1))
 
 
+@settings(deadline=None)
 @given(small, small)
 def test_keys_are_equal_where_size_and_pixels_are(one, other):
     def picture(width, height, bits):
@@ -376,8 +377,7 @@ def test_a_llava_processor_reads_text_alone_and_continues(llava):
 
 
 def test_a_llava_processor_gets_pictures_opened_and_never_a_url(llava, tmp_path):
-    data = as_file(NOISE)
-    (tmp_path / "noise.png").write_bytes(data)
+    (tmp_path / "noise.png").write_bytes(data := as_file(NOISE))
     uri = "data:image/png;base64," + base64.b64encode(data).decode()
     parts = [image(NOISE), image(data), image(tmp_path / "noise.png"), image(uri)]
     prompt, _ = PromptReader(llava).read([user(*parts, {"type": "image_url", "image_url": {"url": uri}}, text("?"))])

@@ -1,6 +1,7 @@
 """The runner: the model's own logits, however the tokens are cut into works, and no more work than that takes."""
 
 import copy
+import itertools
 import random
 
 import pytest
@@ -136,7 +137,7 @@ def test_longrope_changes_its_frequencies_where_generate_does(prompt):
         cache = out.past_key_values
         expected.append(out.logits[0])
     cuts = [0, 4, 9, 10, 15, 16, 17, 22, 24]
-    steps = [[Work(sequence, start, end - start)] for start, end in zip(cuts, cuts[1:], strict=False)]
+    steps = [[Work(sequence, start, end - start)] for start, end in itertools.pairwise(cuts)]
     assert_same(run(runner_of(model), steps, [sequence])[0], torch.cat(expected))
 
 
@@ -302,7 +303,7 @@ def test_a_cast_model_needs_another_cache():
     model = language_model()
     runner, (sequence,) = runner_of(model), sequences_of([12])
     model.to(torch.bfloat16)
-    with pytest.raises(ValueError, match="the KV cache is torch.float32 on cpu, but the model is torch.bfloat16"):
+    with pytest.raises(ValueError, match=r"the KV cache is torch\.float32 on cpu, but the model is torch\.bfloat16"):
         runner.forward([Work(sequence, 0, 12)])
 
 

@@ -232,8 +232,7 @@ class EngineCore:
         if missing:
             pixels = torch.stack([picture.pixel_values() for picture in missing.values()])
             for key, features in zip(missing, self.runner.image_features(pixels), strict=True):
-                found[key] = features
-                self.images.put(key, features)
+                found[key] = self.images.put(key, features)
             self.stats.images_encoded += len(missing)
         return found
 

@@ -18,10 +18,9 @@ from transformers.activations import ACT2FN
 
 from sightline.config import LLMConfig
 from sightline.engine.rope_table import rotate_
-from sightline.engine.weights import LayerWeights
-from sightline.nn.moe import MixtureOfExperts
+from sightline.engine.weights import FusedWeights, LayerWeights
 
-__all__ = ["Shape", "finish", "project", "rms_norm", "run_blocks"]
+__all__ = ["Finish", "Project", "Shape", "finish", "head", "project", "rms_norm", "run_blocks"]
 
 Project = Callable[[LayerWeights, Tensor, Tensor, Tensor, "Shape"], Tensor]
 Finish = Callable[[LayerWeights, Tensor, Tensor, "Shape"], Tensor]
@@ -87,10 +86,9 @@ def finish(
     """The block's output from its input and what its tokens attended to."""
     hidden = _add_attended(layer, hidden, attended)
     normed = rms_norm(hidden, layer.post_norm, shape.eps)
-    mlp = layer.block.mlp
     if layer.gate_up is None or layer.down is None:
-        update = mlp(normed[None])
-        return hidden + (update[0] if isinstance(mlp, MixtureOfExperts) else update)[0]
+        update = layer.block.mlp(normed[None])
+        return hidden + (update[0] if isinstance(update, tuple) else update)[0]
     gate, up = F.linear(normed, layer.gate_up).chunk(2, dim=-1)
     return torch.addmm(hidden, shape.activation(gate).mul_(up), layer.down)
 
@@ -100,6 +98,14 @@ def _add_attended(layer: LayerWeights, hidden: Tensor, attended: Tensor) -> Tens
         return hidden + layer.block.self_attn.o_proj(attended)
     hidden = torch.addmm(hidden, attended, layer.out)
     return hidden if layer.out_bias is None else hidden.add_(layer.out_bias)
+
+
+def head(
+    weights: FusedWeights, lm_head: Any, hidden: Float[Tensor, "rows hidden"], shape: Shape
+) -> Float[Tensor, "rows vocab"]:
+    """The last norm and the logits."""
+    normed = rms_norm(hidden, weights.norm, shape.eps)
+    return lm_head(normed) if weights.head is None else F.linear(normed, weights.head)
 
 
 def run_blocks(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from sightline.engine.kv_cache import PagedKVCache
 from sightline.engine.step import Work
 
-__all__ = ["Group", "Reach", "attend", "group_works", "padded_mask", "reach", "visible"]
+__all__ = ["Group", "Reach", "attend", "chunk_mask", "group_works", "padded_mask", "reach", "visible"]
 
 
 def visible(
@@ -122,7 +122,7 @@ def _read(cache: PagedKVCache, layer: int, group: Group) -> tuple[Tensor, Tensor
 def padded_mask(
     cache: PagedKVCache, tables: Tensor, first: Tensor, places: Tensor, window: int | None
 ) -> Float[Tensor, "batch_x_kv_heads 1 1 keys"]:
-    """What one token each, at `places`, may see of the blocks in `tables`, which begin with their sequence's `first`."""
+    """What one token each, at `places`, may see of the blocks in `tables`: their sequence's, from its `first` on."""
     batch, blocks = tables.shape
     keys = torch.arange(blocks * cache.block_size, device=tables.device) + first[:, None] * cache.block_size
     mask = _additive(visible(places[:, None], keys, window), cache.dtype)

@@ -6,7 +6,8 @@ sequence ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from sightline.engine.forward import Shape, rms_norm, run_blocks
+from sightline.engine.compiling import Compiled, mark_dynamic, mark_static
+from sightline.engine.decode_pass import compiled_part, decode_pass, lay_out_decode
+from sightline.engine.forward import Finish, Project, Shape, finish, head, project, run_blocks
 from sightline.engine.kv_cache import PagedKVCache
 from sightline.engine.paged_attention import attend
-from sightline.engine.pass_inputs import PassInputs, lay_out, wanted
+from sightline.engine.pass_inputs import lay_out, wanted
 from sightline.engine.rope_table import RopeTable
 from sightline.engine.step import Work
 from sightline.engine.weights import FusedWeights
@@ -42,17 +45,28 @@ class Runner:
 
     Args:
         weights: the model's, fused; made here where None.
+        compile: compile the passes when they are first needed; a warning says so where that is not possible.
 
     Raises:
         ValueError: the cache has another device or dtype than the model.
     """
 
-    def __init__(self, model: Any, cache: PagedKVCache, weights: FusedWeights | None = None):
+    def __init__(self, model: Any, cache: PagedKVCache, weights: FusedWeights | None = None, compile: bool = False):
         self.model, self.cache = model, cache
         self.weights = weights or FusedWeights(model)
         self.shape = Shape.of(model.config, cache.device)
         self.window = model.config.sliding_window
+        self._decode: Compiled | None = None
+        self._project: Project = project
+        self._finish: Finish = finish
+        if compile:
+            self._compile()
         self._adopt()
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether decoding steps run compiled, or will from the first one on."""
+        return self._decode is not None and self._decode.is_compiled
 
     @torch.inference_mode()
     def image_features(
@@ -78,13 +92,19 @@ class Runner:
         """
         if any(work.count > 1 for work in works) and self.weights.refresh():
             self._adopt()
-        inputs = lay_out(works, self.cache, self.rope, self.window, all_rows)
-        hidden = self._embed(works, inputs, features or {})
-        rows = self._run(hidden, inputs)
         counts = [len(wanted(work, all_rows)) for work in works]
-        return Logits(rows, [sum(counts[:index]) for index in range(len(counts) + 1)])
+        run = self._run_decode if self.is_compiled and all(work.count == 1 for work in works) else self._run
+        rows = run(works, features or {}, all_rows)
+        return Logits(rows, [0, *itertools.accumulate(counts)])
+
+    def _compile(self) -> None:
+        run = decode_pass(self.weights, self.model.lm_head, self.cache, self.shape, self.window)
+        self._decode = Compiled(run, self.cache.device, graphs=True)
+        if self._decode.is_compiled:
+            self._project, self._finish = (compiled_part(part, self.cache.device) for part in (project, finish))
 
     def _adopt(self) -> None:
+        """Take over the weights as they lie now."""
         embedding = self.weights.embedding
         if not self.cache.matches(embedding):
             raise ValueError(
@@ -92,32 +112,50 @@ class Runner:
                 f"{embedding.device}: make the cache, or the engine, anew"
             )
         self.rope = RopeTable(self.model.model.rotary_emb, embedding[:1])
+        if self._decode is not None and self._decode.graphs:
+            mark_static([*self.weights.tensors(), *self.cache.layers])
 
-    def _embed(self, works: Sequence[Work], inputs: PassInputs, features: Mapping[bytes, Tensor]) -> Tensor:
-        hidden = F.embedding(inputs.ids, self.weights.embedding)
-        for work, begin in zip(works, inputs.begins, strict=True):
+    def _run(self, works: Sequence[Work], features: Mapping[bytes, Tensor], all_rows: bool) -> Tensor:
+        cache, heads = self.cache, self.shape.heads
+        inputs = lay_out(works, cache, self.rope, self.window, all_rows)
+        hidden = self._embed(inputs.ids, works, inputs.begins, features)
+        rope = self.rope.table.index_select(0, inputs.rope_rows)
+
+        def attend_and_store(layer: int, qkv: Tensor) -> Tensor:
+            cache.write(layer, inputs.slots, qkv[:, heads:])
+            return attend(cache, layer, qkv[:, :heads], inputs.groups)
+
+        layers, parts = self.weights.layers, (self._project, self._finish)
+        hidden = run_blocks(layers, hidden, rope, self.shape, attend_and_store, inputs.kept, *parts)
+        return head(self.weights, self.model.lm_head, hidden, self.shape)
+
+    def _run_decode(self, works: Sequence[Work], features: Mapping[bytes, Tensor], all_rows: bool) -> Tensor:
+        """As `_run`, where each work is one token."""
+        assert self._decode is not None
+        inputs = lay_out_decode(works, self.cache, self.rope, self.window, padded=self._decode.graphs)
+        hidden = self._embed(inputs.ids, works, range(len(works)), features)
+        rope = self.rope.table.index_select(0, inputs.rope_rows)
+        mark_dynamic(hidden, rope, inputs.slots, inputs.tables)
+        mark_dynamic(inputs.tables, inputs.starts, dim=1)
+        logits = self._decode(hidden, rope, inputs.slots, inputs.tables, inputs.starts)
+        kept = [index for index, work in enumerate(works) if len(wanted(work, all_rows))]
+        if len(kept) < len(works):
+            return logits[kept]
+        # What a CUDA graph returned is overwritten by its next run.
+        return logits[: len(works)].clone() if self._decode.graphs else logits
+
+    def _embed(
+        self, ids: Tensor, works: Sequence[Work], begins: Iterable[int], features: Mapping[bytes, Tensor]
+    ) -> Tensor:
+        """The tokens' embeddings, and the features where placeholders stand; work i's from row `begins[i]` on."""
+        hidden = F.embedding(ids, self.weights.embedding)
+        for work, begin in zip(works, begins, strict=True):
             for image in work.seq.prompt.images:
                 first, last = max(image.start, work.start), min(image.end, work.end)
                 if first < last:
                     rows = _features_of(features, image.key)[first - image.start : last - image.start]
                     hidden[begin + first - work.start : begin + last - work.start] = rows
         return hidden
-
-    def _run(self, hidden: Tensor, inputs: PassInputs) -> Tensor:
-        cache, heads = self.cache, self.shape.heads
-
-        def attend_and_store(layer: int, qkv: Tensor) -> Tensor:
-            cache.write(layer, inputs.slots, qkv[:, heads:])
-            return attend(cache, layer, qkv[:, :heads], inputs.groups)
-
-        rope = self.rope.table.index_select(0, inputs.rope_rows)
-        hidden = run_blocks(self.weights.layers, hidden, rope, self.shape, attend_and_store, inputs.kept)
-        return self._head(hidden)
-
-    def _head(self, hidden: Tensor) -> Tensor:
-        normed = rms_norm(hidden, self.weights.norm, self.shape.eps)
-        head = self.weights.head
-        return self.model.lm_head(normed) if head is None else F.linear(normed, head)
 
 
 def _features_of(features: Mapping[bytes, Tensor], key: bytes) -> Tensor:

@@ -73,6 +73,12 @@ class FusedWeights:
         """
         return self._fused_times, sum(weight._version for weight in self._weights)
 
+    def tensors(self) -> list[Tensor]:
+        """All that is held here, for what asks where they lie."""
+        own = [self.embedding, self.norm, *([] if self.head is None else [self.head])]
+        fields = (value for layer in self.layers for value in vars(layer).values())
+        return own + [value for value in fields if isinstance(value, Tensor)]
+
     def refresh(self) -> bool:
         """Fuse again if any weight was moved, cast or replaced since; whether that was so."""
         if self._seen and all(_is_same(*seen) for seen in self._seen):
