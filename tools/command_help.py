@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-COMMANDS = ("ask", "chat", "train", "eval", "info")
+COMMANDS = ("ask", "chat", "train", "eval", "label", "explain", "bench", "info")
 
 
 def document() -> str:

@@ -14,6 +14,7 @@ from sightline import _auto_classes
 if TYPE_CHECKING:
     from sightline.config import LLMConfig, VLLMconfig, VLMConfig, llmconfig
     from sightline.engine.engine import Engine
+    from sightline.engine.quantize import quantize
     from sightline.engine.request import Reply, SamplingParams
     from sightline.interop.load import load
     from sightline.nn.language import LLM, CausalLM
@@ -36,6 +37,7 @@ _HOMES = {
     "VLMProcessor": "sightline.processor",
     "VisionEncoder": "sightline.nn.projector",
     "llmconfig": "sightline.config",
+    "quantize": "sightline.engine.quantize",
     "load": "sightline.interop.load",
 }
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "VisionEncoder",
     "llmconfig",
     "load",
+    "quantize",
 ]
 
 

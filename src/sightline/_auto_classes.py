@@ -26,6 +26,7 @@ def _models(auto: Any, ours: Any) -> None:
     language = sys.modules["sightline.nn.language"]
     auto.AutoModelForCausalLM.register(language.LLMConfig, language.CausalLM, exist_ok=True)
     auto.AutoModelForImageTextToText.register(ours.VLMConfig, ours.VLM, exist_ok=True)
+    importlib.import_module("sightline.engine.quantize")  # tells transformers how int8 checkpoints load
 
 
 def _processors(auto: Any, ours: Any) -> None:

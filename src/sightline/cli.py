@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from sightline.commands import ask, chat, evaluate, info, train
+from sightline.commands import ask, bench, chat, evaluate, explain, info, label, train
 
 app = typer.Typer(
     name="sightline",
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _module in (ask, chat, train, info):
+for _module in (ask, chat, train, label, explain, bench, info):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=_module.EXAMPLE)(getattr(_module, _name))
 app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)  # as a module's name it would hide the builtin

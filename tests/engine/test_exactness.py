@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sightline.engine.engine import Engine
+from sightline.engine.prompts import PromptReader
 from sightline.engine.request import SamplingParams
 
 from .conversations import CONVERSATIONS, NEW, ask, plain
@@ -169,6 +170,25 @@ def test_models_of_other_shapes(make_shape, shape):
         for _ in range(2):  # the second time from the caches
             replies = engine.batch(CONVERSATIONS, max_new_tokens=NEW, prompt_lookup=2)
             assert [reply.tokens for reply in replies] == alone
+
+
+def test_a_given_answer_is_graded_alike_where_it_was_preempted(loaded):
+    graded, preempted = [], 0
+    for count in (200, 23):
+        options = blocks({"max_batch_size": 2, "max_batch_tokens": 3}, loaded, count)
+        core = Engine(*loaded, **options)._core
+        reader = PromptReader(loaded[1])
+        endless = SamplingParams(max_new_tokens=70, logit_bias={loaded[0].config.eos_token_id: -1000.0})
+        core.add(*reader.read(ask("A")), endless, lambda _: False, lambda _: None)
+        for _ in range(8):
+            core.step()
+        job = core.add_graded(*reader.read(ask("What is this?")), list(range(200, 240)), lambda _: None)
+        while core.has_work:
+            core.step()
+        graded.append(job.graded)
+        preempted = core.stats.preemptions
+    assert preempted > 0
+    assert graded[1] == pytest.approx(graded[0], abs=1e-4)
 
 
 EVENTS = st.lists(

@@ -54,6 +54,15 @@ def test_who_is_held_for_a_block_keeps_its_place():
     assert loop.scheduler.waiting == [other]
 
 
+def test_who_is_held_for_a_block_keeps_its_blocks():
+    loop = Loop(num_blocks=8, size=2, batch=3, tokens=3)
+    loop.ask(range(6), 1)
+    held, other = loop.ask((*range(5), 77, 78, 79), 1), loop.ask(range(50, 54), 1)
+    loop.step()
+    assert loop.scheduler.waiting == [held, other]  # five blocks are left, of which the held one may need four
+    loop.until_idle()
+
+
 def test_who_is_held_lets_others_pass_where_there_is_room():
     loop = Loop(batch=3, tokens=8)
     loop.ask(range(12), 9)

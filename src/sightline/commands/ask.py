@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Seed, Temperature
+from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Quantize, Seed, Temperature
 
 EXAMPLE = 'Example: sightline ask photo.jpg "What is this?"'
 
@@ -25,6 +25,7 @@ def ask(
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
     max_new_tokens: MaxNewTokens = 128,
     temperature: Temperature = 0.0,
     seed: Seed = None,
@@ -44,7 +45,7 @@ def ask(
     from sightline.interop.load import load
 
     content = [*({"type": "image", "image": picture} for picture in pictures), {"type": "text", "text": text}]
-    with Engine(*load(model, device, dtype)) as engine:
+    with Engine(*load(model, device, dtype, quantize)) as engine:
         reply = stream_answer(
             engine,
             [{"role": "user", "content": content}],

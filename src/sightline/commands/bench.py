@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.commands.options import Device, Dtype, Model
+from sightline.commands.options import Device, Dtype, Model, Quantize
 
 EXAMPLE = "Example: sightline bench --quick"
 
@@ -17,6 +17,7 @@ def bench(
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer rounds: about a minute with the default model.")
     ] = False,
@@ -27,7 +28,7 @@ def bench(
     from sightline.bench.run import limits
     from sightline.interop.load import load
 
-    loaded, processor = load(model, device, dtype)
+    loaded, processor = load(model, device, dtype, quantize)
     print(f"measuring {model} ({str(loaded.dtype).removeprefix('torch.')}, {loaded.device})", file=sys.stderr)
     figures = measure(loaded, processor, rounds=3 if quick else 9, batch=16)
     machine = limits(loaded, figures)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Seed, Temperature
+from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Quantize, Seed, Temperature
 
 EXAMPLE = "Example: sightline chat photo.jpg"
 _HELP = "Type a message. /image PATH adds a picture to the next one, /clear starts over, /quit ends (or Ctrl-D)."
@@ -19,6 +19,7 @@ def chat(
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
     max_new_tokens: MaxNewTokens = 256,
     temperature: Temperature = 0.0,
     seed: Seed = None,
@@ -30,7 +31,7 @@ def chat(
     from sightline.engine.engine import Engine
     from sightline.interop.load import load
 
-    with Engine(*load(model, device, dtype)) as engine:
+    with Engine(*load(model, device, dtype, quantize)) as engine:
         print(_HELP, file=sys.stderr)
         _talk(engine, pending, {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed})
 

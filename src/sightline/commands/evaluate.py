@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens
+from sightline.commands.options import Device, Dtype, MaxNewTokens, Quantize
 
 if TYPE_CHECKING:
     from sightline.evaluation.results import Answer, Results
@@ -65,6 +65,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
 ) -> None:
     """Measure a model on unseen pictures of the built-in world, or on the questions of a file of yours.
 
@@ -84,11 +85,11 @@ def evaluate(
 
     # A file is checked before a model is loaded; the world's pictures are as large as the model wants them.
     asked = file_tasks(file, metric, image_folder, per_kind) if file else None
-    loaded, processor = load(model, device, dtype)
+    loaded, processor = load(model, device, dtype, quantize)
     if asked is None:
         side = loaded.config.vision_config.image_size
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
-    out = out or Path("runs") / _run_name(model, file.stem if file else tasks, axis)
+    out = out or Path("runs") / _run_name(model, file.stem if file else tasks, axis, quantize)
     how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
     results, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
@@ -126,11 +127,11 @@ def _words(listed: str) -> list[str]:
     return [word.strip() for word in listed.split(",") if word.strip()]
 
 
-def _run_name(model: str, tasks: str | None, axis: str | None) -> str:
+def _run_name(model: str, tasks: str | None, axis: str | None, quantize: str | None) -> str:
     """A name that tells evaluations of different models and tasks apart: runs/tiny/model is called tiny."""
     path = Path(model)
     name = path.parent.name if path.name == "model" and path.parent.name else path.name
-    words = ["eval", name, *([tasks] if tasks else []), *([axis] if axis else [])]
+    words = ["eval", name, *([tasks] if tasks else []), *([axis] if axis else []), *([quantize] if quantize else [])]
     return re.sub(r"[^\w.-]+", "-", "-".join(words))[:100]
 
 

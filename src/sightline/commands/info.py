@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sightline.commands.options import Device, Dtype
+from sightline.commands.options import Device, Dtype, Quantize
 
 EXAMPLE = "Example: sightline info sightline-tiny"
 
@@ -16,12 +16,13 @@ def info(
     model: Annotated[str, typer.Argument(help="sightline-tiny, a folder or a hub id.")] = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Show a model's parts, sizes and memory."""
     from sightline.interop.load import load
 
-    loaded, processor = load(model, device, dtype)
+    loaded, processor = load(model, device, dtype, quantize)
     facts = _facts(model, loaded, processor)
     if as_json:
         print(json.dumps(facts, ensure_ascii=False))

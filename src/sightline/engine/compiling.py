@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -82,8 +83,10 @@ def cache_folder() -> Path:
 
 
 def keep_results() -> None:
-    """Let torch keep what it compiles in `cache_folder()`, unless it was already told another place."""
-    if os.environ.get(_CACHE_VARIABLE):
+    """Let torch keep what it compiles in `cache_folder()`, unless it was told another place."""
+    told = os.environ.get(_CACHE_VARIABLE)
+    # torch itself sets the variable to a temporary folder as soon as it needs one.
+    if told and not (Path(told).parent == Path(tempfile.gettempdir()) and Path(told).name.startswith("torchinductor_")):
         return
     folder = cache_folder() / "inductor"
     try:

@@ -196,6 +196,8 @@ class EngineCore:
             self._draft(job)
         step = self.scheduler.schedule()
         self.stats.preemptions += len(step.preempted)
+        for sequence in step.preempted:
+            self._jobs[sequence.arrival].graded.clear()  # its rows come again
         if not step.works:
             return
         now = time.perf_counter()

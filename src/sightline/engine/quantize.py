@@ -31,11 +31,14 @@ Model = TypeVar("Model", bound=CausalLM)
 def quantize(model: Model, backend: str = "native", kernel_dtype: str | None = None) -> Model:
     """Make the language blocks' weights int8, in place; `save_pretrained` then saves them so.
 
+    It takes a quarter of the memory of float32. Time it saves from widths of about 1000 on; narrower layers get slower.
+
     Args:
         backend: `native`: our layers, made for a CPU (elsewhere they save memory, not time). `torchao`: torchao's, for
             a GPU.
-        kernel_dtype: in what `native` multiplies few rows on a CPU; None is the model's own dtype. `bfloat16` makes a
-            float32 model decode faster on x86, and rounds those rows to 8 bits as a bfloat16 model does.
+        kernel_dtype: in what `native` multiplies few rows on a CPU; None is the model's own dtype, in which an answer
+            does not depend on what else is in the batch. `bfloat16` makes a float32 model decode faster on x86, and
+            rounds those rows to 8 bits as a bfloat16 model does.
 
     Returns:
         The same model, in eval mode.

@@ -67,7 +67,7 @@ def rotate_(
     cos: Float[Tensor, "tokens 1 rotated"],
     sin: Float[Tensor, "tokens 1 rotated"],
 ) -> None:
-    """`nn.rope.rotate` in place, the first half of `sin` being negated: (a, b) becomes (a cos - b sin, b cos + a sin)."""
+    """`nn.rope.rotate` in place, the first half of `sin` negated: (a, b) becomes (a cos - b sin, b cos + a sin)."""
     turned = x[..., : cos.shape[-1]]
     other = turned.roll(cos.shape[-1] // 2, -1)
     turned.mul_(cos).addcmul_(other, sin)

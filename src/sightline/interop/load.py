@@ -17,6 +17,8 @@ from torch import nn
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, ProcessorMixin
 from transformers.utils import logging
 
+from sightline.engine.quantize import is_quantized
+from sightline.engine.quantize import quantize as to_int8
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
@@ -26,7 +28,10 @@ DEFAULT_MODEL = "sightline-tiny"
 
 
 def load(
-    name: str | Path = DEFAULT_MODEL, device: str = "auto", dtype: str | torch.dtype = "auto"
+    name: str | Path = DEFAULT_MODEL,
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
+    quantize: str | None = None,
 ) -> tuple[VLM, ProcessorMixin]:
     """A model in eval mode, and its processor (`VLMProcessor`; of a Llava checkpoint, transformers' own).
 
@@ -35,16 +40,21 @@ def load(
             transformers Llava checkpoint.
         device: `auto` is cuda, else mps, else cpu.
         dtype: `auto` is bfloat16 where the device multiplies it natively, else float32.
+        quantize: `int8` makes the language blocks' weights int8 (`engine.quantize`); of a checkpoint that is int8
+            already, they stay as they are.
 
     Raises:
         FileNotFoundError: there is no such folder, and no such model on the hub or in its cache.
-        ValueError: the checkpoint is of a kind that cannot be loaded, or the device or dtype does not exist.
+        ValueError: the checkpoint is of a kind that cannot be loaded, or the device, dtype or quantisation does not
+            exist.
     """
+    if quantize not in (None, "int8"):
+        raise ValueError(f"there is no quantisation {quantize!r}: give int8")
     place = pick_device(device)
     kind = best_dtype(place) if dtype == "auto" else _dtype(dtype)
     source = _locate(name)
     config = _read_config(source, name)
-    model: nn.Module
+    model: VLM
     processor: ProcessorMixin
     # The dtype is the loader's to apply: `model.to(dtype)` would also round what must stay in float32 (the
     # rotary frequencies, a router's selection bias).
@@ -56,6 +66,8 @@ def load(
             model, processor = _load_llava(source, kind)
         else:
             raise ValueError(f"{name} is a {config.model_type!r} checkpoint; what loads is sightline_vlm and llava")
+    if quantize == "int8" and not is_quantized(model):
+        to_int8(model)
     return cast(VLM, nn.Module.to(model, place).eval()), processor
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from sightline.config import VLMConfig
+from sightline.engine.quantize import is_quantized
 from sightline.interop.compose import compose
 from sightline.interop.load import load
 from sightline.interop.upcycle import upcycle
@@ -87,6 +88,8 @@ def _fresh(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
 
 def _from_checkpoint(name: str) -> tuple[VLM, VLMProcessor]:
     model, processor = load(name, device="cpu", dtype=torch.float32)
+    if is_quantized(model):
+        raise ValueError(f"{name} is int8, which does not train: give the checkpoint it was quantised from")
     if not isinstance(processor, VLMProcessor):
         raise ValueError(
             f"{name} is a {type(processor).__name__} checkpoint, whose labels cannot be told: "
