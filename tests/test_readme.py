@@ -59,6 +59,9 @@ def test_a_command_runs(line, monkeypatch, tmp_path, capsys):
         assert program == ".venv/bin/sightline"
         monkeypatch.setattr(sys, "stdin", io.StringIO("/quit\n"))
         small = [*SMALL, "--out", str(tmp_path / "run")] if words[0] == "train" else []
+        if "--out" in words:
+            place = words.index("--out") + 1
+            words[place] = str(tmp_path / Path(words[place]).name)
         if words[0] == "eval":  # of the model that is there, not of the one that the reader is about to train
             words[1], small = "sightline-tiny", ["--tasks", "name", "--per-kind", "1", "--out", str(tmp_path / "eval")]
         assert main([*words, *small]) == 0, capsys.readouterr().err

@@ -396,5 +396,5 @@ class VLMProcessor(ProcessorMixin):
         return [self._encoder.rendered(text, spans[n]) for n, text in enumerate(rendered)]
 
     def _pixel_values(self, sources: list[list[ImageSource]], options: dict[str, Any]) -> Tensor:
-        pictures = [load_rgb(one, f"sample {n}, image {i}") for n, row in enumerate(sources) for i, one in enumerate(row)]
-        return self.image_processor(pictures, **{**options, "return_tensors": "pt"})["pixel_values"]
+        found = [load_rgb(one, f"sample {n}, image {i}") for n, its in enumerate(sources) for i, one in enumerate(its)]
+        return self.image_processor(found, **{**options, "return_tensors": "pt"})["pixel_values"]

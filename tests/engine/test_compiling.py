@@ -181,6 +181,7 @@ def test_the_function_that_is_compiled_gives_the_models_logits(monkeypatch, comp
     model = language_model(**fields)
     runner = Runner(model, PagedKVCache(model.config, 40, 4), compile=True)
     runner._decode.graphs = padded  # as for CUDA graphs
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: None)
     monkeypatch.setattr(runner, "_run_decode", counted := Counted(runner._run_decode))
     sequences = sequences_of([14, 11, 13])
     assert worst(model, runner, some_steps(sequences)) < 1e-5
