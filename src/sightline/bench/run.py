@@ -47,7 +47,9 @@ class Limits:
     decode_share: float
 
 
-def bench(model: Any, processor: Any, rounds: int = 5, batch: int = 16, new_tokens: int = 32) -> list[Figure]:
+def bench(
+    model: Any, processor: Any, rounds: int = 5, batch: int = 16, new_tokens: int = 32, compiled: bool = False
+) -> list[Figure]:
     """Measure `model` in both engines, `rounds` times each.
 
     Raises:
@@ -56,7 +58,8 @@ def bench(model: Any, processor: Any, rounds: int = 5, batch: int = 16, new_toke
     side = model.config.vision_config.image_size
     asked = questions(side)
     peer = Peer(model, processor)
-    with endless(model), Engine(model, processor, max_batch_size=batch, max_batch_tokens=2048) as engine:
+    sizes: dict[str, Any] = {"max_batch_size": batch, "max_batch_tokens": 2048}
+    with endless(model), Engine(model, processor, **sizes, compile=compiled) as engine:
 
         def ours(some: Sequence[Messages], count: int) -> Any:
             return engine_answers(engine, some, count)

@@ -21,6 +21,7 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer rounds: about a minute with the default model.")
     ] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="The engine through torch.compile.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
 ) -> None:
     """Measure time to first token, decoding and throughput against transformers."""
@@ -30,7 +31,7 @@ def bench(
 
     loaded, processor = load(model, device, dtype, quantize)
     print(f"measuring {model} ({str(loaded.dtype).removeprefix('torch.')}, {loaded.device})", file=sys.stderr)
-    figures = measure(loaded, processor, rounds=3 if quick else 9, batch=16)
+    figures = measure(loaded, processor, rounds=3 if quick else 9, batch=16, compiled=compiled)
     machine = limits(loaded, figures)
     if as_json:
         print(json.dumps({"model": model, "figures": [one.as_dict() for one in figures], "limits": vars(machine)}))

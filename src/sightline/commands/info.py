@@ -49,6 +49,8 @@ def count_parameters(model: Any) -> dict[str, int]:
 def _facts(name: str, model: Any, processor: Any) -> dict[str, Any]:
     import torch
 
+    from sightline.engine.compiling import compiler_status
+
     config = model.config
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())  # tied ones once
     per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * model.dtype.itemsize
@@ -70,4 +72,5 @@ def _facts(name: str, model: Any, processor: Any) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "attention": config._attn_implementation,
+        "compiler": compiler_status(model.device),
     }

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-__all__ = ["ChatFile", "ChatRow", "read_chat_file"]
+__all__ = ["ChatFile", "ChatRow", "read_chat_file", "read_messages", "resolve_picture"]
 
 IMAGE_TAG = "<image>"
 ROLES = ("system", "user", "assistant")
@@ -70,15 +70,21 @@ class ChatFile:
         numbers = ", ".join(str(self._places[index][2]) for index in indices)
         return f"{self.path}, {unit}{'s' if len(indices) > 1 else ''} {numbers}"
 
-    def _read(self, file: BinaryIO, index: int) -> ChatRow:
+    def fields(self, index: int) -> Any:
+        """A row as it is written, in whatever format. Raises ValueError where it is no JSON."""
+        with self.path.open("rb") as file:
+            return self._load(file, index)
+
+    def _load(self, file: BinaryIO, index: int) -> Any:
         start, end, _ = self._places[index]
         file.seek(start)
-        where = self.where(index)
         try:
-            fields = json.loads(file.read(end - start))
+            return json.loads(file.read(end - start))
         except ValueError as error:
-            raise ValueError(f"{where} is not JSON: {error}") from None
-        return _read_row(fields, where, self.image_folder)
+            raise ValueError(f"{self.where(index)} is not JSON: {error}") from None
+
+    def _read(self, file: BinaryIO, index: int) -> ChatRow:
+        return _read_row(self._load(file, index), self.where(index), self.image_folder)
 
 
 def read_chat_file(path: str | os.PathLike[str], image_folder: str | os.PathLike[str] | None = None) -> ChatFile:
@@ -154,6 +160,18 @@ def _skip_space(text: str, position: int) -> int:
 
 
 def _read_row(fields: Any, where: str, folder: Path) -> ChatRow:
+    messages, sources = read_messages(fields, where)
+    images = [resolve_picture(source, where, folder) for source in sources]
+    rest = {key: value for key, value in fields.items() if key not in _TAKEN}
+    return ChatRow(messages, images, where, rest)
+
+
+def read_messages(fields: Any, where: str) -> tuple[list[Message], list[Any]]:
+    """A row's messages as in `ChatRow`, and what it gives for their image parts, in order.
+
+    Raises:
+        ValueError: naming the row `where`, as `read_chat_file` lists them.
+    """
     if not isinstance(fields, dict):
         raise ValueError(f"{where} is no JSON object with 'messages' or 'conversations', but {_short(fields)}")
     beside = _beside(fields, where)
@@ -166,10 +184,8 @@ def _read_row(fields: Any, where: str, folder: Path) -> ChatRow:
         messages = [_split(_llava_turn(turn, where, n), to_front=True) for n, turn in enumerate(turns)]
     else:
         raise ValueError(f"{where} has neither 'messages' nor 'conversations', but {', '.join(fields) or 'nothing'}")
-    images = [_resolve(source, where, folder) for source in _sources(messages, beside, where)]
-    messages = [{**message, "content": [_bare(part) for part in message["content"]]} for message in messages]
-    rest = {key: value for key, value in fields.items() if key not in _TAKEN}
-    return ChatRow(messages, images, where, rest)
+    sources = _sources(messages, beside, where)
+    return [{**message, "content": [_bare(part) for part in message["content"]]} for message in messages], sources
 
 
 def _beside(fields: dict[str, Any], where: str) -> list[Any]:
@@ -264,7 +280,12 @@ def _sources(messages: list[Message], beside: list[Any], where: str) -> list[Any
     return [next(left) if part["image"] is None else part["image"] for part in parts]
 
 
-def _resolve(source: Any, where: str, folder: Path) -> str:
+def resolve_picture(source: Any, where: str, folder: Path) -> str:
+    """The absolute path of a picture given relative to `folder`; a data URI stays as it is.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or it is neither.
+    """
     if isinstance(source, dict):  # as `datasets` writes an image
         source = source.get("path")
     if not isinstance(source, str) or not source:

@@ -118,7 +118,8 @@ class Engine:
         image_cache_bytes: the budget of image features that are kept.
         block_size: tokens a block of the KV cache.
         prefix_caching: whether prompts take over what earlier ones with the same beginning have computed.
-        compile: whether to run through torch.compile, where there is a compiler. It takes a minute the first time.
+        compile: whether to run through torch.compile, where there is a compiler (`sightline info` says which); on a GPU
+            decoding runs as CUDA graphs. It takes a minute the first time; what was compiled is kept.
 
     Raises:
         ValueError: a size is too small to hold one request.
@@ -147,7 +148,7 @@ class Engine:
         cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
         self._core = EngineCore(
             Scheduler(pool, max_batch_size, max_batch_tokens, prefix_caching=prefix_caching),
-            Runner(model, cache, FusedWeights(model)),
+            Runner(model, cache, FusedWeights(model), compile=compile),
             ImageCache(image_cache_bytes),
             end_tokens=_end_tokens(model),
             image_token_id=model.config.image_token_id,

@@ -1,0 +1,69 @@
+"""The benchmark: what it compares is the same work, and its ratios say which side is better."""
+
+import json
+
+import pytest
+
+from sightline.bench.asking import Peer, another, endless, engine_answers, questions
+from sightline.bench.run import Figure, bench
+from sightline.cli import main
+from sightline.engine.engine import Engine
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model_folder):
+    from sightline.interop.load import load
+
+    return load(tiny_model_folder, device="cpu", dtype="float32")
+
+
+def test_engine_and_peer_are_asked_the_same_and_say_as_much(loaded):
+    model, processor = loaded
+    asked = questions(32)
+    some = [next(asked) for _ in range(3)]
+    with endless(model), Engine(model, processor, kv_cache_bytes=2**22) as engine:
+        assert engine_answers(engine, some, 9) == [Peer(model, processor).answer([one], 9)[0] for one in some]
+        assert all(len(answer) == 9 for answer in engine_answers(engine, some, 9))
+
+
+def test_endless_leaves_the_model_as_it_was(loaded):
+    model, _ = loaded
+    before = model.generation_config.eos_token_id
+    with endless(model):
+        assert model.generation_config.eos_token_id != before
+    assert model.generation_config.eos_token_id == before
+
+
+def test_another_question_is_about_the_same_picture():
+    first = next(questions(32))
+    second = another(first)
+    texts = [messages[0]["content"][1]["text"] for messages in (first, second)]
+    assert texts[0] != texts[1]
+    assert first[0]["content"][0]["image"].tobytes() == second[0]["content"][0]["image"].tobytes()
+
+
+def test_a_ratio_above_one_is_in_the_engines_favour():
+    assert Figure("time", "s", 1.0, 2.0, higher_is_better=False).ratio == 2.0
+    assert Figure("rate", "tokens/s", 3.0, 2.0, higher_is_better=True).ratio == 1.5
+
+
+def test_engines_that_disagree_are_not_compared(loaded, monkeypatch):
+    monkeypatch.setattr("sightline.bench.run.engine_answers", lambda engine, some, count: [[1] * count for _ in some])
+    with pytest.raises(RuntimeError, match="different tokens"):
+        bench(*loaded, rounds=1, batch=2, new_tokens=2)
+
+
+def test_the_command_prints_a_table_and_json(tiny_model_folder, capsys, monkeypatch):
+    import sightline.bench.run as run
+
+    small = run.bench
+    monkeypatch.setattr(run, "bench", lambda *given, **_: small(*given, rounds=1, batch=2, new_tokens=3))
+    words = ["bench", "--model", str(tiny_model_folder), "--quick", "--dtype", "float32"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "throughput, 2 answers" in shown
+    assert "GFLOP/s" in shown
+    assert main([*words, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [figure["unit"] for figure in told["figures"]] == ["s", "s", "tokens/s", "tokens/s"]
+    assert 0 < told["limits"]["prefill_share"] < 10
