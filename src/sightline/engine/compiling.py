@@ -15,7 +15,8 @@ import sys
 import sysconfig
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,10 +104,14 @@ class Compiled:
     The function is called again where compiling failed, so what it changes it must change alike each time.
 
     Args:
+        fixed: parameters that are alike in all calls, like whatever else the function reads: shapes, dtypes, strides,
+            attributes. They are not looked at again, which for a model's weights takes as long as a few layers.
         graphs: on CUDA, replay whole runs as CUDA graphs. Results are then overwritten by the next call.
     """
 
-    def __init__(self, function: Callable[..., Any], device: torch.device, graphs: bool = False):
+    def __init__(
+        self, function: Callable[..., Any], device: torch.device, graphs: bool = False, fixed: Collection[str] = ()
+    ):
         self._function = function
         self._compiled: Callable[..., Any] | None = None
         self.graphs = graphs and device.type == "cuda"
@@ -115,10 +120,11 @@ class Compiled:
             _warn(found.missing)
             return
         keep_results()
-        options: dict[str, Any] = {"fullgraph": True, "mode": "reduce-overhead" if self.graphs else None}
-        if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
-            options["isolate_recompiles"] = True  # else the engines of a process share one limit
-        self._compiled = torch.compile(function, **options)
+        changing = set(inspect.signature(function).parameters) - {*fixed}
+        options = {"guard_filter_fn": partial(_guards_on, changing), "triton.cudagraphs": self.graphs}
+        # Where there is a choice: else all engines of a process share one limit of recompilations.
+        isolated = {"isolate_recompiles"} & inspect.signature(torch.compile).parameters.keys()
+        self._compiled = torch.compile(function, fullgraph=True, options=options, **dict.fromkeys(isolated, True))
 
     @property
     def is_compiled(self) -> bool:
@@ -150,6 +156,11 @@ def mark_static(tensors: Iterable[Tensor]) -> None:
     """These stay where they are: CUDA graphs read them there instead of copying them before each run."""
     for tensor in tensors:
         torch._dynamo.mark_static_address(tensor)
+
+
+def _guards_on(changing: Collection[str], guards: Sequence[Any]) -> list[bool]:
+    """Of what the compiler would check in each call: the tensors in `changing`, and torch's own state ('')."""
+    return [not guard.name or (guard.name in changing and guard.guard_type == "TENSOR_MATCH") for guard in guards]
 
 
 def _first_line(error: Exception) -> str:

@@ -98,7 +98,7 @@ def decode_pass(
 
 def compiled_part(part: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
     """`project` or `finish`, compiled once for all blocks and any number of tokens. What is not fused runs as it is."""
-    compiled = Compiled(part, device)
+    compiled = Compiled(part, device, fixed=("layer", "shape"))
 
     def run(layer: LayerWeights, hidden: Tensor, *rest: Any) -> Tensor:
         if any(weight is None for weight in (layer.qkv, layer.out, layer.gate_up)):

@@ -18,6 +18,13 @@ from sightline.engine.step import Copy
 __all__ = ["PagedKVCache", "bytes_per_block"]
 
 
+# The compiler's own code for a gather copies number by number on a CPU; in an operation of its own it stays a memcpy.
+_library = torch.library.Library("sightline", "DEF")
+_library.define("gather_rows(Tensor rows, Tensor index) -> Tensor")
+_library.impl("gather_rows", lambda rows, index: rows.index_select(0, index), "CompositeExplicitAutograd")
+_library.impl("gather_rows", lambda rows, index: rows.new_empty(len(index), rows.shape[1]), "Meta")
+
+
 def bytes_per_block(config: LLMConfig, block_size: int, dtype: torch.dtype) -> int:
     """What one block takes: keys and values of `block_size` tokens in all layers."""
     per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
@@ -79,7 +86,9 @@ class PagedKVCache:
     def gather(self, layer: int, index: Int[Tensor, " rows"], out: Tensor | None = None) -> Tensor:
         """The blocks of `index` one after the other: `[rows, block_size * head_dim]`; see `split`."""
         rows = self.layers[layer].view(2 * self.kv_heads * self._total, self.block_size * self.head_dim)
-        return rows.index_select(0, index) if out is None else torch.index_select(rows, 0, index, out=out)
+        if out is not None:
+            return torch.index_select(rows, 0, index, out=out)
+        return rows.index_select(0, index) if rows.is_cuda else torch.ops.sightline.gather_rows(rows, index)
 
     def split(self, gathered: Tensor, batch: int) -> tuple[Tensor, Tensor]:
         """Keys and values of what `gather` gave, each `[batch * kv_heads, 1, blocks * block_size, head_dim]`."""

@@ -59,8 +59,7 @@ class Runner:
         self._decode: Compiled | None = None
         self._project: Project = project
         self._finish: Finish = finish
-        if compile:
-            self._compile()
+        self._wants_compile = compile
         self._adopt()
 
     @property
@@ -98,8 +97,11 @@ class Runner:
         return Logits(rows, [0, *itertools.accumulate(counts)])
 
     def _compile(self) -> None:
+        # Anew for other weights: what is compiled does not look at them again.
         run = decode_pass(self.weights, self.model.lm_head, self.cache, self.shape, self.window)
         self._decode = Compiled(run, self.cache.device, graphs=True)
+        if self._decode.graphs:
+            mark_static([*self.weights.tensors(), *self.cache.layers])
         if self._decode.is_compiled:
             self._project, self._finish = (compiled_part(part, self.cache.device) for part in (project, finish))
 
@@ -112,8 +114,8 @@ class Runner:
                 f"{embedding.device}: make the cache, or the engine, anew"
             )
         self.rope = RopeTable(self.model.model.rotary_emb, embedding[:1])
-        if self._decode is not None and self._decode.graphs:
-            mark_static([*self.weights.tensors(), *self.cache.layers])
+        if self._wants_compile:
+            self._compile()
 
     def _run(self, works: Sequence[Work], features: Mapping[bytes, Tensor], all_rows: bool) -> Tensor:
         cache, heads = self.cache, self.shape.heads
