@@ -100,7 +100,7 @@ def test_drafts_change_nothing(make_engine, expected, drafts):
     engine = make_engine()
     replies = engine.batch(CONVERSATIONS, max_new_tokens=NEW, prompt_lookup=drafts)
     assert [reply.tokens for reply in replies] == expected
-    assert engine.stats["drafted"] > 0
+    assert engine.stats["accepted"] > 0
 
 
 def test_right_drafts_save_steps(make_shape):
@@ -131,7 +131,8 @@ def test_a_seed_gives_the_same_answer_alone_and_among_others(make_engine):
     engine = make_engine(max_batch_size=4, max_batch_tokens=16, prefix_caching=False)
     handles = [engine.submit(*pair) for pair in zip(CONVERSATIONS, params, strict=True)]
     assert [handle.result().tokens for handle in handles] == alone
-    assert len(set(alone)) > 1
+    greedy = [make_engine().chat(messages, max_new_tokens=NEW).tokens for messages in CONVERSATIONS]
+    assert sum(one != other for one, other in zip(alone, greedy, strict=True)) > len(alone) / 2
 
 
 def test_streamed_pieces_join_to_the_answer(make_engine, loaded):
@@ -147,7 +148,9 @@ def test_the_models_last_position_ends_the_answer(make_engine, loaded):
     assert reply.finish_reason == ("stop" if reply.tokens[-1] == loaded[0].config.eos_token_id else "length")
 
 
+LONGROPE = {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 40, "factor": 4.0}
 SHAPES = {
+    "longrope": {"rope_parameters": {**LONGROPE, "short_factor": [1.0] * 8, "long_factor": [3.0] * 8}},
     "mixture of experts": {
         "use_moe": True,
         "n_routed_experts": 4,

@@ -25,7 +25,12 @@ def logits():
 def chosen(logits, params, texts=None, times=1):
     choosers = [Chooser(one, 2) for one in params]
     texts = texts or [[1, 2]] * len(params)
-    return [choose(logits, choosers, lambda row: texts[row]) for _ in range(times)]
+    return [step(logits, choosers, texts) for _ in range(times)]
+
+
+def step(logits, choosers, texts):
+    scores = {n: one.scores(texts[n], logits[n]) for n, one in enumerate(choosers) if not one.is_plain}
+    return choose(logits, choosers, scores)
 
 
 def test_greedy_is_the_likeliest_token(logits):
@@ -49,7 +54,7 @@ def test_without_a_seed_two_requests_differ(logits):
 def test_tokens_come_as_often_as_they_are_probable():
     logits = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log()
     chooser = Chooser(SamplingParams(temperature=1.0, seed=0), 0)
-    drawn = [choose(logits, [chooser], lambda _: [])[0] for _ in range(4000)]
+    drawn = [step(logits, [chooser], [[]])[0] for _ in range(4000)]
     shares = torch.bincount(torch.tensor(drawn), minlength=4) / 4000
     torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.03, rtol=0)
 
@@ -58,7 +63,7 @@ def test_a_token_that_is_excluded_is_never_drawn():
     logits = torch.full((1, 5), float("-inf"))
     logits[0, 3] = 0.0
     chooser = Chooser(SamplingParams(temperature=1.0, seed=0), 0)
-    assert {choose(logits, [chooser], lambda _: [])[0] for _ in range(50)} == {3}
+    assert {step(logits, [chooser], [[]])[0] for _ in range(50)} == {3}
 
 
 def test_scores_are_those_of_transformers_processors(logits):
@@ -104,9 +109,24 @@ def test_log_probabilities_are_of_the_models_own_logits(logits):
         ({"max_new_tokens": 0}, r"max_new_tokens is between 1 and"),
         ({"stop": ("",)}, r"an empty stop text"),
         ({"temperature": 1.0, "prompt_lookup": 4}, r"prompt_lookup is exact for greedy answers alone"),
+        ({"max_new_tokens": 2.5}, r"max_new_tokens is a whole number, not 2\.5"),
+        ({"temperature": "hot"}, r"temperature is a number, not 'hot'"),
+        ({"logit_bias": {5.0: 1.0}}, r"logit_bias is by token id, not by 5\.0"),
         ({"repetition_penalty": 0.0}, r"repetition_penalty is above 0"),
     ],
 )
 def test_a_wrong_value_is_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         SamplingParams(**wrong)
+
+
+def test_one_stop_text_is_not_its_letters():
+    assert SamplingParams(stop="END").stop == ("END",)
+
+
+def test_a_temperature_next_to_zero_is_greedy(logits):
+    assert chosen(logits, [SamplingParams(temperature=1e-39)] * 4) == [logits.argmax(-1).tolist()]
+
+
+def test_a_whole_number_is_a_penalty(logits):
+    assert torch.isfinite(Chooser(SamplingParams(repetition_penalty=2), 0).scores([1], logits[0])).all()

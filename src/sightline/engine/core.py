@@ -32,6 +32,7 @@ class Job:
 
     `on_token` hears of each token and says whether the answer is complete with it; `on_end` hears of the end. With
     `targets` nothing is chosen: they are the given answer's tokens, and `graded` becomes their log probabilities.
+    `error` is what ended a job that failed; `on_end` itself raises nothing.
     """
 
     sequence: Answer
@@ -44,6 +45,7 @@ class Job:
     graded: list[float] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
+    error: Exception | None = None
     arrived: float = field(default_factory=time.perf_counter)
     admitted: float | None = None
     first_token: float | None = None
@@ -102,7 +104,7 @@ class EngineCore:
         max_length: int,
     ):
         self.scheduler, self.runner, self.images = scheduler, runner, images
-        self.end_tokens = frozenset(end_tokens)
+        self.end_tokens = tuple(end_tokens)
         self.image_token_id, self.max_length = image_token_id, max_length
         self.stats = Stats()
         self._jobs: dict[int, Job] = {}  # by the sequence's arrival
@@ -170,6 +172,8 @@ class EngineCore:
         return self._admit(Job(sequence, chooser, pictures, _never, on_end, targets=tuple(targets)))
 
     def _admit(self, job: Job) -> Job:
+        if self.runner.refresh():
+            self.clear()  # what was computed with other weights
         self._jobs[job.sequence.arrival] = job
         self.scheduler.add(job.sequence)
         return job
@@ -250,6 +254,8 @@ class EngineCore:
                 asked.append((job, work, range(found.offsets[number], found.offsets[number + 1])))
         tokens = self._choose(asked, logits)
         for job, work, its_rows in asked:
+            if job.error is not None:
+                continue
             accepted = self._accepted(work, [tokens[row] for row in its_rows])
             self._report(job, accepted, logits, its_rows)
             self.scheduler.advance(work, accepted)
@@ -260,14 +266,18 @@ class EngineCore:
         places = [(row, job, row - rows.start) for job, _, rows in asked for row in rows]
         if not places:
             return {}
-        wanted = [row for row, _, _ in places]
-        chosen_from = logits if len(wanted) == len(logits) else logits[wanted]
-
-        def text_before(place: int) -> list[int]:
-            _, job, drafts = places[place]
-            return job.sequence.ids + job.sequence.draft[:drafts]
-
-        chosen = choose(chosen_from, [job.chooser for _, job, _ in places], text_before)
+        scores: dict[int, Tensor] = {}
+        for row, job, drafts in places:
+            if not job.chooser.is_plain and job.error is None:
+                try:
+                    scores[row] = job.chooser.scores(job.sequence.ids + job.sequence.draft[:drafts], logits[row])
+                except Exception as error:  # a rule of the request's own: the others have nothing to do with it
+                    self._fail(job, error)
+        wanted = [row for row, job, _ in places if job.error is None]
+        if not wanted:
+            return {}
+        choosers = [job.chooser for _, job, _ in places if job.error is None]
+        chosen = choose(logits[wanted], choosers, {n: scores[row] for n, row in enumerate(wanted) if row in scores})
         return dict(zip(wanted, chosen, strict=True))
 
     def _report(self, job: Job, tokens: Sequence[int], logits: Tensor, rows: range) -> None:
@@ -306,7 +316,11 @@ class EngineCore:
         for place, token in enumerate(tokens):
             if job.lookup is not None:
                 job.lookup.append(token)
-            complete = job.on_token(token)
+            try:
+                complete = job.on_token(token)
+            except Exception as error:
+                self._fail(job, error)
+                return
             if complete or token in self.end_tokens:
                 # What was computed behind a stop text is no part of the answer.
                 del job.sequence.ids[len(job.sequence.ids) - len(tokens) + place + 1 :]
@@ -320,6 +334,11 @@ class EngineCore:
         job.sequence.computed = min(job.sequence.computed, len(job.sequence.ids))
         self.scheduler.finish(job.sequence)
         self._end(job, reason)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        job.error = error
+        self.scheduler.cancel(job.sequence)
+        self._end(job, "failed")
 
     def clear(self) -> None:
         """Forget images and prefixes; what is under way keeps what it has."""
@@ -347,6 +366,7 @@ class EngineCore:
         job.finish_reason, job.ended = reason, time.perf_counter()
         del self._jobs[job.sequence.arrival]
         job.sequence.status = Status.FINISHED
+        job.pictures = {}  # whoever keeps the job need not keep their pixels
         job.on_end(job)
 
 

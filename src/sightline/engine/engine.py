@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -19,8 +20,8 @@ from sightline.engine.core import EngineCore, Job
 from sightline.engine.image_cache import ImageCache
 from sightline.engine.kv_cache import PagedKVCache, bytes_per_block
 from sightline.engine.loop import EngineLoop
-from sightline.engine.prompts import PromptReader
-from sightline.engine.request import Reply, SamplingParams
+from sightline.engine.prompts import PreparedImage, PromptReader
+from sightline.engine.request import Prompt, Reply, SamplingParams
 from sightline.engine.runner import Runner
 from sightline.engine.sampling import LogitsRule
 from sightline.engine.scheduler import Scheduler
@@ -45,12 +46,14 @@ class Handle:
         self._reply: Reply | None = None
         self._error: BaseException | None = None
         self._cancel: Callable[[], None] = lambda: None
+        self._engine: Engine | None = None  # kept alive until the answer is there
 
     def __iter__(self) -> Iterator[str]:
         """Pieces of text; the answer is cancelled where nobody listens to the end. Raises what the engine raised."""
         try:
             while (piece := self._pieces.get()) is not None:
                 yield piece
+            self._pieces.put(None)  # so that who iterates again ends, too
         finally:
             self.cancel()
         self.result()
@@ -80,6 +83,14 @@ class Handle:
         return self._text.stopped
 
     def _on_end(self, job: Job) -> None:
+        try:
+            self._finish(job)
+        except Exception as error:
+            self._fail(error)
+
+    def _finish(self, job: Job) -> None:
+        if job.error is not None:
+            raise job.error
         if piece := self._text.finish():
             self._pieces.put(piece)
         assert job.finish_reason is not None
@@ -98,6 +109,8 @@ class Handle:
         self._close()
 
     def _close(self) -> None:
+        self._cancel = lambda: None  # it holds the job
+        self._engine = None
         self._over.set()
         self._pieces.put(None)
 
@@ -117,7 +130,8 @@ class Engine:
             longest text takes more.
         image_cache_bytes: the budget of image features that are kept.
         block_size: tokens a block of the KV cache.
-        prefix_caching: whether prompts take over what earlier ones with the same beginning have computed.
+        prefix_caching: whether prompts take over what earlier ones with the same beginning have computed. Never with
+            longrope, where what a token's keys are depends on how long the prompt is.
         compile: whether to run through torch.compile, where there is a compiler (`sightline info` says which); on a GPU
             decoding runs as CUDA graphs. It takes a minute the first time; what was compiled is kept.
 
@@ -147,7 +161,7 @@ class Engine:
         pool = BlockPool(blocks, block_size)
         cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
         self._core = EngineCore(
-            Scheduler(pool, max_batch_size, max_batch_tokens, prefix_caching=prefix_caching),
+            Scheduler(pool, max_batch_size, max_batch_tokens, prefix_caching and not _depends_on_length(model)),
             Runner(model, cache, FusedWeights(model), compile=compile),
             ImageCache(image_cache_bytes),
             end_tokens=_end_tokens(model),
@@ -173,7 +187,7 @@ class Engine:
         Args:
             messages: a conversation in the chat format; it is read before this returns.
             params: how to choose the tokens; single values of it can be given as `options`.
-            salt: requests of another salt share nothing in the caches.
+            salt: requests of another salt share no prefix of their prompts.
             rules: processors of logits, as transformers' are.
 
         Raises:
@@ -181,16 +195,25 @@ class Engine:
             RuntimeError: the engine is closed.
         """
         params = (params or SamplingParams()).replace(**options)
-        prompt, pictures = self._reader.read(messages, salt)
+        prompt, pictures = self._read(messages, salt)
         self._core.check(prompt, params)
-        for key, picture in pictures.items():
-            if key not in self._core.images:
-                picture.pixel_values()  # here, and not in the thread that all answers wait for
         handle, core = Handle(self.processor, params), self._core  # the thread holds the core, never the engine
         handle._cancel = self._loop.submit(
             lambda: core.add(prompt, pictures, params, handle._on_token, handle._on_end, rules), handle._fail
         )
+        handle._engine = self
+        if handle._over.is_set():
+            handle._close()
         return handle
+
+    def _read(self, messages: Messages, salt: bytes) -> tuple[Prompt, dict[bytes, PreparedImage]]:
+        if not isinstance(salt, bytes):
+            raise ValueError(f"salt is bytes, not {type(salt).__name__}")
+        prompt, pictures = self._reader.read(messages, salt)
+        for key, picture in pictures.items():
+            if key not in self._core.images:
+                picture.pixel_values()  # here, and not in the thread that all answers wait for
+        return prompt, pictures
 
     def stream(self, messages: Messages, params: SamplingParams | None = None, **options: Any) -> Iterator[str]:
         """The answer's text in pieces, as they come. Options and errors as `submit`."""
@@ -204,25 +227,33 @@ class Engine:
         self, conversations: Iterable[Messages], params: SamplingParams | None = None, **options: Any
     ) -> list[Reply]:
         """The answers to all of them, in order, worked on together. Options and errors as `submit`."""
-        handles: list[Handle] = []
+        replies: list[Reply] = []
+        waiting: deque[Handle] = deque()
         try:
             for number, messages in enumerate(conversations):
+                # No more than keep the batch full: a long list's pictures need not all be open at once.
+                if len(waiting) == 2 * self._core.scheduler.max_batch_size:
+                    replies.append(waiting.popleft().result())
                 try:
-                    handles.append(self.submit(messages, params, **options))
-                except ValueError as error:
-                    raise ValueError(f"conversation {number}: {error}") from None
-            return [handle.result() for handle in handles]
+                    waiting.append(self.submit(messages, params, **options))
+                except (ValueError, FileNotFoundError) as error:
+                    raise type(error)(f"conversation {number}: {str(error).removeprefix('sample 0, ')}") from None
+            return replies + [handle.result() for handle in waiting]
         finally:
-            for handle in handles:
+            for handle in waiting:
                 handle.cancel()
 
     def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:
         """How probable each of the `choices` is as the whole answer; the prompt is computed once.
 
         Raises:
-            ValueError: there are no choices, or two alike; or as `submit`.
+            ValueError: there are no choices, or two alike, or the model has no end token; or as `submit`.
         """
-        return score(self._core, self._loop, self._reader, messages, choices, salt)
+        if isinstance(choices, str):
+            raise ValueError("choices is a list of texts, not one text")
+        prompt, pictures = self._read(messages, salt)
+        answers = [(text, self._reader.answer_ids(text)) for text in choices]
+        return score(self._core, self._loop, prompt, pictures, answers)
 
     def clear_caches(self) -> None:
         """Forget images and prefixes: for weights that have been changed in place."""
@@ -242,6 +273,10 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _depends_on_length(model: Any) -> bool:
+    return model.model.rotary_emb.rope_type == "longrope"
 
 
 def _end_tokens(model: Any) -> list[int]:

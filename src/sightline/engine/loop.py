@@ -38,19 +38,20 @@ class EngineLoop:
         dropped = threading.Event()
 
         def take() -> None:
-            if dropped.is_set():
-                fail(InterruptedError("cancelled before it began"))
-                return
             try:
-                taken.append(add())
+                job = add()
             except Exception as error:
                 fail(error)
-            else:
-                self._failures[taken[0]] = fail
+                return
+            taken.append(job)
+            self._failures[job] = fail
+            if dropped.is_set():
+                self._core.cancel(job)
 
         def end() -> None:
             for job in taken:
                 self._core.cancel(job)
+            taken.clear()
 
         def cancel() -> None:
             dropped.set()

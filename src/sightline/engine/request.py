@@ -31,7 +31,10 @@ class ImageRun:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids and the images among them, in order. Prompts of another `salt` share nothing in the caches."""
+    """Token ids and the images among them, in order.
+
+    Prompts of another `salt` share no prefix; a picture's features are the same to all.
+    """
 
     ids: tuple[int, ...]
     images: tuple[ImageRun, ...] = ()
@@ -48,12 +51,12 @@ class SamplingParams:
 
     Args:
         max_new_tokens: the most tokens to generate, the end token included.
-        temperature: 0 takes the likeliest token (greedy).
+        temperature: 0 takes the likeliest token (greedy), as does what is so near 0 that logits would overflow.
         top_k, top_p, min_p: what the choice is limited to (0, 1 and 0: nothing).
         repetition_penalty: over prompt and answer, as transformers has it (Keskar et al., 2019).
         presence_penalty, frequency_penalty: over the answer alone, as OpenAI's API has them.
         logit_bias: added to the logits of these token ids.
-        stop: texts that end the answer; they are not part of it.
+        stop: texts that end the answer, or one of them; they are not part of it.
         seed: the same seed gives the same answer, whatever else is in the batch. None: another one each time.
         logprobs: how many of the likeliest tokens to report beside each chosen one. None: not even that one.
         prompt_lookup: how many tokens to draft from what the text has already said, each step (0: none). It
@@ -78,10 +81,18 @@ class SamplingParams:
     prompt_lookup: int = 0
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        for name, kind, low, high in _RANGES:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is None and name in ("seed", "logprobs"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, kind)):
+                raise ValueError(f"{name} is {'a whole number' if kind is int else 'a number'}, not {value!r}")
+            if not low <= value <= high:
                 raise ValueError(f"{name} is between {low:g} and {high:g}, not {value}")
+        if any(isinstance(token, bool) or not isinstance(token, int) for token in self.logit_bias):
+            raise ValueError(f"logit_bias is by token id, not by {next(iter(self.logit_bias))!r}")
         if self.top_p == 0 or self.repetition_penalty == 0:
             raise ValueError(f"{'top_p' if self.top_p == 0 else 'repetition_penalty'} is above 0")
         if any(not text for text in self.stop):
@@ -91,7 +102,7 @@ class SamplingParams:
 
     @property
     def is_greedy(self) -> bool:
-        return self.temperature == 0
+        return self.temperature < 1e-5
 
     def replace(self, **changes: Any) -> SamplingParams:
         """A copy with some values changed."""
@@ -99,17 +110,17 @@ class SamplingParams:
 
 
 _RANGES = (
-    ("max_new_tokens", 1, 2**31),
-    ("temperature", 0, 100),
-    ("top_k", 0, 2**31),
-    ("top_p", 0, 1),
-    ("min_p", 0, 1),
-    ("repetition_penalty", 0, 100),
-    ("presence_penalty", -2, 2),
-    ("frequency_penalty", -2, 2),
-    ("logprobs", 0, 100),
-    ("prompt_lookup", 0, 64),
-    ("seed", -(2**63), 2**64 - 1),
+    ("max_new_tokens", int, 1, 2**31),
+    ("temperature", float, 0, 100),
+    ("top_k", int, 0, 2**31),
+    ("top_p", float, 0, 1),
+    ("min_p", float, 0, 1),
+    ("repetition_penalty", float, 0, 100),
+    ("presence_penalty", float, -2, 2),
+    ("frequency_penalty", float, -2, 2),
+    ("logprobs", int, 0, 100),
+    ("prompt_lookup", int, 0, 64),
+    ("seed", int, -(2**63), 2**64 - 1),
 )
 
 

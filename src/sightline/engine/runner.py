@@ -67,6 +67,17 @@ class Runner:
         """Whether decoding steps run compiled, or will from the first one on."""
         return self._decode is not None and self._decode.is_compiled
 
+    def refresh(self) -> bool:
+        """Take over weights that were replaced, moved or merged since; whether there were any.
+
+        Raises:
+            ValueError: the model has another device or dtype than the cache now.
+        """
+        changed = self.weights.refresh()
+        if changed:
+            self._adopt()
+        return changed
+
     @torch.inference_mode()
     def image_features(
         self, pixel_values: Float[Tensor, "images 3 height width"]
@@ -87,10 +98,8 @@ class Runner:
             all_rows: logits of every token, not only of the last known one and the drafts behind it.
 
         Raises:
-            ValueError: an image's features are missing, or the model was moved or cast since.
+            ValueError: an image's features are missing.
         """
-        if any(work.count > 1 for work in works) and self.weights.refresh():
-            self._adopt()
         counts = [len(wanted(work, all_rows)) for work in works]
         run = self._run_decode if self.is_compiled and all(work.count == 1 for work in works) else self._run
         rows = run(works, features or {}, all_rows)

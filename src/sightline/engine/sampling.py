@@ -51,7 +51,7 @@ class Chooser:
 
     def scores(self, ids: Sequence[int], logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
         """The logits to choose from, after the text `ids`: float32, -inf where a token is excluded."""
-        given = torch.tensor([ids], device=logits.device)
+        given = torch.tensor([ids if self.rules else []], device=logits.device, dtype=torch.int64)
         scores = logits.float()[None]
         for rule in (*self.rules, *self.warpers):
             scores = rule(given, scores)
@@ -62,21 +62,21 @@ class Chooser:
         return torch.rand((), generator=self._random, dtype=torch.float64).item()
 
 
-def choose(
-    logits: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], text_before: Callable[[int], Sequence[int]]
-) -> list[int]:
-    """One token a row; `text_before(row)` are the ids that it continues. Here alone a step waits for the device."""
+def choose(logits: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], scores: Mapping[int, Tensor]) -> list[int]:
+    """One token a row; `scores` are of the rows whose chooser is not plain. Here alone a step waits for the device."""
     greedy = logits.argmax(dim=-1)
-    special = [row for row, chooser in enumerate(choosers) if not chooser.is_plain]
+    special = list(scores)
     if special:
-        scores = torch.stack([choosers[row].scores(text_before(row), logits[row]) for row in special])
-        greedy = greedy.index_copy(0, torch.tensor(special, device=logits.device), _draw(scores, choosers, special))
+        chosen = _draw(torch.stack(list(scores.values())), choosers, special)
+        greedy = greedy.index_copy(0, torch.tensor(special, device=logits.device), chosen.to(logits.device))
     return greedy.tolist()
 
 
 def _draw(
     scores: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], rows: Sequence[int]
 ) -> Float[Tensor, " rows"]:
+    if scores.device.type == "mps":
+        scores = scores.cpu()  # it has no float64
     chosen = scores.argmax(dim=-1)
     random = [place for place, row in enumerate(rows) if not choosers[row].params.is_greedy]
     if random:
@@ -115,7 +115,7 @@ def _warpers(params: SamplingParams) -> LogitsProcessorList:
 def _penalties(params: SamplingParams, prompt_length: int) -> list[LogitsRule]:
     found: list[LogitsRule] = []
     if params.repetition_penalty != 1.0:
-        found.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
+        found.append(RepetitionPenaltyLogitsProcessor(float(params.repetition_penalty)))
     if params.presence_penalty or params.frequency_penalty:
         found.append(_Counted(params.presence_penalty, params.frequency_penalty, prompt_length))
     if params.logit_bias:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sightline.engine.core import EngineCore, Job
 from sightline.engine.loop import EngineLoop
-from sightline.engine.prompts import PromptReader
+from sightline.engine.prompts import PreparedImage
 from sightline.engine.request import Prompt
 
 __all__ = ["Score", "score"]
@@ -32,36 +31,48 @@ class Score:
 def score(
     core: EngineCore,
     loop: EngineLoop,
-    reader: PromptReader,
-    messages: Sequence[dict[str, Any]],
-    choices: Sequence[str],
-    salt: bytes,
+    prompt: Prompt,
+    pictures: Mapping[bytes, PreparedImage],
+    choices: Sequence[tuple[str, Sequence[int]]],
 ) -> list[Score]:
-    """As `Engine.score`."""
-    if not choices or len(set(choices)) < len(choices):
-        raise ValueError("give at least one choice" if not choices else "two choices are alike: give each once")
-    prompt, pictures = reader.read(messages, salt)
-    answers = [(*reader.answer_ids(text), min(core.end_tokens)) for text in choices]
+    """As `Engine.score`; `choices` are texts and their tokens."""
+    if not choices or len(dict(choices)) < len(choices):
+        raise ValueError("two choices are alike: give each once" if choices else "give at least one choice")
+    if not core.end_tokens:
+        raise ValueError("the model has no end token, so no answer is a whole one: set its eos_token_id")
+    # The first of several ends is the one that ends a turn.
+    answers = [(*ids, core.end_tokens[0]) for _, ids in choices]
     waiting = [_Grading(core, loop, prompt, pictures, answers[0])]
-    waiting[0].wait()  # the others find the prompt computed
-    waiting += [_Grading(core, loop, prompt, pictures, answer) for answer in answers[1:]]
-    logprobs = [grading.wait() for grading in waiting]
+    try:
+        waiting[0].wait()  # the others find the prompt computed
+        waiting += [_Grading(core, loop, prompt, pictures, answer) for answer in answers[1:]]
+        logprobs = [grading.wait() for grading in waiting]
+    finally:
+        for grading in waiting:
+            grading.cancel()
     most = max(logprobs)
     total = sum(math.exp(one - most) for one in logprobs)
     return [
         Score(text, logprob, math.exp(logprob - most) / total, answer)
-        for text, logprob, answer in zip(choices, logprobs, answers, strict=True)
+        for (text, _), logprob, answer in zip(choices, logprobs, answers, strict=True)
     ]
 
 
 class _Grading:
     """One answer being graded."""
 
-    def __init__(self, core: EngineCore, loop: EngineLoop, prompt: Prompt, pictures: Any, answer: Sequence[int]):
+    def __init__(
+        self,
+        core: EngineCore,
+        loop: EngineLoop,
+        prompt: Prompt,
+        pictures: Mapping[bytes, PreparedImage],
+        answer: Sequence[int],
+    ):
         self._over = threading.Event()
         self._job: Job | None = None
         self._error: BaseException | None = None
-        loop.submit(lambda: core.add_graded(prompt, pictures, answer, self._on_end), self._fail)
+        self.cancel = loop.submit(lambda: core.add_graded(prompt, pictures, answer, self._on_end), self._fail)
 
     def _on_end(self, job: Job) -> None:
         self._job = job

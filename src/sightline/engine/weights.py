@@ -133,10 +133,24 @@ def _fuse(modules: list[Any]) -> tuple[Tensor | None, Tensor | None]:
 
 
 def _join(parameters: list[nn.Parameter]) -> Tensor:
+    if (joined := _side_by_side(parameters)) is not None:
+        return joined
     fused = torch.cat([parameter.data for parameter in parameters])
     for parameter, part in zip(parameters, fused.split([len(parameter) for parameter in parameters]), strict=True):
         parameter.data = part
     return fused
+
+
+def _side_by_side(parameters: list[nn.Parameter]) -> Tensor | None:
+    """What they are views of already, where another engine has fused them."""
+    first = parameters[0].data
+    place, storage = first.data_ptr(), first.untyped_storage().data_ptr()
+    for parameter in parameters:
+        data = parameter.data
+        if not data.is_contiguous() or data.data_ptr() != place or data.untyped_storage().data_ptr() != storage:
+            return None
+        place += data.nbytes
+    return first.as_strided((sum(map(len, parameters)), *first.shape[1:]), first.stride())
 
 
 def _transposed(module: Any) -> Tensor | None:
