@@ -121,10 +121,11 @@ class Compiled:
             return
         keep_results()
         changing = set(inspect.signature(function).parameters) - {*fixed}
-        options = {"guard_filter_fn": partial(_guards_on, changing), "triton.cudagraphs": self.graphs}
+        options: dict[str, Any] = {"guard_filter_fn": partial(_guards_on, changing), "triton.cudagraphs": self.graphs}
         # Where there is a choice: else all engines of a process share one limit of recompilations.
         isolated = {"isolate_recompiles"} & inspect.signature(torch.compile).parameters.keys()
-        self._compiled = torch.compile(function, fullgraph=True, options=options, **dict.fromkeys(isolated, True))
+        others: dict[str, Any] = dict.fromkeys(isolated, True)
+        self._compiled = torch.compile(function, fullgraph=True, options=options, **others)
 
     @property
     def is_compiled(self) -> bool:
