@@ -289,11 +289,12 @@ def test_a_step_leaves_no_tensor_behind():
 
 
 @torch.no_grad()
-def test_replaced_weights_are_used_from_the_next_prompt_on():
+def test_replaced_weights_are_used_once_they_are_taken_over():
     model = language_model()
     runner, (sequence,) = runner_of(model), sequences_of([12])
     before = runner.forward([Work(sequence, 0, 12)]).rows
     model.model.layers[0].self_attn.q_proj.weight = torch.nn.Parameter(torch.randn(32, 32))
+    assert runner.refresh()
     after = runner.forward([Work(sequence, 0, 12)]).rows
     assert not torch.allclose(before, after, atol=0.1)
     assert_same(after, model(torch.tensor([sequence.ids])).logits[0, 11:])
@@ -301,10 +302,10 @@ def test_replaced_weights_are_used_from_the_next_prompt_on():
 
 def test_a_cast_model_needs_another_cache():
     model = language_model()
-    runner, (sequence,) = runner_of(model), sequences_of([12])
+    runner = runner_of(model)
     model.to(torch.bfloat16)
     with pytest.raises(ValueError, match=r"the KV cache is torch\.float32 on cpu, but the model is torch\.bfloat16"):
-        runner.forward([Work(sequence, 0, 12)])
+        runner.refresh()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -140,10 +141,13 @@ class Compiled:
         try:
             return self._compiled(*args)
         except Exception as error:
-            result = self._function(*args)  # an error of the function's own is raised again here
-            self._compiled = None
-            _warn(f"torch.compile failed ({_first_line(error)})")
-            return result
+            return self._compiled(*args) if _remove_broken(error) else self._fall_back(error, *args)
+
+    def _fall_back(self, error: Exception, *args: Any) -> Any:
+        result = self._function(*args)  # an error of the function's own is raised again here
+        self._compiled = None
+        _warn(f"torch.compile failed ({_first_line(error)})")
+        return result
 
 
 def mark_dynamic(*tensors: Tensor, dim: int = 0) -> None:
@@ -162,6 +166,16 @@ def mark_static(tensors: Iterable[Tensor]) -> None:
 def _guards_on(changing: Collection[str], guards: Sequence[Any]) -> list[bool]:
     """Of what the compiler would check in each call: the tensors in `changing`, and torch's own state ('')."""
     return [not guard.name or (guard.name in changing and guard.guard_type == "TENSOR_MATCH") for guard in guards]
+
+
+def _remove_broken(error: Exception) -> bool:
+    """Remove the kept library that `error` is about, if it is: killed while it was written, it would stay broken."""
+    found = re.search(r"ImportError: (.+?\.so): ", str(error))
+    path = Path(found[1]) if found else None
+    if path is None or Path(os.environ.get(_CACHE_VARIABLE, "")) not in path.parents or not path.exists():
+        return False
+    path.unlink()
+    return True
 
 
 def _first_line(error: Exception) -> str:

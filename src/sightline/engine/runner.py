@@ -111,7 +111,8 @@ class Runner:
         self._decode = Compiled(run, self.cache.device, graphs=True)
         if self._decode.graphs:
             mark_static([*self.weights.tensors(), *self.cache.layers])
-        if self._decode.is_compiled:
+        # Not on a CPU: there a prompt is all matrix products, and calling compiled parts takes longer than they save.
+        if self._decode.is_compiled and self.cache.device.type == "cuda":
             self._project, self._finish = (compiled_part(part, self.cache.device) for part in (project, finish))
 
     def _adopt(self) -> None:
