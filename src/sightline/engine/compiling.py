@@ -121,12 +121,14 @@ class Compiled:
             _warn(found.missing)
             return
         keep_results()
-        changing = set(inspect.signature(function).parameters) - {*fixed}
-        options: dict[str, Any] = {"guard_filter_fn": partial(_guards_on, changing), "triton.cudagraphs": self.graphs}
-        # Where there is a choice: else all engines of a process share one limit of recompilations.
-        isolated = {"isolate_recompiles"} & inspect.signature(torch.compile).parameters.keys()
-        others: dict[str, Any] = dict.fromkeys(isolated, True)
-        self._compiled = torch.compile(function, fullgraph=True, options=options, **others)
+        options: dict[str, Any] = {"triton.cudagraphs": self.graphs}
+        own: dict[str, Any] = {}
+        if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+            own = {"isolate_recompiles": True}
+            # Only what is this object's own can do without checks: else another engine's code would be taken for it.
+            changing = set(inspect.signature(function).parameters) - {*fixed}
+            options["guard_filter_fn"] = partial(_guards_on, changing)
+        self._compiled = torch.compile(function, fullgraph=True, options=options, **own)
 
     @property
     def is_compiled(self) -> bool:

@@ -6,7 +6,6 @@ It moves rows by number; which sequence owns a block, and what is worth keeping,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -22,7 +21,7 @@ __all__ = ["PagedKVCache", "bytes_per_block"]
 _library = torch.library.Library("sightline", "DEF")
 _library.define("gather_rows(Tensor rows, Tensor index) -> Tensor")
 _library.impl("gather_rows", lambda rows, index: rows.index_select(0, index), "CompositeExplicitAutograd")
-_library.impl("gather_rows", lambda rows, index: rows.new_empty(len(index), rows.shape[1]), "Meta")
+_library.impl("gather_rows", lambda rows, index: rows.new_empty(index.shape[0], rows.shape[1]), "Meta")
 
 
 def bytes_per_block(config: LLMConfig, block_size: int, dtype: torch.dtype) -> int:
@@ -117,6 +116,6 @@ class PagedKVCache:
             for layer in self.layers:
                 layer[:, target : target + copy.count] = layer[:, source : source + copy.count]
 
-    def matches(self, weight: Tensor) -> Any:
+    def matches(self, weight: Tensor) -> bool:
         """Whether a model with such weights can use this cache: device and dtype are one."""
         return weight.device.type == self.device.type and weight.dtype == self.dtype
