@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sightline.bench.asking import Peer, another, endless, engine_answers, questions
+from sightline.bench.asking import another, endless, engine_answers, questions, transformers_answers
 from sightline.bench.run import Figure, bench
 from sightline.cli import main
 from sightline.engine.engine import Engine
@@ -22,7 +22,7 @@ def test_engine_and_peer_are_asked_the_same_and_say_as_much(loaded):
     asked = questions(32)
     some = [next(asked) for _ in range(3)]
     with endless(model), Engine(model, processor, kv_cache_bytes=2**22) as engine:
-        assert engine_answers(engine, some, 9) == [Peer(model, processor).answer([one], 9)[0] for one in some]
+        assert engine_answers(engine, some, 9) == [transformers_answers(model, processor, [one], 9)[0] for one in some]
         assert all(len(answer) == 9 for answer in engine_answers(engine, some, 9))
 
 

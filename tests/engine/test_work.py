@@ -118,6 +118,12 @@ def test_a_turn_computes_what_is_new_in_it(engine):
     assert engine.stats["tokens_computed"] - before < len(prompt.ids) - 16  # not the picture, nor what stands before it
 
 
+def test_a_picture_read_in_chunks_is_encoded_once_even_without_a_cache(loaded):
+    with Engine(*loaded, kv_cache_bytes=2**22, max_batch_size=2, max_batch_tokens=3, image_cache_bytes=0) as engine:
+        engine.batch([ask("A", "green"), ask("B", "red", "blue")], max_new_tokens=1)
+        assert engine.stats["images_encoded"] == 3
+
+
 def test_equal_pictures_in_one_batch_are_encoded_once(engine):
     engine.batch([dialogue("green"), ask("A", "green"), ask("B", "green", "green")], max_new_tokens=1)
     assert engine.stats["images_encoded"] == 1

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sightline.data.scenes.world import World
 from sightline.engine.engine import Engine
 
-__all__ = ["Messages", "Peer", "another", "endless", "engine_answers", "questions"]
+__all__ = ["Messages", "another", "endless", "engine_answers", "questions", "transformers_answers"]
 
 Messages = list[dict[str, Any]]
 TEXTS = ("Describe the picture.", "What is at the top left?", "How many objects are there?", "图片里有什么？")
@@ -38,35 +39,28 @@ def another(messages: Messages) -> Messages:
     return asked
 
 
-class endless:
+@contextmanager
+def endless(model: Any) -> Iterator[None]:
     """Inside it, no answer of `model` ends before its limit, so that all are equally long."""
-
-    def __init__(self, model: Any):
-        self._settings, self._never = model.generation_config, model.config.image_token_id
-
-    def __enter__(self) -> None:
-        self._ends = self._settings.eos_token_id
-        self._settings.eos_token_id = self._never  # the placeholder, which is never generated
-
-    def __exit__(self, *_: object) -> None:
-        self._settings.eos_token_id = self._ends
-
-
-class Peer:
-    """transformers' `generate` over the same network and weights."""
-
-    def __init__(self, model: Any, processor: Any):
-        self.model, self.processor = model, processor
-
-    def answer(self, conversations: Sequence[Messages], max_new_tokens: int) -> list[list[int]]:
-        """The new tokens of each, greedy, as one padded batch."""
-        inputs = self.processor.apply_chat_template(
-            list(conversations), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-        ).to(self.model.device)
-        tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        return tokens[:, inputs["input_ids"].shape[1] :].tolist()
+    settings = model.generation_config
+    ends, settings.eos_token_id = settings.eos_token_id, model.config.image_token_id  # which is never generated
+    try:
+        yield
+    finally:
+        settings.eos_token_id = ends
 
 
 def engine_answers(engine: Engine, conversations: Sequence[Messages], max_new_tokens: int) -> list[list[int]]:
-    """As `Peer.answer`, by the engine."""
+    """The new tokens of each, greedy."""
     return [list(reply.tokens) for reply in engine.batch(conversations, max_new_tokens=max_new_tokens)]
+
+
+def transformers_answers(
+    model: Any, processor: Any, conversations: Sequence[Messages], max_new_tokens: int
+) -> list[list[int]]:
+    """The same by transformers' `generate`, over the same network and weights, as one padded batch."""
+    inputs = processor.apply_chat_template(
+        list(conversations), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    ).to(model.device)
+    tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    return tokens[:, inputs["input_ids"].shape[1] :].tolist()

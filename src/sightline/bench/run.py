@@ -8,10 +8,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
-from sightline.bench.asking import Messages, Peer, another, endless, engine_answers, questions
+from sightline.bench.asking import (
+    Messages,
+    another,
+    endless,
+    engine_answers,
+    questions,
+    transformers_answers,
+)
 from sightline.bench.limits import copy_rate, matmul_rate
 from sightline.engine.engine import Engine
 
@@ -57,19 +65,15 @@ def bench(
     """
     side = model.config.vision_config.image_size
     asked = questions(side)
-    peer = Peer(model, processor)
     sizes: dict[str, Any] = {"max_batch_size": batch, "max_batch_tokens": 2048}
     with endless(model), Engine(model, processor, **sizes, compile=compiled) as engine:
-
-        def ours(some: Sequence[Messages], count: int) -> Any:
-            return engine_answers(engine, some, count)
-
+        ours, theirs = partial(engine_answers, engine), partial(transformers_answers, model, processor)
         some = [next(asked) for _ in range(4)]
-        _check_equal(model, ours(some, new_tokens), [peer.answer([one], new_tokens)[0] for one in some])
-        first = _in_turns(rounds, ours, peer.answer, lambda: ([next(asked)], 1))
-        alone = _in_turns(rounds, ours, peer.answer, lambda: ([next(asked)], 1 + new_tokens))
-        many = _in_turns(rounds, ours, peer.answer, lambda: ([next(asked) for _ in range(batch)], new_tokens))
-        again = _second_question(rounds, ours, peer.answer, asked)
+        _check_equal(model, ours(some, new_tokens), [theirs([one], new_tokens)[0] for one in some])
+        first = _in_turns(rounds, ours, theirs, lambda: ([next(asked)], 1))
+        alone = _in_turns(rounds, ours, theirs, lambda: ([next(asked)], 1 + new_tokens))
+        many = _in_turns(rounds, ours, theirs, lambda: ([next(asked) for _ in range(batch)], new_tokens))
+        again = _second_question(rounds, ours, theirs, asked)
     decoding = [new_tokens / (whole - start) for whole, start in zip(alone, first, strict=True)]
     throughput = [batch * new_tokens / seconds for seconds in many]
     return [

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Quantize, Seed, Temperature
+from sightline.commands.inputs import open_inputs
+from sightline.commands.options import (
+    Device,
+    Dtype,
+    Images,
+    MaxNewTokens,
+    Model,
+    Quantize,
+    Question,
+    Seed,
+    Temperature,
+)
 
 EXAMPLE = 'Example: sightline ask photo.jpg "What is this?"'
 
 
 def ask(
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            default_factory=list, metavar="IMAGE", show_default=False, help="Image files; '-' reads one from stdin."
-        ),
-    ],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question; '-' reads it from stdin.")],
+    images: Images,
+    question: Question,
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -34,7 +39,7 @@ def ask(
     show: Annotated[bool, typer.Option("--show", help="Draw the pictures in the terminal first.")] = False,
 ) -> None:
     """Ask a question about pictures."""
-    pictures, text = _read(images, question)
+    pictures, text = open_inputs(images, question)
     if show and not as_json:
         from sightline.commands.terminal_picture import draw
 
@@ -57,21 +62,6 @@ def ask(
     print(json.dumps({"model": model, **as_dict(reply)}, ensure_ascii=False) if as_json else "")
     if stats:
         print(stats_line(reply), file=sys.stderr)
-
-
-def _read(sources: list[str], question: str) -> tuple[list[Any], str]:
-    """Open everything before a model is loaded: what is wrong with the input is said at once."""
-    from sightline.images import MAX_BYTES, open_image, to_rgb
-
-    if [*sources, question].count("-") > 1:
-        raise ValueError("stdin ('-') can be read once: as one image or as the question")
-    if question == "-":
-        question = sys.stdin.read()
-    if not question.strip():
-        raise ValueError("the question is empty")
-    if not sources and os.path.isfile(question):
-        raise ValueError(f"{question!r} is a file: give the question after it")
-    return [to_rgb(open_image(sys.stdin.buffer.read(MAX_BYTES) if s == "-" else s)) for s in sources], question
 
 
 def _write(piece: str) -> None:

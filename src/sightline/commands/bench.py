@@ -50,6 +50,10 @@ def _show(figures: list[Any], machine: Any) -> None:
         )
     console = Console()
     console.print(table)
+    first, second = figures[0].engine, figures[1].engine
+    console.print(
+        f"a second question about a picture takes {second / first:.2f} of the first one's time", highlight=False
+    )
     console.print(
         f"this machine: {machine.matmul_flops / 1e9:.0f} GFLOP/s in matrix products, of which a new picture's prompt "
         f"reaches {machine.prefill_share:.0%}; {machine.copy_bytes / 1e9:.1f} GB/s of memory traffic, of which one "

@@ -10,8 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from sightline.commands.options import Device, Dtype, MaxNewTokens, Quantize
+from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
     from sightline.evaluation.results import Answer, Results
@@ -153,8 +153,8 @@ def _measure(
     fixed = {"weights": fingerprint(model), "dtype": dtype, "max_new_tokens": how["max_new_tokens"], **tasks.settings}
     kept = AnswerFile(out, fixed)
     before, started = len(kept), time.perf_counter()
-    with _progress(len(tasks.keys), before, out) as on_batch:
-        answers = ask(model, processor, tasks, kept, **how, on_batch=on_batch)
+    with counted("eval", "answers", len(tasks.keys), before, out) as advance:
+        answers = ask(model, processor, tasks, kept, **how, on_batch=_noted(advance))
     spent = {"asked_now": len(kept) - before, "seconds": round(time.perf_counter() - started, 1)}
     results = Results(answers)
     report = {"model": name, **fixed, "device": str(model.device), **spent, **results.as_dict()}
@@ -163,36 +163,16 @@ def _measure(
     return results, report
 
 
-@contextmanager
-def _progress(total: int, done: int, out: Path) -> Iterator[Callable[[Sequence[Answer]], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    started, asked, right = time.perf_counter(), 0, 0.0
-    progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
+def _noted(advance: Callable[[int, str], None]) -> Callable[[Sequence[Answer]], None]:
+    """Tells a bar of each batch of answers: their kind, and how many were right so far."""
+    asked, right = 0, 0.0
 
     def on_batch(answers: Sequence[Answer]) -> None:
         nonlocal asked, right
         asked, right = asked + len(answers), right + sum(one.right for one in answers)
-        rate = asked / (time.perf_counter() - started)
-        note = f"{answers[-1].kind}  {100 * right / asked:.0f} % right  {rate:.1f} questions/s"
-        progress.update(bar, advance=len(answers), note=note)
+        advance(len(answers), f"{answers[-1].kind}  {100 * right / asked:.0f} % right")
 
-    try:
-        with progress:
-            bar = progress.add_task("eval", total=total, completed=done, note="")
-            yield on_batch
-    except KeyboardInterrupt:
-        print(f"stopped with {done + asked} of {total} answers in {out}; the same command goes on", file=sys.stderr)
-        raise
+    return on_batch
 
 
 def _write_page(

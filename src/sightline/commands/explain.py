@@ -6,7 +6,6 @@ It parses, prints and names files; the maps and how they are drawn are `sightlin
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens, Model
+from sightline.commands.inputs import open_inputs
+from sightline.commands.options import Device, Dtype, Images, MaxNewTokens, Model, Quantize, Question
 
 if TYPE_CHECKING:
     from sightline.explain.explanation import Explanation
@@ -25,13 +25,8 @@ MARK = "sightline explain"  # in the files it writes, so that it knows them agai
 
 
 def explain(
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            default_factory=list, metavar="IMAGE", show_default=False, help="Image files; '-' reads one from stdin."
-        ),
-    ],
-    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question about them.")],
+    images: Images,
+    question: Question,
     out: Annotated[
         Path | None,
         typer.Option(help="A page (.html) or a contact sheet (.png); look.html if neither this nor --json is given."),
@@ -53,6 +48,7 @@ def explain(
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
     max_new_tokens: MaxNewTokens = 128,
 ) -> None:
     """Show which patches each word of an answer came from: attention, and what hiding them costs.
@@ -61,13 +57,15 @@ def explain(
     """
     out = out or (None if as_json else Path("look.html"))
     _check_out(out, force)
-    pictures = _pictures(images, question)
+    pictures, question = open_inputs(images, question)
+    if not pictures:
+        raise ValueError(f"a picture and a question are needed: {EXAMPLE}")
     if not occlusion and (window or stride):
         raise ValueError(f"{'--window' if window else '--stride'} says nothing without occlusion")
     from sightline.explain.explaining import explain as look
     from sightline.interop.load import load
 
-    loaded, processor = load(model, device, dtype)
+    loaded, processor = load(model, device, dtype, quantize)
     content = [*({"type": "image", "image": picture} for picture in pictures), {"type": "text", "text": question}]
     with _progress() as on_progress:
         found = look(
@@ -117,20 +115,6 @@ def _is_ours(path: Path) -> bool:
             return picture.info.get("Software") == MARK
     except (UnidentifiedImageError, OSError, ValueError):
         return False
-
-
-def _pictures(sources: list[str], question: str) -> list[Any]:
-    """Open everything before a model is loaded: what is wrong with the input is said at once."""
-    from sightline.images import MAX_BYTES, open_image, to_rgb
-
-    if not question.strip():
-        raise ValueError("the question is empty")
-    if not sources:
-        where = f"{question!r} is a file: give the question after it" if os.path.isfile(question) else EXAMPLE
-        raise ValueError(f"a picture and a question are needed: {where}")
-    if sources.count("-") > 1:
-        raise ValueError("stdin ('-') can be read once")
-    return [to_rgb(open_image(sys.stdin.buffer.read(MAX_BYTES) if s == "-" else s)) for s in sources]
 
 
 @contextmanager

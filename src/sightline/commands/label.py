@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Temperature
+from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Quantize, Temperature
+from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
     from sightline.labelling.label import Answers, Job
@@ -48,6 +48,7 @@ def label(
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
     max_new_tokens: MaxNewTokens = 128,
     temperature: Temperature = 0.0,
     seed: Annotated[int, typer.Option(help="Of the samples, where the temperature is above 0.")] = 0,
@@ -78,7 +79,7 @@ def label(
     params = SamplingParams(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed if temperature else None)
     job = Job(data.absolute(), asking, params, places.pictures.absolute())
     name = str(Path(model).absolute()) if Path(model).is_dir() else model
-    answers = _answers(rows, job, (name, device, dtype, batch_size), _workers(ray, workers))
+    answers = _answers(rows, job, (name, device, dtype, quantize, batch_size), _workers(ray, workers))
     with closing(answers), Outcome(places) as outcome:
         outcome.claim({**_settings(job), **answers.identity()}, restart)
         counts = _run(outcome, rows, job, answers, min(len(rows), limit or len(rows)))
@@ -104,7 +105,7 @@ def _workers(ray: bool, workers: int | None) -> int | None:
     return (workers or 0) if ray else None
 
 
-def _answers(rows: Rows, job: Job, model: tuple[str, str, str, int], workers: int | None) -> Answers:
+def _answers(rows: Rows, job: Job, model: tuple[str, str, str, str | None, int], workers: int | None) -> Answers:
     from sightline.labelling.label import LoadedModel, LocalAnswers
 
     batch_size = model[-1]
@@ -128,50 +129,16 @@ def _run(outcome: Outcome, rows: Rows, job: Job, answers: Answers, total: int) -
 
     done = 0
     if not outcome.is_new:
-        with _progress("check", len(rows), outcome) as advance:
-            done = check(outcome, rows, job, advance)
+        with counted("check", "rows", len(rows), 0, outcome.places.out) as advance:
+            done = check(outcome, rows, job, lambda: advance(1, ""))
     started = time.perf_counter()
     if done < total:
-        with _progress("label", total, outcome, done) as advance:
+        with counted("label", "rows", total, done, outcome.places.out) as advance:
             for record in answers.records(done, total):
                 outcome.add(record)
-                advance()
+                advance(1, f"{outcome.bad} bad" if outcome.bad else "")
     counts = {"rows": len(rows), "labelled": outcome.labelled, "bad": outcome.bad, "cut": outcome.cut}
     return counts | {"asked_now": max(0, total - done), "seconds": round(time.perf_counter() - started, 1)}
-
-
-@contextmanager
-def _progress(what: str, total: int, outcome: Outcome, done: int = 0) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
-    progress = Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True))
-    started, now = time.perf_counter(), 0
-
-    def advance() -> None:
-        nonlocal now
-        now += 1
-        note = f"{now / (time.perf_counter() - started):.1f} rows/s" + (f"  {outcome.bad} bad" if outcome.bad else "")
-        progress.update(bar, advance=1, note=note)
-
-    try:
-        with progress:
-            bar = progress.add_task(what, total=total, completed=done, note="")
-            yield advance
-    except KeyboardInterrupt:
-        print(
-            f"stopped with {done + now} of {total} rows in {outcome.places.out}; the same command goes on",
-            file=sys.stderr,
-        )
-        raise
 
 
 def _report(outcome: Outcome, counts: dict[str, Any], as_json: bool) -> None:

@@ -6,6 +6,13 @@ from typing import Annotated
 
 import typer
 
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        default_factory=list, metavar="IMAGE", show_default=False, help="Image files; '-' reads one from stdin."
+    ),
+]
+Question = Annotated[str, typer.Argument(metavar="QUESTION", help="The question; '-' reads it from stdin.")]
 Model = Annotated[str, typer.Option("--model", "-m", help="sightline-tiny, a folder or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

@@ -108,6 +108,7 @@ class EngineCore:
         self.image_token_id, self.max_length = image_token_id, max_length
         self.stats = Stats()
         self._jobs: dict[int, Job] = {}  # by the sequence's arrival
+        self._half_read: dict[bytes, Tensor] = {}  # of pictures whose next part the next step reads
 
     def check(self, prompt: Prompt, params: SamplingParams) -> None:
         """Whether a request can ever be answered.
@@ -226,20 +227,29 @@ class EngineCore:
         """The features of every image that some work reads a part of; those not in the cache are computed together."""
         found: dict[bytes, Tensor] = {}
         missing: dict[bytes, PreparedImage] = {}
+        unfinished: set[bytes] = set()
         for work in works:
             pictures = self._jobs[work.seq.arrival].pictures
             for run in work.seq.prompt.images:
-                if run.start < work.end and run.end > work.start and run.key not in found:
-                    cached = self.images.get(run.key)
-                    if cached is None:
-                        missing[run.key] = pictures[run.key]
-                    else:
-                        found[run.key] = cached
+                if run.start >= work.end or run.end <= work.start:
+                    continue
+                if run.end > work.end:
+                    unfinished.add(run.key)
+                if run.key in found:
+                    continue
+                known = self._half_read.get(run.key)
+                known = self.images.get(run.key) if known is None else known
+                if known is None:
+                    missing[run.key] = pictures[run.key]
+                else:
+                    found[run.key] = known
         if missing:
             pixels = torch.stack([picture.pixel_values() for picture in missing.values()])
             for key, features in zip(missing, self.runner.image_features(pixels), strict=True):
                 found[key] = self.images.put(key, features)
             self.stats.images_encoded += len(missing)
+        # A cache that is too small for it must not make a picture be encoded again for each chunk of its prompt.
+        self._half_read = {key: found[key] for key in unfinished}
         return found
 
     def _take(self, works: Sequence[Work], found: Logits) -> None:
@@ -345,11 +355,10 @@ class EngineCore:
         self.images.clear()
         self.scheduler.pool.clear()
 
-    def reset(self) -> None:
-        """Drop every job unheard, and all that is cached."""
+    def fail_all(self, error: Exception) -> None:
+        """End every job with `error`, and forget all that is cached."""
         for job in self.jobs:
-            self.scheduler.cancel(job.sequence)
-        self._jobs.clear()
+            self._fail(job, error)
         self.clear()
 
     def counters(self) -> dict[str, int]:

@@ -127,7 +127,7 @@ class Engine:
         max_batch_size: answers under way at once.
         max_batch_tokens: tokens computed in one step; a longer prompt takes several.
         kv_cache_bytes: the budget of keys and values, allocated at once. None: 512 MiB, or more where the model's
-            longest text takes more.
+            longest text takes more. What a batch reads of one layer is copied beside it.
         image_cache_bytes: the budget of image features that are kept.
         block_size: tokens a block of the KV cache.
         prefix_caching: whether prompts take over what earlier ones with the same beginning have computed. Never with
@@ -155,8 +155,9 @@ class Engine:
         self.model, self.processor = model, processor
         per_block = bytes_per_block(model.config, block_size, model.dtype)
         whole = -(-model.config.max_position_embeddings // block_size) * per_block
-        blocks = max(512 * MIB, whole) // per_block if kv_cache_bytes is None else kv_cache_bytes // per_block
-        if blocks < 2:
+        budget = max(512 * MIB, whole + per_block) if kv_cache_bytes is None else kv_cache_bytes
+        blocks = budget // per_block - 1  # the cache has one more, for padding
+        if blocks < 1:
             raise ValueError(f"kv_cache_bytes={kv_cache_bytes} holds no two blocks of {per_block} bytes: raise it")
         pool = BlockPool(blocks, block_size)
         cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
@@ -244,7 +245,7 @@ class Engine:
                 handle.cancel()
 
     def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:
-        """How probable each of the `choices` is as the whole answer; the prompt is computed once.
+        """How probable each of the `choices` is as the whole answer; with prefix caching, the prompt is computed once.
 
         Raises:
             ValueError: there are no choices, or two alike, or the model has no end token; or as `submit`.
@@ -252,7 +253,7 @@ class Engine:
         if isinstance(choices, str):
             raise ValueError("choices is a list of texts, not one text")
         prompt, pictures = self._read(messages, salt)
-        answers = [(text, self._reader.answer_ids(text)) for text in choices]
+        answers = [(text, self._reader.answer_ids(messages, text)) for text in choices]
         return score(self._core, self._loop, prompt, pictures, answers)
 
     def clear_caches(self) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int8, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.nn.moe import Experts
+from sightline.nn.moe import Experts, one_at_a_time
 
 __all__ = ["Int8Experts", "Int8Linear", "int8_product", "quantize_weight"]
 
@@ -140,12 +140,7 @@ class Int8Experts(nn.Module):
         weights: Float[Tensor, "tokens top_k"],
     ) -> Float[Tensor, "tokens hidden"]:
         """One expert at a time, as `Experts.forward`."""
-        total = torch.zeros_like(hidden_states, dtype=torch.promote_types(hidden_states.dtype, weights.dtype))
-        for expert in experts.unique().tolist():
-            token, rank = torch.where(experts == expert)
-            out = self._run(expert, hidden_states[token])
-            total.index_add_(0, token, (out * weights[token, rank, None]).to(total.dtype))
-        return total.to(hidden_states.dtype)
+        return one_at_a_time(hidden_states, experts, weights, self._run)
 
     def _run(self, expert: int, x: Tensor) -> Tensor:
         gate_up = int8_product(x, self.gate_up_proj[expert], self.gate_up_proj_scale[expert], self.kernel_dtype)

@@ -24,12 +24,11 @@ class EngineLoop:
         self._core = core
         self._condition = threading.Condition()
         self._inbox: list[Callable[[], None]] = []
-        self._failures: dict[Job, Fail] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def submit(self, add: Callable[[], Job], fail: Fail) -> Callable[[], None]:
-        """Let the thread `add` a job, and tell `fail` if it never ends; the result cancels it.
+        """Let the thread `add` a job, and tell `fail` if it cannot; the result cancels it.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -44,7 +43,6 @@ class EngineLoop:
                 fail(error)
                 return
             taken.append(job)
-            self._failures[job] = fail
             if dropped.is_set():
                 self._core.cancel(job)
 
@@ -99,9 +97,10 @@ class EngineLoop:
             try:
                 self._core.step()
             except Exception as error:
-                self._fail_all(error)
-            self._forget()
-        self._cancel_all()
+                # It may have left anything half done: everybody hears of it, and the caches begin anew.
+                self._core.fail_all(error)
+        for job in self._core.jobs:
+            self._core.cancel(job)
 
     def _take_requests(self) -> bool:
         """Wait until there is something to do, and do what was asked since; False when the loop is closed."""
@@ -113,18 +112,3 @@ class EngineLoop:
         for action in actions:
             action()
         return not closed
-
-    def _cancel_all(self) -> None:
-        for job in self._core.jobs:
-            self._core.cancel(job)
-        self._failures.clear()
-
-    def _fail_all(self, error: BaseException) -> None:
-        """A step that failed may have left anything half done: everybody hears of it, and the cache starts anew."""
-        for job in self._core.jobs:
-            self._failures.pop(job)(error)
-        self._core.reset()
-
-    def _forget(self) -> None:
-        for job in [job for job in self._failures if job.finish_reason is not None]:
-            del self._failures[job]

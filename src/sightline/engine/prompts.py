@@ -84,11 +84,21 @@ class PromptReader:
         runs = tuple(ImageRun(start, length, key) for start, (key, length, _) in zip(starts, found, strict=True))
         return Prompt(tuple(ids), runs, salt), {key: image for key, _, image in found}
 
-    def answer_ids(self, text: str) -> list[int]:
-        """The ids of `text` as the assistant would write it, without an end token."""
+    def answer_ids(self, messages: Messages, text: str) -> list[int]:
+        """The ids of `text` as the assistant would write it in answer to `messages`, without an end token.
+
+        Raises:
+            ValueError: the processor's chat template writes an answer elsewhere than it asks for one; or as `read`.
+        """
         if isinstance(self._processor, VLMProcessor):
             return self._processor.encode_text(text)
-        return self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+        prompt, turn = self.read(messages)[0].ids, {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        ids = self.read([*messages, turn], continue_final_message=True)[0].ids
+        if ids[: len(prompt)] != prompt:
+            raise ValueError(
+                "the chat template writes an answer elsewhere than it asks for one: give the answer as ids"
+            )
+        return list(ids[len(prompt) :])
 
     def _encode(
         self, messages: Messages, images: Sequence[ImageSource] | None, continue_final_message: bool

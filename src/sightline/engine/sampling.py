@@ -93,8 +93,8 @@ def logprobs_of(logits: Float[Tensor, " vocab"], token: int, top: int) -> TokenL
     """The log probability of `token` and of the `top` likeliest, by the model's own logits at temperature 1."""
     logprobs = logits.float().log_softmax(dim=-1)
     values, tokens = logprobs.topk(min(top, len(logprobs)))
-    best = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
-    return TokenLogprob(token, logprobs[token].item(), best)
+    chosen, *best = torch.cat([logprobs[token, None], values]).tolist()
+    return TokenLogprob(token, chosen, tuple(zip(tokens.tolist(), best, strict=True)))
 
 
 def _warpers(params: SamplingParams) -> LogitsProcessorList:

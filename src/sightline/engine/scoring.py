@@ -88,6 +88,8 @@ class _Grading:
         if self._error is not None:
             raise self._error
         assert self._job is not None
+        if self._job.error is not None:
+            raise self._job.error
         if self._job.finish_reason == "cancelled":
             raise RuntimeError("the engine was closed before the answer was graded")
         return sum(self._job.graded)

@@ -6,8 +6,6 @@ the sections say is the caller's: this file knows neither models nor training.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from PIL import Image
 
 from sightline.evaluation.examples import Example
 from sightline.evaluation.results import Results
-from sightline.whole_file import write_whole
+from sightline.web_page import data_uri, write_page
 
 __all__ = ["Accuracy", "Curves", "Facts", "Gallery", "Listing", "Section", "render_report"]
 
@@ -82,29 +80,17 @@ Section: TypeAlias = Accuracy | Curves | Facts | Gallery | Listing
 
 def render_report(path: Path, *, title: str, sections: Sequence[Section], summary: str = "") -> Path:
     """Write the page of `sections` to `path`, whole or not at all, and return the path."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from sightline.evaluation.curves import svg
 
-    environment = Environment(
-        loader=PackageLoader("sightline.evaluation", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return write_page(
+        path,
+        "sightline.evaluation",
+        "page.html.jinja",
+        {"title": title, "summary": summary, "sections": sections},
+        {"svg": svg, "thumbnail": thumbnail},
     )
-    environment.filters["thumbnail"] = thumbnail
-    environment.globals["svg"] = svg
-    page = environment.get_template("page.html.jinja").render(title=title, summary=summary, sections=sections)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page)
-    return path
 
 
 def thumbnail(picture: Image.Image) -> str:
     """The picture as a data URI, at most `PICTURE_SIDE` pixels a side."""
-    small = picture.convert("RGB")
-    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    data = io.BytesIO()
-    small.save(data, "WEBP", quality=80)
-    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
+    return data_uri(picture, PICTURE_SIDE, quality=80)

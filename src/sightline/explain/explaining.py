@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sightline.chat import read_conversation
+from sightline.engine.prompts import PromptReader
 from sightline.explain.attention import attend, roll_out
 from sightline.explain.explanation import Explanation, Region, Window, Word
 from sightline.explain.forced import force
@@ -71,7 +72,9 @@ def explain(
     _check("layer", layer, config.num_hidden_layers, rollout)
     _check("head", head, config.num_attention_heads, rollout)
     windows = Windows.of(math.isqrt(config.num_image_tokens), window, stride)
-    inputs = _encoded(processor, messages, add_generation_prompt=True).to(model.device)
+    inputs = processor.apply_chat_template(
+        list(messages), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    ).to(model.device)
     if "pixel_values" not in inputs:
         raise ValueError("there is no picture in the messages, so there is nothing to look at")
     ids = _answer_ids(model, processor, messages, inputs, answer, max_new_tokens)
@@ -109,18 +112,12 @@ def _source(layer: int | None, head: int | None, rollout: bool, config: Any) -> 
     return f"{layers}, " + (f"mean over {config.num_attention_heads} heads" if head is None else f"head {head}")
 
 
-def _encoded(processor: Any, messages: Messages, **options: Any) -> Any:
-    return processor.apply_chat_template(
-        list(messages), tokenize=True, return_dict=True, return_tensors="pt", **options
-    )
-
-
 def _answer_ids(
     model: VLM, processor: Any, messages: Messages, inputs: Any, answer: str | Sequence[int] | None, most: int
 ) -> list[int]:
     """The answer's tokens, without the control tokens that end it."""
     if isinstance(answer, str):
-        return _typed_ids(processor, messages, inputs["input_ids"][0].tolist(), answer)
+        return PromptReader(processor).answer_ids(messages, answer) if answer.strip() else []
     if answer is None:
         tokens = model.generate(**inputs, max_new_tokens=most, do_sample=False)[0]
         answer = tokens[inputs["input_ids"].shape[1] :].tolist()
@@ -128,17 +125,6 @@ def _answer_ids(
     while ids and ids[-1] in control:
         ids.pop()
     return ids
-
-
-def _typed_ids(processor: Any, messages: Messages, prompt: list[int], answer: str) -> list[int]:
-    """As the chat template writes an assistant's turn that it is to go on with."""
-    if not answer.strip():
-        return []
-    turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
-    ids = _encoded(processor, [*messages, turn], continue_final_message=True)["input_ids"][0].tolist()
-    if ids[: len(prompt)] != prompt:
-        raise ValueError("the chat template writes an answer elsewhere than it asks for one: give the answer as ids")
-    return ids[len(prompt) :]
 
 
 def _word(

@@ -5,8 +5,6 @@ It holds all that it shows, fetches nothing, and every text in it is escaped. It
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from PIL import Image
 
 from sightline.explain.explanation import Explanation, Word
 from sightline.explain.heat import COLOUR_KEPT, STOPS, levels
-from sightline.whole_file import write_whole
+from sightline.web_page import data_uri
+from sightline.web_page import write_page as fill_in
 
 __all__ = ["write_page"]
 
@@ -38,28 +37,21 @@ def write_page(
         facts: names and values that are listed below, such as the model's.
         generator: named in the page's head.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("sightline.explain", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return fill_in(
+        path,
+        "sightline.explain",
+        "look.html.jinja",
+        {
+            "explanation": explanation,
+            "pieces": pieces(explanation),
+            "pictures": [(data_uri(picture, PICTURE_SIDE, quality=88), picture.size) for picture in pictures],
+            "question": question,
+            "facts": facts or {},
+            "generator": generator,
+            "colour_kept": COLOUR_KEPT,
+            "data": {"grid": explanation.grid, "stops": STOPS, "words": [_shown(word) for word in explanation.words]},
+        },
     )
-    page = environment.get_template("look.html.jinja").render(
-        explanation=explanation,
-        pieces=pieces(explanation),
-        pictures=[(_data_uri(picture), picture.size) for picture in pictures],
-        question=question,
-        facts=facts or {},
-        generator=generator,
-        colour_kept=COLOUR_KEPT,
-        data={"grid": explanation.grid, "stops": STOPS, "words": [_shown(word) for word in explanation.words]},
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, page)
-    return path
 
 
 def pieces(explanation: Explanation) -> list[tuple[str, int | None]]:
@@ -82,11 +74,3 @@ def _shown(word: Word) -> dict[str, Any]:
     left = word.worst and word.worst.probability
     shown = {"text": word.text, "probability": word.probability, "onPictures": word.on_pictures}
     return {**shown, "loss": word.loss, "left": left, "worst": worst, "maps": maps}
-
-
-def _data_uri(picture: Image.Image) -> str:
-    small = picture.convert("RGB")
-    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    data = io.BytesIO()
-    small.save(data, "WEBP", quality=88)
-    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()

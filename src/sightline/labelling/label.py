@@ -59,10 +59,10 @@ class LoadedModel:
         FileNotFoundError, ValueError: as `sightline.load`.
     """
 
-    def __init__(self, name: str, device: str, dtype: str, batch_size: int):
+    def __init__(self, name: str, device: str, dtype: str, quantize: str | None, batch_size: int):
         from sightline.interop.load import load
 
-        self.model, self.processor = load(name, device, dtype)
+        self.model, self.processor = load(name, device, dtype, quantize)
         self.batch_size = batch_size
 
     def identity(self) -> dict[str, str]:

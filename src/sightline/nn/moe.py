@@ -159,14 +159,29 @@ class Experts(nn.Module):
         experts: Int64[Tensor, "tokens top_k"],
         weights: Float[Tensor, "tokens top_k"],
     ) -> Float[Tensor, "tokens hidden"]:
-        """The eager formula, one expert at a time: sum over the chosen of weight * expert(token)."""
-        total = torch.zeros_like(hidden_states, dtype=torch.promote_types(hidden_states.dtype, weights.dtype))
-        for expert in experts.unique().tolist():
-            token, rank = torch.where(experts == expert)
-            gate_up = F.linear(hidden_states[token], self.gate_up_proj[expert])
-            out = F.linear(self._apply_gate(gate_up), self.down_proj[expert])
-            total.index_add_(0, token, (out * weights[token, rank, None]).to(total.dtype))
-        return total.to(hidden_states.dtype)
+        """The eager formula (`one_at_a_time`)."""
+
+        # Not a method: under autocast `self` stands for the experts with other weights (`_WeightsIn`).
+        def run(expert: int, x: Tensor) -> Tensor:
+            gate_up = F.linear(x, self.gate_up_proj[expert])
+            return F.linear(self._apply_gate(gate_up), self.down_proj[expert])
+
+        return one_at_a_time(hidden_states, experts, weights, run)
+
+
+def one_at_a_time(
+    hidden_states: Float[Tensor, "tokens hidden"],
+    experts: Int64[Tensor, "tokens top_k"],
+    weights: Float[Tensor, "tokens top_k"],
+    run: Callable[[int, Tensor], Tensor],
+) -> Float[Tensor, "tokens hidden"]:
+    """The sum over each token's chosen experts of weight * `run(expert, token)`, an expert's tokens together."""
+    total = torch.zeros_like(hidden_states, dtype=torch.promote_types(hidden_states.dtype, weights.dtype))
+    for expert in experts.unique().tolist():
+        token, rank = torch.where(experts == expert)
+        out = run(expert, hidden_states[token])
+        total.index_add_(0, token, (out * weights[token, rank, None]).to(total.dtype))
+    return total.to(hidden_states.dtype)
 
 
 class MixtureOfExperts(nn.Module):
