@@ -1,10 +1,15 @@
 """Whatever else is asked, and however little memory there is: the tokens of `model.generate`, greedy, in float32."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sightline.engine.compiling import compiler_status
 from sightline.engine.engine import Engine
 from sightline.engine.prompts import PromptReader
 from sightline.engine.request import SamplingParams
@@ -15,6 +20,18 @@ from .conversations import CONVERSATIONS, NEW, ask, plain
 @pytest.fixture(scope="module")
 def expected(loaded):
     return [plain(loaded, messages) for messages in CONVERSATIONS]
+
+
+def sampled(which, length):
+    return SamplingParams(temperature=1.3, seed=which, max_new_tokens=length)
+
+
+@pytest.fixture(scope="module")
+def expected_samples(loaded):
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        return [
+            engine.chat(*pair).tokens for pair in zip(CONVERSATIONS, map(sampled, range(8), [NEW] * 8), strict=True)
+        ]
 
 
 @pytest.fixture
@@ -197,6 +214,7 @@ def test_a_given_answer_is_graded_alike_where_it_was_preempted(loaded):
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("ask"), st.integers(0, len(CONVERSATIONS) - 1), st.integers(1, NEW), st.integers(0, 3)),
+        st.tuples(st.just("sample"), st.integers(0, len(CONVERSATIONS) - 1), st.integers(1, NEW), st.just(0)),
         st.tuples(st.just("step"), st.integers(1, 4)),
         st.tuples(st.just("cancel"), st.integers(0, 5)),
     ),
@@ -213,16 +231,19 @@ EVENTS = st.lists(
     tokens=st.integers(1, 40),
     prefix_caching=st.booleans(),
 )
-def test_any_coming_and_going_in_any_budget(loaded, expected, events, count, batch, tokens, prefix_caching):
+def test_any_coming_and_going_in_any_budget(
+    loaded, expected, expected_samples, events, count, batch, tokens, prefix_caching
+):
     options = blocks({"max_batch_size": batch, "max_batch_tokens": max(batch, tokens)}, loaded, count)
     engine = Engine(*loaded, prefix_caching=prefix_caching, image_cache_bytes=3000, **options)
     core, jobs = engine._core, []
     for event in events:
-        if event[0] == "ask":
-            _, which, length, drafts = event
+        if event[0] in ("ask", "sample"):
+            kind, which, length, drafts = event
             prompt, images = engine._reader.read(CONVERSATIONS[which])
-            params = SamplingParams(max_new_tokens=length, prompt_lookup=drafts)
-            jobs.append((core.add(prompt, images, params, lambda _: False, lambda _: None), expected[which][:length]))
+            greedy = SamplingParams(max_new_tokens=length, prompt_lookup=drafts)
+            params, known = (greedy, expected) if kind == "ask" else (sampled(which, length), expected_samples)
+            jobs.append((core.add(prompt, images, params, lambda _: False, lambda _: None), known[which][:length]))
         elif event[0] == "step":
             for _ in range(event[1]):
                 core.step()
@@ -240,3 +261,28 @@ def test_any_coming_and_going_in_any_budget(loaded, expected, events, count, bat
             assert generated == tokens_expected
     assert core.scheduler.pool.in_use == 0
     engine.close()
+
+
+COMPILED = """
+import sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[1])
+from conversations import CONVERSATIONS, NEW, plain
+from sightline.engine.engine import Engine
+from sightline.interop.load import load
+loaded = load(sys.argv[2], device="cpu", dtype="float32")
+with Engine(*loaded, kv_cache_bytes=2**22, compile=True) as engine:
+    replies = engine.batch(CONVERSATIONS, max_new_tokens=NEW)
+    assert engine._core.runner.is_compiled
+    assert [reply.tokens for reply in replies] == [plain(loaded, messages) for messages in CONVERSATIONS]
+"""
+
+
+@pytest.mark.slow
+def test_compiled_decoding(tiny_model_folder):
+    if not compiler_status("cpu").startswith("torch.compile"):
+        pytest.skip(compiler_status("cpu"))
+    # In a process of its own: the compiler does not get along with the checks of annotations here.
+    command = [sys.executable, "-c", COMPILED, str(Path(__file__).parent), str(tiny_model_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
