@@ -310,3 +310,41 @@ def test_another_salt_shares_nothing(engine):
     again = engine.chat(ask("What is this?", "red"), max_new_tokens=1)
     assert first.usage.cached_tokens == other.usage.cached_tokens == 0
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+
+
+@pytest.mark.parametrize("options", [{}, {"stop": ("zq",)}, {"prompt_lookup": 4}])
+def test_a_listener_hears_the_whole_answer_with_the_log_probability_of_each_token(engine, options):
+    heard = []
+    over = threading.Event()
+
+    def listen(piece):
+        heard.append(piece)
+        if piece is None:
+            over.set()
+
+    handle = engine.submit(CONVERSATIONS[1], max_new_tokens=NEW, logprobs=1, listener=listen, **options)
+    reply = handle.result(60)
+    assert over.wait(60)
+    *pieces, end = heard
+    assert end is None
+    assert "".join(piece.text for piece in pieces) == reply.text
+    assert tuple(one for piece in pieces for one in piece.logprobs) == reply.logprobs
+    assert [one.token for one in reply.logprobs] == list(reply.tokens)
+
+
+def test_a_text_without_a_template_is_gone_on_from(engine, loaded):
+    model, processor = loaded
+    reply = engine.submit(engine.read_text("What is @"), max_new_tokens=6).result(60)
+    ids = torch.tensor([processor.encode_text("What is @")])
+    wanted = model.generate(ids, max_new_tokens=6, do_sample=False, bad_words_ids=[[model.config.image_token_id]])
+    assert list(reply.tokens) == wanted[0, ids.shape[1] :].tolist()
+    assert reply.usage.prompt_tokens == ids.shape[1]
+
+
+def test_grading_says_what_it_took(engine):
+    graded = engine.grade(ask("Is there a duck?", "red"), ["A duck.", "No"])
+    again = engine.grade(ask("Is there a duck?", "red"), ["A duck.", "No"])
+    assert graded.usage.image_tokens == 16
+    assert graded.usage.completion_tokens == sum(len(score.tokens) for score in graded.scores)
+    assert graded.usage.cached_tokens == 0
+    assert again.usage.cached_tokens == again.usage.prompt_tokens - 1

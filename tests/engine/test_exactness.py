@@ -199,7 +199,7 @@ def test_a_given_answer_is_graded_alike_where_it_was_preempted(loaded):
         core = Engine(*loaded, **options)._core
         reader = PromptReader(loaded[1])
         endless = SamplingParams(max_new_tokens=70, logit_bias={loaded[0].config.eos_token_id: -1000.0})
-        core.add(*reader.read(ask("A")), endless, lambda _: False, lambda _: None)
+        core.add(*reader.read(ask("A")), endless, lambda *_: False, lambda _: None)
         for _ in range(8):
             core.step()
         job = core.add_graded(*reader.read(ask("What is this?")), list(range(200, 240)), lambda _: None)
@@ -243,7 +243,7 @@ def test_any_coming_and_going_in_any_budget(
             prompt, images = engine._reader.read(CONVERSATIONS[which])
             greedy = SamplingParams(max_new_tokens=length, prompt_lookup=drafts)
             params, known = (greedy, expected) if kind == "ask" else (sampled(which, length), expected_samples)
-            jobs.append((core.add(prompt, images, params, lambda _: False, lambda _: None), known[which][:length]))
+            jobs.append((core.add(prompt, images, params, lambda *_: False, lambda _: None), known[which][:length]))
         elif event[0] == "step":
             for _ in range(event[1]):
                 core.step()

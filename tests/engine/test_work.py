@@ -44,7 +44,7 @@ def decoding(engine, count, new_tokens=40):
     for messages in CONVERSATIONS[:count]:
         prompt, images = engine._reader.read(messages)
         params = SamplingParams(max_new_tokens=new_tokens, logit_bias={})
-        engine._core.add(prompt, images, params, lambda _: False, lambda _: None)
+        engine._core.add(prompt, images, params, lambda *_: False, lambda _: None)
     while (
         not all(sequence.is_decoding for sequence in engine._core.scheduler.running) or engine._core.scheduler.waiting
     ):
@@ -86,7 +86,7 @@ def test_a_step_allocates_no_more_for_a_longer_text(engine):
 def test_the_head_reads_one_row_a_prompt(engine, loaded):
     """Logits of all positions of a prompt would be the largest tensor of all."""
     prompt, images = engine._reader.read(ask("What is this? " * 5, "red"))
-    engine._core.add(prompt, images, SamplingParams(max_new_tokens=1), lambda _: False, lambda _: None)
+    engine._core.add(prompt, images, SamplingParams(max_new_tokens=1), lambda *_: False, lambda _: None)
     with Counted() as counted:
         while engine._core.has_work:
             engine._core.step()

@@ -23,22 +23,24 @@ from sightline.engine.sampling import Chooser, LogitsRule, choose, logprobs_of
 from sightline.engine.scheduler import Scheduler
 from sightline.engine.step import Work
 
-__all__ = ["EngineCore", "Job", "Stats"]
+__all__ = ["EngineCore", "Job", "OnToken", "Stats"]
+
+OnToken = Callable[[int, TokenLogprob | None], bool]
 
 
 @dataclass(eq=False)
 class Job:
     """One request under way, and what came of it when `finish_reason` is set.
 
-    `on_token` hears of each token and says whether the answer is complete with it; `on_end` hears of the end. With
-    `targets` nothing is chosen: they are the given answer's tokens, and `graded` becomes their log probabilities.
-    `error` is what ended a job that failed; `on_end` itself raises nothing.
+    `on_token` hears of each token, and of its log probability where that is asked for, and says whether the answer is
+    complete with it; `on_end` hears of the end. With `targets` nothing is chosen: they are the given answer's tokens,
+    and `graded` becomes their log probabilities. `error` is what ended a job that failed; `on_end` itself raises nothing.
     """
 
     sequence: Answer
     chooser: Chooser
     pictures: Mapping[bytes, PreparedImage]
-    on_token: Callable[[int], bool]
+    on_token: OnToken
     on_end: Callable[[Job], None]
     lookup: PromptLookup | None = None
     targets: tuple[int, ...] = ()
@@ -137,7 +139,7 @@ class EngineCore:
         prompt: Prompt,
         pictures: Mapping[bytes, PreparedImage],
         params: SamplingParams,
-        on_token: Callable[[int], bool],
+        on_token: OnToken,
         on_end: Callable[[Job], None],
         rules: Iterable[LogitsRule] = (),
     ) -> Job:
@@ -321,13 +323,16 @@ class EngineCore:
         return limit - len(sequence.generated)
 
     def _hand_on(self, job: Job, tokens: Sequence[int]) -> None:
-        if tokens and job.first_token is None:
+        if not tokens:
+            return
+        if job.first_token is None:
             job.first_token = time.perf_counter()
-        for place, token in enumerate(tokens):
+        known = job.logprobs[-len(tokens) :] if job.logprobs else [None] * len(tokens)
+        for place, (token, logprob) in enumerate(zip(tokens, known, strict=True)):
             if job.lookup is not None:
                 job.lookup.append(token)
             try:
-                complete = job.on_token(token)
+                complete = job.on_token(token, logprob)
             except Exception as error:
                 self._fail(job, error)
                 return
@@ -337,7 +342,7 @@ class EngineCore:
                 del job.logprobs[len(job.sequence.generated) :]
                 self._finish(job, "stop")
                 return
-        if tokens and self._left(job.sequence) <= 0:
+        if self._left(job.sequence) <= 0:
             self._finish(job, "length")
 
     def _finish(self, job: Job, reason: str) -> None:
@@ -379,5 +384,5 @@ class EngineCore:
         job.on_end(job)
 
 
-def _never(_: int) -> bool:
+def _never(_: int, __: TokenLogprob | None) -> bool:
     return False

@@ -21,17 +21,18 @@ from sightline.engine.image_cache import ImageCache
 from sightline.engine.kv_cache import PagedKVCache, bytes_per_block
 from sightline.engine.loop import EngineLoop
 from sightline.engine.prompts import PreparedImage, PromptReader
-from sightline.engine.request import Prompt, Reply, SamplingParams
+from sightline.engine.request import Piece, Prompt, Reply, SamplingParams, TokenLogprob
 from sightline.engine.runner import Runner
 from sightline.engine.sampling import LogitsRule
 from sightline.engine.scheduler import Scheduler
-from sightline.engine.scoring import Score, score
+from sightline.engine.scoring import Graded, Score, score
 from sightline.engine.text import TextStream
 from sightline.engine.weights import FusedWeights
 
 __all__ = ["Engine", "Handle"]
 
 Messages = Sequence[dict[str, Any]]
+Listener = Callable[[Piece | None], None]
 
 MIB = 2**20
 
@@ -39,9 +40,11 @@ MIB = 2**20
 class Handle:
     """An answer under way: iterate it for its text as it comes, or wait for its `result`."""
 
-    def __init__(self, processor: Any, params: SamplingParams):
+    def __init__(self, processor: Any, params: SamplingParams, listener: Listener | None = None):
         self._text = TextStream(processor, params.stop)
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._listener = listener
+        self._unsaid: list[TokenLogprob] = []  # of tokens whose text is yet to come
         self._over = threading.Event()
         self._reply: Reply | None = None
         self._error: BaseException | None = None
@@ -77,10 +80,19 @@ class Handle:
         if not self._over.is_set():
             self._cancel()
 
-    def _on_token(self, token: int) -> bool:
-        if piece := self._text.push(token):
-            self._pieces.put(piece)
+    def _on_token(self, token: int, logprob: TokenLogprob | None) -> bool:
+        if logprob is not None:
+            self._unsaid.append(logprob)
+        if text := self._text.push(token):
+            self._say(text)
         return self._text.stopped
+
+    def _say(self, text: str) -> None:
+        piece, self._unsaid = Piece(text, tuple(self._unsaid)), []
+        if self._listener is None:
+            self._pieces.put(text)
+        else:
+            self._listener(piece)
 
     def _on_end(self, job: Job) -> None:
         try:
@@ -91,8 +103,9 @@ class Handle:
     def _finish(self, job: Job) -> None:
         if job.error is not None:
             raise job.error
-        if piece := self._text.finish():
-            self._pieces.put(piece)
+        text = self._text.finish()
+        if text or self._unsaid:
+            self._say(text)
         assert job.finish_reason is not None
         self._reply = Reply(
             text=self._text.text,
@@ -113,6 +126,8 @@ class Handle:
         self._engine = None
         self._over.set()
         self._pieces.put(None)
+        if self._listener is not None:
+            self._listener(None)
 
 
 class Engine:
@@ -176,29 +191,36 @@ class Engine:
 
     def submit(
         self,
-        messages: Messages,
+        messages: Messages | Prompt,
         params: SamplingParams | None = None,
         *,
         salt: bytes = b"",
         rules: Iterable[LogitsRule] = (),
+        listener: Listener | None = None,
         **options: Any,
     ) -> Handle:
         """Ask, and go on at once; the answer is worked on beside whatever else is asked.
 
         Args:
-            messages: a conversation in the chat format; it is read before this returns.
+            messages: a conversation in the chat format, read before this returns; or the prompt of a text without any
+                template (`read_text`), which has its own salt.
             params: how to choose the tokens; single values of it can be given as `options`.
             salt: requests of another salt share no prefix of their prompts.
             rules: processors of logits, as transformers' are.
+            listener: called in the engine's thread with each piece of the answer, and with None at its end, instead of
+                being iterated. It must not wait.
 
         Raises:
             ValueError, FileNotFoundError: the messages or pictures are wrong, or the prompt is too long.
             RuntimeError: the engine is closed.
         """
         params = (params or SamplingParams()).replace(**options)
-        prompt, pictures = self._read(messages, salt)
+        prompt, pictures = (messages, {}) if isinstance(messages, Prompt) else self._read(messages, salt)
         self._core.check(prompt, params)
-        handle, core = Handle(self.processor, params), self._core  # the thread holds the core, never the engine
+        handle, core = (
+            Handle(self.processor, params, listener),
+            self._core,
+        )  # the thread holds the core, never the engine
         handle._cancel = self._loop.submit(
             lambda: core.add(prompt, pictures, params, handle._on_token, handle._on_end, rules), handle._fail
         )
@@ -244,12 +266,20 @@ class Engine:
             for handle in waiting:
                 handle.cancel()
 
+    def read_text(self, text: str, salt: bytes = b"") -> Prompt:
+        """The prompt of a text that the answer goes on from, without a template and without pictures."""
+        return Prompt(tuple(self._reader.text_ids(text)), salt=salt)
+
     def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:
         """How probable each of the `choices` is as the whole answer; with prefix caching, the prompt is computed once.
 
         Raises:
             ValueError: there are no choices, or two alike, or the model has no end token; or as `submit`.
         """
+        return list(self.grade(messages, choices, salt=salt).scores)
+
+    def grade(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> Graded:
+        """As `score`, with what it took. Raises as `score`."""
         if isinstance(choices, str):
             raise ValueError("choices is a list of texts, not one text")
         prompt, pictures = self._read(messages, salt)
@@ -259,6 +289,21 @@ class Engine:
     def clear_caches(self) -> None:
         """Forget images and prefixes: for weights that have been changed in place."""
         self._loop.run(self._core.clear)
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many requests are in the batch, and how many wait for a place in it."""
+        return len(self._core.scheduler.running), len(self._core.scheduler.waiting)
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many answers are worked on at once."""
+        return self._core.scheduler.max_batch_size
+
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The ids that end an answer."""
+        return self._core.end_tokens
 
     @property
     def stats(self) -> dict[str, int]:

@@ -84,6 +84,12 @@ class PromptReader:
         runs = tuple(ImageRun(start, length, key) for start, (key, length, _) in zip(starts, found, strict=True))
         return Prompt(tuple(ids), runs, salt), {key: image for key, _, image in found}
 
+    def text_ids(self, text: str) -> list[int]:
+        """The ids of `text` alone, without a template: never a placeholder or a control token."""
+        if isinstance(self._processor, VLMProcessor):
+            return self._processor.encode_text(text)
+        return self._processor.tokenizer(text, split_special_tokens=True)["input_ids"]
+
     def answer_ids(self, messages: Messages, text: str) -> list[int]:
         """The ids of `text` as the assistant would write it in answer to `messages`, without an end token.
 
@@ -91,7 +97,7 @@ class PromptReader:
             ValueError: the processor's chat template writes an answer elsewhere than it asks for one; or as `read`.
         """
         if isinstance(self._processor, VLMProcessor):
-            return self._processor.encode_text(text)
+            return self.text_ids(text)
         prompt, turn = self.read(messages)[0].ids, {"role": "assistant", "content": [{"type": "text", "text": text}]}
         ids = self.read([*messages, turn], continue_final_message=True)[0].ids
         if ids[: len(prompt)] != prompt:

@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-__all__ = ["ImageRun", "Prompt", "Reply", "SamplingParams", "Sequence", "Status", "Timings", "TokenLogprob", "Usage"]
+__all__ = [
+    "ImageRun",
+    "Piece",
+    "Prompt",
+    "Reply",
+    "SamplingParams",
+    "Sequence",
+    "Status",
+    "Timings",
+    "TokenLogprob",
+    "Usage",
+]
 
 
 @dataclass(frozen=True)
@@ -185,6 +196,14 @@ class TokenLogprob:
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some more of an answer's text, and the tokens that it ends, where their log probabilities are asked for."""
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from sightline.engine.core import EngineCore, Job
 from sightline.engine.loop import EngineLoop
 from sightline.engine.prompts import PreparedImage
-from sightline.engine.request import Prompt
+from sightline.engine.request import Prompt, Usage
 
-__all__ = ["Score", "score"]
+__all__ = ["Graded", "Score", "score"]
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,22 @@ class Score:
     tokens: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Graded:
+    """The choices in the order given, and what grading them took; `completion_tokens` are the choices' own."""
+
+    scores: tuple[Score, ...]
+    usage: Usage
+
+
 def score(
     core: EngineCore,
     loop: EngineLoop,
     prompt: Prompt,
     pictures: Mapping[bytes, PreparedImage],
     choices: Sequence[tuple[str, Sequence[int]]],
-) -> list[Score]:
-    """As `Engine.score`; `choices` are texts and their tokens."""
+) -> Graded:
+    """As `Engine.grade`; `choices` are texts and their tokens."""
     if not choices or len(dict(choices)) < len(choices):
         raise ValueError("two choices are alike: give each once" if choices else "give at least one choice")
     if not core.end_tokens:
@@ -52,10 +60,17 @@ def score(
             grading.cancel()
     most = max(logprobs)
     total = sum(math.exp(one - most) for one in logprobs)
-    return [
+    scores = (
         Score(text, logprob, math.exp(logprob - most) / total, answer)
         for (text, _), logprob, answer in zip(choices, logprobs, answers, strict=True)
-    ]
+    )
+    usage = Usage(
+        prompt_tokens=len(prompt.ids),
+        completion_tokens=sum(map(len, answers)),
+        image_tokens=prompt.image_tokens,
+        cached_tokens=waiting[0].cached,
+    )
+    return Graded(tuple(scores), usage)
 
 
 class _Grading:
@@ -81,6 +96,12 @@ class _Grading:
     def _fail(self, error: BaseException) -> None:
         self._error = error
         self._over.set()
+
+    @property
+    def cached(self) -> int:
+        """How many of the prompt's tokens were found in the cache."""
+        assert self._job is not None
+        return self._job.sequence.cached
 
     def wait(self) -> float:
         """The answer's log probability."""
