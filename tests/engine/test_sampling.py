@@ -95,10 +95,14 @@ def test_a_bias_makes_a_token_the_likeliest(logits):
 
 
 def test_log_probabilities_are_of_the_models_own_logits(logits):
-    found = logprobs_of(logits[0], 4, top=2)
-    expected = logits[0].log_softmax(-1)
-    assert found.logprob == pytest.approx(expected[4].item())
-    assert [token for token, _ in found.top] == expected.topk(2).indices.tolist()
+    tokens, tops = [4, 0, 7, 7], [2, 0, 1, VOCABULARY + 1]
+    found = logprobs_of(logits, tokens, tops)
+    for row, (one, token, top) in enumerate(zip(found, tokens, tops, strict=True)):
+        expected = logits[row].log_softmax(-1)
+        assert (one.token, len(one.top)) == (token, min(top, VOCABULARY))
+        assert one.logprob == pytest.approx(expected[token].item())
+        assert [token for token, _ in one.top] == expected.topk(min(top, VOCABULARY)).indices.tolist()
+        assert [logprob for _, logprob in one.top] == pytest.approx(expected.topk(min(top, VOCABULARY)).values.tolist())
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ class Job:
 
     `on_token` hears of each token, and of its log probability where that is asked for, and says whether the answer is
     complete with it; `on_end` hears of the end. With `targets` nothing is chosen: they are the given answer's tokens,
-    and `graded` becomes their log probabilities. `error` is what ended a job that failed; `on_end` itself raises nothing.
+    and `graded` becomes their log probabilities. `error` is what ended a job that failed; `on_end` itself raises
+    nothing.
     """
 
     sequence: Answer
@@ -265,11 +266,13 @@ class EngineCore:
             else:
                 asked.append((job, work, range(found.offsets[number], found.offsets[number + 1])))
         tokens = self._choose(asked, logits)
-        for job, work, its_rows in asked:
-            if job.error is not None:
-                continue
-            accepted = self._accepted(work, [tokens[row] for row in its_rows])
-            self._report(job, accepted, logits, its_rows)
+        taken = [
+            (job, work, its_rows, self._accepted(work, [tokens[row] for row in its_rows]))
+            for job, work, its_rows in asked
+            if job.error is None
+        ]
+        _report(taken, logits)
+        for job, work, _, accepted in taken:
             self.scheduler.advance(work, accepted)
             self._hand_on(job, accepted)
 
@@ -291,11 +294,6 @@ class EngineCore:
         choosers = [job.chooser for _, job, _ in places if job.error is None]
         chosen = choose(logits[wanted], choosers, {n: scores[row] for n, row in enumerate(wanted) if row in scores})
         return dict(zip(wanted, chosen, strict=True))
-
-    def _report(self, job: Job, tokens: Sequence[int], logits: Tensor, rows: range) -> None:
-        top = job.sequence.params.logprobs
-        if top is not None:
-            job.logprobs += [logprobs_of(logits[row], token, top) for row, token in zip(rows, tokens, strict=False)]
 
     def _grade(self, job: Job, work: Work, logits: Tensor) -> None:
         """Take the log probabilities of the given answer's tokens that `work` has come to."""
@@ -382,6 +380,20 @@ class EngineCore:
         job.sequence.status = Status.FINISHED
         job.pictures = {}  # whoever keeps the job need not keep their pixels
         job.on_end(job)
+
+
+def _report(taken: Sequence[tuple[Job, Work, range, list[int]]], logits: Tensor) -> None:
+    """Note the log probabilities of accepted tokens, where they are asked for."""
+    wanted = [
+        (job, row, token, top)
+        for job, _, rows, accepted in taken
+        if (top := job.sequence.params.logprobs) is not None
+        for row, token in zip(rows, accepted, strict=False)
+    ]
+    if wanted:
+        jobs, rows, tokens, tops = zip(*wanted, strict=True)
+        for job, found in zip(jobs, logprobs_of(logits[list(rows)], tokens, tops), strict=True):
+            job.logprobs.append(found)
 
 
 def _never(_: int, __: TokenLogprob | None) -> bool:

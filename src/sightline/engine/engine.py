@@ -290,6 +290,15 @@ class Engine:
         """Forget images and prefixes: for weights that have been changed in place."""
         self._loop.run(self._core.clear)
 
+    def ping(self, timeout: float) -> None:
+        """Wait until the engine's thread comes round to what is asked.
+
+        Raises:
+            TimeoutError: it has not after `timeout` seconds.
+            RuntimeError: the engine is closed.
+        """
+        self._loop.run(lambda: None, timeout)
+
     @property
     def load(self) -> tuple[int, int]:
         """How many requests are in the batch, and how many wait for a place in it."""

@@ -58,8 +58,13 @@ class EngineLoop:
         self._post(take, or_raise=True)
         return cancel
 
-    def run(self, work: Callable[[], Any]) -> Any:
-        """`work` done between two steps, and what it gave. Raises what it raised."""
+    def run(self, work: Callable[[], Any], timeout: float | None = None) -> Any:
+        """`work` done between two steps, and what it gave.
+
+        Raises:
+            TimeoutError: it was not done after `timeout` seconds.
+            Exception: what it raised.
+        """
         future: Future[Any] = Future()
 
         def take() -> None:
@@ -69,7 +74,7 @@ class EngineLoop:
                 future.set_exception(error)
 
         self._post(take, or_raise=True)
-        return future.result()
+        return future.result(timeout)
 
     def close(self) -> None:
         """End the thread; what is under way is cancelled."""

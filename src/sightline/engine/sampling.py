@@ -89,12 +89,23 @@ def _draw(
     return chosen
 
 
-def logprobs_of(logits: Float[Tensor, " vocab"], token: int, top: int) -> TokenLogprob:
-    """The log probability of `token` and of the `top` likeliest, by the model's own logits at temperature 1."""
+def logprobs_of(logits: Float[Tensor, "rows vocab"], tokens: Sequence[int], top: Sequence[int]) -> list[TokenLogprob]:
+    """Row by row the log probability of a token and of the `top` likeliest, by the model's own logits, unscaled.
+
+    They come from the device all at once: one more wait in a step in which somebody asks for them.
+    """
     logprobs = logits.float().log_softmax(dim=-1)
-    values, tokens = logprobs.topk(min(top, len(logprobs)))
-    chosen, *best = torch.cat([logprobs[token, None], values]).tolist()
-    return TokenLogprob(token, chosen, tuple(zip(tokens.tolist(), best, strict=True)))
+    values, places = logprobs.topk(min(max(top), logits.shape[-1]))
+    chosen = logprobs.gather(1, torch.tensor(tokens, device=logits.device)[:, None])
+    # float64 holds a token's number and a float32 exactly.
+    rows = torch.cat([chosen.double(), values.double(), places.double()], dim=1).tolist()
+    width = values.shape[1]
+    return [
+        TokenLogprob(
+            token, row[0], tuple(zip(map(int, row[1 + width : 1 + width + k]), row[1 : 1 + width], strict=False))
+        )
+        for token, row, k in zip(tokens, rows, top, strict=True)
+    ]
 
 
 def _warpers(params: SamplingParams) -> LogitsProcessorList:
