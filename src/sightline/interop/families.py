@@ -100,12 +100,16 @@ def language_fields(config: PreTrainedConfig) -> dict[str, Any]:
     """The fields of `LLMConfig` that describe `config`. Raises as `from_transformers_config`."""
     if config.model_type not in FAMILIES:
         raise ValueError(f"model_type={config.model_type!r} is none of {', '.join(sorted(FAMILIES))}")
-    family = FAMILIES[config.model_type]
-    theirs_of = {name: name for name in _SHARED} | family.renamed
-    refuse_unknown(config, _BESIDE | family.ignored | set(theirs_of.values()))
+    family, known = FAMILIES[config.model_type], theirs_of(config.model_type)
+    refuse_unknown(config, _BESIDE | family.ignored | set(known.values()))
     _check_rope(config)
-    fields = {ours: getattr(config, theirs) for ours, theirs in theirs_of.items() if hasattr(config, theirs)}
+    fields = {ours: getattr(config, theirs) for ours, theirs in known.items() if hasattr(config, theirs)}
     return fields | {"sliding_window": _sliding_window(config)} | family.fixed
+
+
+def theirs_of(model_type: str) -> dict[str, str]:
+    """Our field's name to that of a family."""
+    return {name: name for name in _SHARED} | FAMILIES[model_type].renamed
 
 
 def refuse_unknown(config: PreTrainedConfig, known: Iterable[str]) -> None:

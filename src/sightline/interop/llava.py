@@ -20,7 +20,7 @@ from sightline.interop.language import adopt
 from sightline.nn.vlm import VLM
 
 # Their prefix -> ours; the first that fits.
-_PREFIXES = {
+PREFIXES = {
     "model.vision_tower.": "vision_encoder.vision_model.",
     "model.multi_modal_projector.linear_1.": "vision_proj.vision_proj.0.",
     "model.multi_modal_projector.linear_2.": "vision_proj.vision_proj.2.",
@@ -28,7 +28,7 @@ _PREFIXES = {
     "lm_head.": "lm_head.",
 }
 # What each tower puts first decides what may be dropped: CLIP's [CLS] must go, SigLIP has none.
-_SELECT = {"clip_vision_model": "default", "siglip_vision_model": "full"}
+SELECT = {"clip_vision_model": "default", "siglip_vision_model": "full"}
 # `image_seq_length` only tells transformers' processor what the tower's geometry tells ours.
 _KNOWN = names(
     "architectures dtype transformers_version model_type _name_or_path id2label label2id vision_config "
@@ -75,7 +75,7 @@ def rename(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(key: str) -> str:
-    for theirs, ours in _PREFIXES.items():
+    for theirs, ours in PREFIXES.items():
         if key.startswith(theirs):
             return ours + key.removeprefix(theirs)
     return key
@@ -83,12 +83,12 @@ def _renamed(key: str) -> str:
 
 def _check_features(config: LlavaConfig) -> None:
     kind, layer = config.vision_config.model_type, config.vision_feature_layer  # type: ignore[union-attr]
-    if kind not in _SELECT:
-        raise ValueError(f"vision_config.model_type={kind!r} is none of {', '.join(sorted(_SELECT))}")
+    if kind not in SELECT:
+        raise ValueError(f"vision_config.model_type={kind!r} is none of {', '.join(sorted(SELECT))}")
     if not isinstance(layer, int):
         raise ValueError(f"vision_feature_layer={layer!r} is not supported: one layer, not several")
     strategy = config.vision_feature_select_strategy
-    if strategy != _SELECT[kind]:
+    if strategy != SELECT[kind]:
         raise ValueError(
-            f"vision_feature_select_strategy={strategy!r} is not supported for {kind!r}: use {_SELECT[kind]!r}"
+            f"vision_feature_select_strategy={strategy!r} is not supported for {kind!r}: use {SELECT[kind]!r}"
         )

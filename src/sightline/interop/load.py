@@ -22,7 +22,7 @@ from sightline.engine.quantize import quantize as to_int8
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
-__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load", "pick_device"]
+__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load", "named_dtype", "pick_device"]
 
 DEFAULT_MODEL = "sightline-tiny"
 
@@ -51,7 +51,7 @@ def load(
     if quantize not in (None, "int8"):
         raise ValueError(f"there is no quantisation {quantize!r}: give int8")
     place = pick_device(device)
-    kind = best_dtype(place) if dtype == "auto" else _dtype(dtype)
+    kind = best_dtype(place) if dtype == "auto" else named_dtype(dtype)
     source = _locate(name)
     config = _read_config(source, name)
     model: VLM
@@ -132,7 +132,8 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _dtype(given: str | torch.dtype) -> torch.dtype:
+def named_dtype(given: str | torch.dtype) -> torch.dtype:
+    """`float32` and its like as a torch dtype. Raises ValueError for another name."""
     kind = getattr(torch, given, None) if isinstance(given, str) else given
     if not isinstance(kind, torch.dtype):
         raise ValueError(f"there is no dtype {given!r}: give auto, float32, bfloat16 or float16")

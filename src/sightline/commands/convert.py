@@ -1,0 +1,70 @@
+"""`sightline convert`: a model for other programs, and one out of others' parts.
+
+It names files and prints; what fits what is `sightline.interop`'s to say.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sightline.commands.options import Dtype
+
+EXAMPLE = "Example: sightline convert llava sightline-tiny --out tiny-llava"
+Out = Annotated[Path, typer.Option(help="A new folder.")]
+
+app = typer.Typer(help="Hand a model to other programs, or build one out of theirs.", no_args_is_help=True)
+
+
+@app.command(epilog=EXAMPLE)
+def llava(
+    out: Out,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="sightline-tiny, a folder or a hub id.")
+    ] = "sightline-tiny",
+    dtype: Dtype = "auto",
+) -> None:
+    """Write MODEL as a LLaVA checkpoint, which transformers, vLLM and others load without this package."""
+    from sightline.interop.load import load
+    from sightline.interop.to_transformers import save_as_llava
+
+    _check_new(out)
+    loaded, processor = load(model, "cpu", dtype)
+    save_as_llava(loaded, processor, out)
+    print(f"written: {out} (LlavaForConditionalGeneration)")
+
+
+@app.command(epilog="Example: sightline convert build --vision clip-vit-base-patch16 --language SmolLM2-135M --out vlm")
+def build(
+    out: Out,
+    vision: Annotated[str, typer.Option(help="A CLIP or SigLIP checkpoint: folder or hub id.")],
+    language: Annotated[str, typer.Option(help="A causal language model: folder or hub id.")],
+    dtype: Dtype = "auto",
+) -> None:
+    """Put a tower and a language model together, with a fresh projector between, to be trained.
+
+    Tokens that the vocabulary lacks (an image placeholder, say) are added to it.
+    """
+    import torch
+
+    from sightline.interop.compose import compose
+    from sightline.interop.load import named_dtype
+
+    _check_new(out)
+    kind = torch.float32 if dtype == "auto" else named_dtype(dtype)
+    built, processor = compose(vision, language, dtype=kind)
+    built.save_pretrained(out)
+    processor.save_pretrained(out)
+    print(f"written: {out} ({_summary(built)}; its projector is untrained)")
+
+
+def _check_new(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"--out {str(out)!r} is there already: name a folder that is new or empty")
+
+
+def _summary(model: Any) -> str:
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return f"{parameters / 1e6:,.1f} M parameters, vocabulary of {model.config.vocab_size:,}"
