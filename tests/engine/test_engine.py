@@ -334,7 +334,7 @@ def test_a_listener_hears_the_whole_answer_with_the_log_probability_of_each_toke
 
 def test_a_text_without_a_template_is_gone_on_from(engine, loaded):
     model, processor = loaded
-    reply = engine.submit(engine.read_text("What is @"), max_new_tokens=6).result(60)
+    reply = engine.submit(engine.prepare_text("What is @"), max_new_tokens=6).result(60)
     ids = torch.tensor([processor.encode_text("What is @")])
     wanted = model.generate(ids, max_new_tokens=6, do_sample=False, bad_words_ids=[[model.config.image_token_id]])
     assert list(reply.tokens) == wanted[0, ids.shape[1] :].tolist()

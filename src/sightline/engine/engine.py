@@ -10,8 +10,8 @@ import queue
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -29,12 +29,13 @@ from sightline.engine.scoring import Graded, Score, score
 from sightline.engine.text import TextStream
 from sightline.engine.weights import FusedWeights
 
-__all__ = ["Engine", "Handle"]
+__all__ = ["Engine", "Handle", "Prepared"]
 
 Messages = Sequence[dict[str, Any]]
 Listener = Callable[[Piece | None], None]
 
 MIB = 2**20
+_LARGE = 4 * MIB  # pixels of a picture
 
 
 class Handle:
@@ -130,6 +131,13 @@ class Handle:
             self._listener(None)
 
 
+class Prepared(NamedTuple):
+    """A prompt that has been read, and its pictures by key."""
+
+    prompt: Prompt
+    pictures: Mapping[bytes, PreparedImage]
+
+
 class Engine:
     """Runs a model for many requests at once: continuous batching over a paged KV cache.
 
@@ -191,7 +199,7 @@ class Engine:
 
     def submit(
         self,
-        messages: Messages | Prompt,
+        messages: Messages | Prepared,
         params: SamplingParams | None = None,
         *,
         salt: bytes = b"",
@@ -202,8 +210,8 @@ class Engine:
         """Ask, and go on at once; the answer is worked on beside whatever else is asked.
 
         Args:
-            messages: a conversation in the chat format, read before this returns; or the prompt of a text without any
-                template (`read_text`), which has its own salt.
+            messages: a conversation in the chat format, read before this returns; or what has been read already
+                (`prepare`, `prepare_text`), with the salt it was read with.
             params: how to choose the tokens; single values of it can be given as `options`.
             salt: requests of another salt share no prefix of their prompts.
             rules: processors of logits, as transformers' are.
@@ -215,7 +223,7 @@ class Engine:
             RuntimeError: the engine is closed.
         """
         params = (params or SamplingParams()).replace(**options)
-        prompt, pictures = (messages, {}) if isinstance(messages, Prompt) else self._read(messages, salt)
+        prompt, pictures = messages if isinstance(messages, Prepared) else self.prepare(messages, salt)
         self._core.check(prompt, params)
         handle, core = (
             Handle(self.processor, params, listener),
@@ -229,14 +237,16 @@ class Engine:
             handle._close()
         return handle
 
-    def _read(self, messages: Messages, salt: bytes) -> tuple[Prompt, dict[bytes, PreparedImage]]:
+    def prepare(self, messages: Messages, salt: bytes = b"") -> Prepared:
+        """Read a conversation once, for several answers to it. Raises as `submit`."""
         if not isinstance(salt, bytes):
             raise ValueError(f"salt is bytes, not {type(salt).__name__}")
         prompt, pictures = self._reader.read(messages, salt)
         for key, picture in pictures.items():
-            if key not in self._core.images:
-                picture.pixel_values()  # here, and not in the thread that all answers wait for
-        return prompt, pictures
+            # Here, and not in the thread that all answers wait for. A large one is not held until the answer is over.
+            if key not in self._core.images or picture.size > _LARGE:
+                picture.pixel_values()
+        return Prepared(prompt, pictures)
 
     def stream(self, messages: Messages, params: SamplingParams | None = None, **options: Any) -> Iterator[str]:
         """The answer's text in pieces, as they come. Options and errors as `submit`."""
@@ -266,9 +276,10 @@ class Engine:
             for handle in waiting:
                 handle.cancel()
 
-    def read_text(self, text: str, salt: bytes = b"") -> Prompt:
-        """The prompt of a text that the answer goes on from, without a template and without pictures."""
-        return Prompt(tuple(self._reader.text_ids(text)), salt=salt)
+    def prepare_text(self, text: str | Sequence[int], salt: bytes = b"") -> Prepared:
+        """A text, or its token ids, that the answer goes on from, without a template and without pictures."""
+        ids = self._reader.text_ids(text) if isinstance(text, str) else text
+        return Prepared(Prompt(tuple(ids), salt=salt), {})
 
     def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:
         """How probable each of the `choices` is as the whole answer; with prefix caching, the prompt is computed once.
@@ -282,7 +293,7 @@ class Engine:
         """As `score`, with what it took. Raises as `score`."""
         if isinstance(choices, str):
             raise ValueError("choices is a list of texts, not one text")
-        prompt, pictures = self._read(messages, salt)
+        prompt, pictures = self.prepare(messages, salt)
         answers = [(text, self._reader.answer_ids(messages, text)) for text in choices]
         return score(self._core, self._loop, prompt, pictures, answers)
 

@@ -32,9 +32,14 @@ Messages = Sequence[dict[str, Any]]
 
 
 class PreparedImage:
-    """A picture whose pixel values are made when they are first asked for; only then is the picture let go of."""
+    """A picture whose pixel values are made when they are first asked for; only then is the picture let go of.
 
-    def __init__(self, prepare: Callable[[], Tensor]) -> None:
+    Args:
+        size: the pixels of the picture that `prepare` holds on to.
+    """
+
+    def __init__(self, prepare: Callable[[], Tensor], size: int = 0) -> None:
+        self.size = size
         self._prepare: Callable[[], Tensor] | None = prepare
         self._pixel_values: Tensor | None = None
 
@@ -114,7 +119,8 @@ class PromptReader:
         settings = _preprocessing(processor.image_processor) if pictures else b""
 
         def found(picture: Image.Image) -> _Found:
-            image = PreparedImage(lambda: processor(images=[picture])["pixel_values"][0])
+            pixels = picture.width * picture.height
+            image = PreparedImage(lambda: processor(images=[picture])["pixel_values"][0], pixels)
             return image_key(picture, settings), processor.num_image_tokens, image
 
         return ids, [found(picture) for picture in pictures]
