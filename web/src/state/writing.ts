@@ -1,0 +1,24 @@
+// The answers that this page is having written, and how to stop them.
+import type { Conversation } from "../lib/conversation";
+
+const controllers = new Map<string, AbortController>();
+
+/** A signal that ends when the answer is stopped. */
+export function begin(turn: string): AbortSignal {
+  const controller = new AbortController();
+  controllers.set(turn, controller);
+  return controller.signal;
+}
+
+export function end(turn: string): void {
+  controllers.delete(turn);
+}
+
+export function stop(turn: string): void {
+  controllers.get(turn)?.abort();
+}
+
+/** Whether this page has an answer of the conversation written. */
+export function isWriting(conversation: Conversation | undefined): boolean {
+  return conversation?.turns.some((turn) => controllers.has(turn.id)) ?? false;
+}

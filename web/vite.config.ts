@@ -1,0 +1,25 @@
+// Builds the page into the Python package. Nothing is inlined, so that the page runs under a policy that allows files
+// of its own origin only; names carry a hash of the contents, so that the same sources give the same bundle.
+import { defineConfig } from "vitest/config";
+
+const SERVER = "http://127.0.0.1:8000";
+
+export default defineConfig({
+  base: "./",
+  build: {
+    outDir: "../src/sightline/serving/page",
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    target: "es2022",
+    // The licences of what is bundled; of its own name, since files in assets/ are kept for good.
+    license: { fileName: "third-party-notices.md" },
+    rolldownOptions: {
+      onwarn: (warning, report) => {
+        if (warning.code !== "MODULE_LEVEL_DIRECTIVE") report(warning); // "use client" means nothing here
+      },
+    },
+  },
+  server: { proxy: { "/v1": SERVER, "/health": SERVER } },
+  test: { include: ["test/**/*.test.ts"] },
+});
