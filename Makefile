@@ -8,7 +8,7 @@ BIN := .venv/bin
 # The stamp is newer than what it was made from, so a second call costs nothing.
 .venv/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train,serve]'
 	@touch $@
 
 demo: .venv/.installed

@@ -16,7 +16,7 @@ import zlib
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 if TYPE_CHECKING:
     from transformers.image_processing_utils import BaseImageProcessor
@@ -83,8 +83,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # premultiplied grey converts to nothing else
         image = image.convert("LA")
     if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        coloured = image if image.mode == "RGBA" else image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), coloured).convert("RGB")
     try:
         return image.convert("RGB")
     except ValueError:
@@ -167,6 +167,8 @@ def _load(image: Image.Image, name: str) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # Pillow would copy it
         return ImageOps.exif_transpose(image)
     except _DAMAGED:
         return image  # an EXIF block that cannot be read says nothing about the pixels

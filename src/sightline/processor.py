@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import BatchFeature, PreTrainedTokenizerFast
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, TextKwargs
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from sightline import chat
 from sightline.chat import CHAT_TEMPLATE, Conversation
@@ -35,12 +34,14 @@ from sightline.encoding import (
     share_trunk,
 )
 from sightline.images import ImageSource, default_image_processor, load_rgb
+from sightline.rendering import render
 from sightline.tokenizer import IMAGE_TOKEN
 
 __all__ = ["VLMProcessor"]
 
 Messages = Sequence[dict[str, Any]]
 IGNORED_LABEL = -100
+MAX_IMAGE_TOKENS = 2**20
 PADDING_BRANCH = -1  # or padding would lengthen the trunk
 _CALL_OPTIONS = frozenset(TextKwargs.__annotations__) | {"text_kwargs", "images_kwargs", "common_kwargs"}
 
@@ -57,7 +58,8 @@ class VLMProcessor(ProcessorMixin):
     `image_token` stands once for each image in rendered text, and is expanded to `num_image_tokens` ids.
 
     Raises:
-        ValueError: the tokenizer has no such token, or writes it for typed text as well.
+        ValueError: the tokenizer has no such token, or writes it for typed text as well; `num_image_tokens` is no
+            number of patches.
     """
 
     valid_processor_kwargs = VLMProcessorKwargs
@@ -70,6 +72,8 @@ class VLMProcessor(ProcessorMixin):
         image_token: str = IMAGE_TOKEN,
         num_image_tokens: int = 196,
     ) -> None:
+        if not 0 < num_image_tokens <= MAX_IMAGE_TOKENS:
+            raise ValueError(f"num_image_tokens={num_image_tokens} is not between 1 and {MAX_IMAGE_TOKENS}")
         self.image_token = image_token
         self.num_image_tokens = num_image_tokens
         template = chat_template or tokenizer.chat_template or CHAT_TEMPLATE
@@ -349,14 +353,13 @@ class VLMProcessor(ProcessorMixin):
     ) -> tuple[list[str], list[list[Span]]]:
         """The rendered strings and, if asked for, the character spans that the assistant wrote."""
         token = self.image_token if sanitize else None
-        result: Any = render_jinja_template(
+        rendered, spans = render(
             [chat.template_messages(m, one, token) for m, one in zip(conversations, read, strict=True)],
+            chat_template,
             tools=chat.mark_values(tools, token) if token else tools,
             documents=chat.mark_values(documents, token) if token else documents,
-            chat_template=chat_template,
             **{**self.tokenizer.special_tokens_map, **variables},
         )
-        rendered, spans = result
         if sanitize and any(map(chat.is_torn, rendered)):
             raise ValueError("the chat template takes the text of messages apart, so it cannot be kept data")
         return rendered, spans

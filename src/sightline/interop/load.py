@@ -1,6 +1,7 @@
 """`load`: from a name to a model and its processor, on the right device and in the right dtype.
 
-It decides where the files are and whose format they have. The conversions themselves are beside it.
+It decides where the files are and whose format they have. The conversions themselves are beside it, as is what keeps
+a stranger's checkpoint from doing harm (`screening.py`).
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, ProcessorMixin
+from transformers import AutoConfig, PreTrainedConfig, ProcessorMixin
 from transformers.utils import logging
 
+from sightline.config import VLMConfig
 from sightline.engine.quantize import is_quantized
 from sightline.engine.quantize import quantize as to_int8
+from sightline.interop.screening import screen, screen_config, screen_descriptions, screen_processor
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
-__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load", "named_dtype", "pick_device"]
+__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load", "load_processor", "named_dtype", "pick_device"]
 
 DEFAULT_MODEL = "sightline-tiny"
 
@@ -45,42 +48,97 @@ def load(
 
     Raises:
         FileNotFoundError: there is no such folder, and no such model on the hub or in its cache.
-        ValueError: the checkpoint is of a kind that cannot be loaded, or the device, dtype or quantisation does not
-            exist.
+        ValueError: the checkpoint is of a kind that cannot be loaded, brings code or contradicts itself, or the
+            device, dtype or quantisation does not exist.
     """
     if quantize not in (None, "int8"):
         raise ValueError(f"there is no quantisation {quantize!r}: give int8")
     place = pick_device(device)
     kind = best_dtype(place) if dtype == "auto" else named_dtype(dtype)
     source = _locate(name)
-    config = _read_config(source, name)
-    model: VLM
-    processor: ProcessorMixin
-    # The dtype is the loader's to apply: `model.to(dtype)` would also round what must stay in float32 (the
-    # rotary frequencies, a router's selection bias).
-    with _without_progress_bar():
-        if config.model_type == "sightline_vlm":
-            model = VLM.from_pretrained(source, dtype=kind)
-            processor = VLMProcessor.from_pretrained(source, backend="pil")
-        elif config.model_type == "llava":
-            model, processor = _load_llava(source, kind)
-        else:
-            raise ValueError(f"{name} is a {config.model_type!r} checkpoint; what loads is sightline_vlm and llava")
+    with _without_progress_bar(), _in_one_line(source, name):
+        model, processor = _load(source, str(name), kind)
     if quantize == "int8" and not is_quantized(model):
         to_int8(model)
     return cast(VLM, nn.Module.to(model, place).eval()), processor
 
 
-def _load_llava(source: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMixin]:
+def load_processor(name: str | Path) -> tuple[VLMConfig, VLMProcessor]:
+    """The configuration and the processor of one of our own models, without its weights.
+
+    Raises:
+        FileNotFoundError: as `load`.
+        ValueError: the checkpoint is of another kind; or as `load`.
+    """
+    source = _locate(name)
+    with _in_one_line(source, name):
+        screen_descriptions(source, str(name))
+        config = _read_config(source, name)
+        if not isinstance(config, VLMConfig):
+            raise ValueError(f"{name} is a {config.model_type!r} checkpoint; a sightline_vlm is needed here")
+        return config, _processor(source)
+
+
+def _processor(source: str) -> VLMProcessor:
+    return VLMProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+
+
+def _load(source: str, name: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMixin]:
+    """The dtype is the loader's to apply: `model.to(dtype)` would also round what must stay in float32 (the rotary
+    frequencies, a router's selection bias).
+    """
+    held = screen(source, name)
+    config = _read_config(source, name)
+    if config.model_type not in ("sightline_vlm", "llava"):
+        raise ValueError(f"{name} is a {config.model_type!r} checkpoint; what loads is sightline_vlm and llava")
+    model: VLM
+    processor: Any
+    if config.model_type == "sightline_vlm":
+        model = _whole(VLM, config, source, name, dtype, held)
+        processor = _processor(source)
+    else:
+        model, processor = _load_llava(config, source, name, dtype, held)
+    screen_processor(processor, model.config, name)
+    return model, processor
+
+
+def _load_llava(
+    config: PreTrainedConfig, source: str, name: str, dtype: torch.dtype, held: int
+) -> tuple[VLM, ProcessorMixin]:
     """The processor stays Llava's own: its tokenizer, template and beginning-of-sequence token are part of it."""
     from transformers import LlavaForConditionalGeneration
 
     from sightline.interop.llava import vlm_from_llava
+    from sightline.interop.llava_processor import BoundedLlavaProcessor
 
-    model = vlm_from_llava(LlavaForConditionalGeneration.from_pretrained(source, dtype=dtype))
-    processor = AutoProcessor.from_pretrained(source, backend="pil")
+    model = vlm_from_llava(_whole(LlavaForConditionalGeneration, config, source, name, dtype, held))
+    processor: Any = BoundedLlavaProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
     model.config.image_processor = processor.image_processor.to_dict()
     return model, processor
+
+
+def _whole(kind: Any, config: PreTrainedConfig, source: str, name: str, dtype: torch.dtype, held: int) -> Any:
+    """The model of that class, every weight of which is in the files: transformers would make up those that are not."""
+    screen_config(kind, config, held, name)
+    model, report = kind.from_pretrained(source, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    if report["missing_keys"]:
+        raise ValueError(f"{name!r} lacks the weight {min(report['missing_keys'])}")
+    return model
+
+
+@contextmanager
+def _in_one_line(source: str, name: str | Path) -> Iterator[None]:
+    """A stranger's files can make a loader raise anything: here it becomes a ValueError of one line."""
+    try:
+        yield
+    except (FileNotFoundError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and not Path(source).is_dir():
+            raise  # the hub's
+        if isinstance(error, ValueError) and "\n" not in str(error):
+            raise
+        raise ValueError(f"{str(name)!r} cannot be loaded: {_first_line(error)}") from error
 
 
 @contextmanager
@@ -151,7 +209,7 @@ def _read_config(source: str, name: str | Path) -> PreTrainedConfig:
     if not Path(source).is_dir() and (looks_local or Path(source).exists()):
         raise FileNotFoundError(f"there is no model {str(name)!r}: give sightline-tiny, a folder or a hub id")
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
         if Path(source).is_dir() and not (Path(source) / "config.json").is_file():
             raise FileNotFoundError(f"the folder {str(name)!r} holds no model: there is no config.json in it") from None
@@ -161,4 +219,4 @@ def _read_config(source: str, name: str | Path) -> PreTrainedConfig:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0] or type(error).__name__

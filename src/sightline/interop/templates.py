@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transformers.utils.chat_template_utils import render_jinja_template
+from sightline.rendering import render
 
 __all__ = ["CHATML", "frame"]
 
@@ -150,11 +150,8 @@ def _rendered(
     template: str, messages: list[dict[str, str]], variables: Mapping[str, Any], **options: Any
 ) -> tuple[str, list[tuple[int, int]]]:
     """The text of one conversation and, if asked for, the spans that its assistants say."""
-    import jinja2
-
     try:
-        result: Any = render_jinja_template([messages], chat_template=template, **{**_FIXED, **variables, **options})
-    except jinja2.TemplateError as error:
-        raise ValueError(f"it cannot be rendered: {' '.join(str(error).split())}") from None
-    texts, spans = result
+        texts, spans = render([messages], template, **{**_FIXED, **variables, **options})
+    except ValueError as error:
+        raise ValueError(str(error).replace("the chat template", "it")) from None
     return texts[0], spans[0] if spans else []

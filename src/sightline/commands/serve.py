@@ -1,0 +1,170 @@
+"""`sightline serve`: the model behind the API that OpenAI's clients speak, and the chat page.
+
+It parses and prints, and refuses what would be open to strangers; serving is `sightline.serving`'s.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import sys
+from contextlib import closing
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sightline.commands.options import Device, Dtype, Model, Quantize
+
+if TYPE_CHECKING:
+    import socket
+
+    from sightline.serving.settings import Settings
+
+EXAMPLE = "Example: sightline serve --port 8000"
+MIB = 2**20
+NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "llguidance")
+ANYWHERE = ("0.0.0.0", "::")
+
+
+def serve(
+    model: Model = "sightline-tiny",
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all of this machine's.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one, and says which.")] = 8000,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            envvar="SIGHTLINE_API_KEY",
+            show_default=False,
+            metavar="KEY",
+            help="Who has it may ask; repeat it for more. Others on this machine see it in the list of processes, "
+            "unless it is set as SIGHTLINE_API_KEY (several with spaces between them).",
+        ),
+    ] = None,
+    allowed_hosts: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="What clients may call this server, as behind a proxy.")
+    ] = None,
+    allow_image_urls: Annotated[
+        str | None, typer.Option(metavar="HOST,...", help="Fetch pictures from these hosts; else from nowhere.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let anyone ask who can reach an address beyond this machine.")
+    ] = False,
+    served_name: Annotated[
+        str | None, typer.Option(help="What requests call the model; its own name if not given.")
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Faster steps, after a minute or more at first.")] = False,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Answers worked on at once.")] = 32,
+    kv_cache_mib: Annotated[
+        int | None, typer.Option(min=1, help="For keys and values; 512, or what the longest text takes, if not given.")
+    ] = None,
+    image_cache_mib: Annotated[int, typer.Option(min=0, help="For the features of pictures seen before.")] = 256,
+    queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a place; one more is refused.")] = 64,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer; else what the model has room for.")] = (
+        None
+    ),
+    max_images: Annotated[int, typer.Option(min=0, help="Pictures of one request.")] = 16,
+    max_body_mib: Annotated[int, typer.Option(min=1, help="The size of one request, its pictures included.")] = 32,
+    shutdown_seconds: Annotated[
+        float, typer.Option(min=0, help="How long answers under way may go on when the server is told to stop.")
+    ] = 30.0,
+) -> None:
+    """Serve a model to OpenAI's clients, and a page to talk to it."""
+    _need_extra()
+    from sightline.serving.server import bind
+    from sightline.serving.settings import Limits, Settings
+
+    limits = replace(
+        Limits(),
+        queue=queue,
+        max_tokens=max_tokens,
+        images=max_images,
+        body_bytes=max_body_mib * MIB,
+        shutdown_seconds=shutdown_seconds,
+    )
+    settings = Settings(
+        model_name=served_name or _name(model),
+        api_keys=_keys(api_key or []),
+        allowed_hosts=(*(() if host in ANYWHERE else (host,)), *_listed("--allowed-hosts", allowed_hosts)),
+        image_hosts=_listed("--allow-image-urls", allow_image_urls),
+        limits=limits,
+    )
+    with closing(bind(host, port)) as listener:  # before a model is loaded
+        _refuse_strangers(listener, settings, insecure)
+        _serve(
+            (model, device, dtype, quantize),
+            listener,
+            settings,
+            max_batch_size=max_batch_size,
+            kv_cache_bytes=None if kv_cache_mib is None else kv_cache_mib * MIB,
+            image_cache_bytes=image_cache_mib * MIB,
+            compile=compile,
+        )
+
+
+def _serve(
+    model: tuple[str, str, str, str | None],
+    listener: socket.socket,
+    settings: Settings,
+    **engine_options: int | bool | None,
+) -> None:
+    print(f"loading {model[0]} ...", file=sys.stderr)
+    from sightline.interop.load import load
+    from sightline.serving.app import create_app
+    from sightline.serving.logs import configure_logs
+    from sightline.serving.server import serve
+    from sightline.serving.state import build_state
+
+    state = build_state(*load(*model), settings, **engine_options)
+    configure_logs()
+    serve(create_app(state), state, listener, lambda url: _say(url, settings))
+
+
+def _need_extra() -> None:
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        raise ImportError(f"serve needs {', '.join(missing)}: pip install 'sightline[serve]'")
+
+
+def _name(model: str) -> str:
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def _keys(given: list[str]) -> tuple[str, ...]:
+    if any(not key.isascii() or not key.isprintable() or not key or " " in key for key in given):
+        raise ValueError("an API key is letters, digits and signs without spaces, so that clients can send it")
+    return tuple(given)
+
+
+def _listed(option: str, given: str | None) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    names = tuple(name.strip().lower() for name in given.split(","))
+    if not all(names) or any("/" in name for name in names):
+        raise ValueError(f"{option} is names with commas between them, as example.org,192.168.1.5, but not {given!r}")
+    return names
+
+
+def _refuse_strangers(listener: socket.socket, settings: Settings, insecure: bool) -> None:
+    host = listener.getsockname()[0]
+    if settings.api_keys or ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        return
+    if not insecure:
+        raise ValueError(
+            f"at {host} others could ask without a key: set SIGHTLINE_API_KEY, or say --insecure if that is meant"
+        )
+    print(f"anyone who reaches {host} may ask: there is no API key", file=sys.stderr)
+
+
+def _say(url: str, settings: Settings) -> None:
+    body = {"model": settings.model_name, "messages": [{"role": "user", "content": "What can you see?"}]}
+    key = ' -H "Authorization: Bearer $SIGHTLINE_API_KEY"' if settings.api_keys else ""
+    print(f"{settings.model_name} answers at {url} (the page) and {url}/v1 (the API); Ctrl+C stops it. To try it:")
+    print(f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{json.dumps(body)}'")
+    sys.stdout.flush()

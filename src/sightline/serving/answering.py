@@ -1,0 +1,298 @@
+"""The door between HTTP and the engine: requests go in while there is a place, answers come out as they are written.
+
+The engine has a thread of its own, and reading a prompt takes another; here their results become asyncio's. Whatever
+is refused is refused before it is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from sightline.engine.engine import Engine, Handle, Prepared
+from sightline.engine.request import Piece, Reply, SamplingParams
+from sightline.engine.sampling import LogitsRule
+from sightline.engine.scoring import Graded
+from sightline.serving.errors import APIError
+from sightline.serving.settings import Limits
+
+__all__ = ["Answering", "Choices", "ClientGone", "unless_gone"]
+
+Result = TypeVar("Result")
+Messages = Sequence[dict[str, Any]]
+
+_READERS = 4  # threads that decode pictures and read prompts; computing is the engine's own thread
+
+
+class ClientGone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class Answering:
+    """Takes requests for `engine` while there is a place for them, in the batch or in the queue.
+
+    Args:
+        on_rejected: told why a request was refused.
+        on_answered: told of each answer that was waited for to its end.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        on_rejected: Callable[[str], None] = lambda reason: None,
+        on_answered: Callable[[Reply], None] = lambda reply: None,
+    ):
+        self._engine, self._on_rejected, self._on_answered = engine, on_rejected, on_answered
+        self._places = engine.max_batch_size + limits.queue
+        self._taken = 0
+        self._seconds = 1.0  # what an answer takes: a moving mean
+        self._closing = False
+        self._open: set[Choices] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._readers = ThreadPoolExecutor(_READERS, "sightline-reader")
+
+    @property
+    def closing(self) -> bool:
+        """Whether no more requests are taken."""
+        return self._closing
+
+    @property
+    def taken(self) -> int:
+        """Answers that are under way or wait."""
+        return self._taken
+
+    async def start(
+        self,
+        messages: Messages | Prepared,
+        params: Sequence[SamplingParams],
+        *,
+        salt: bytes = b"",
+        rule: Callable[[], LogitsRule] | None = None,
+    ) -> Choices:
+        """One answer for each of `params`, under way when this returns; use it as a context manager.
+
+        Args:
+            salt: requests of another salt share no prefix of their prompts.
+            rule: makes a further processor of logits for each answer.
+
+        Raises:
+            APIError: there is no place (429), the server is stopping (503), or the prompt is too long (400).
+        """
+        self._take(len(params))
+        choices = Choices(len(params), self._give_back, self._on_answered)
+        self._open.add(choices)
+        try:
+            await self.run(functools.partial(self._submit, choices, messages, params, salt, rule), counted=True)
+        except BaseException:
+            choices.close()
+            raise
+        return choices
+
+    async def grade(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> Graded:
+        """How probable each of `choices` is as the whole answer. Raises as `start`."""
+        self._take(1)
+        try:
+            return await self.run(functools.partial(self._grade, messages, choices, salt), counted=True)
+        finally:
+            self._leave(1)
+
+    async def run(self, work: Callable[[], Result], *, counted: bool = False) -> Result:
+        """`work` done in a thread: decoding a picture, compiling a grammar.
+
+        Args:
+            counted: whether the caller holds a place already; otherwise there must be one.
+
+        Raises:
+            APIError: as `start`.
+        """
+        if not counted:
+            self._check(1)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no more requests, and wait for those under way; what is not over after `seconds` is cancelled.
+
+        Returns whether all of them were finished.
+        """
+        self._closing = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            for choices in list(self._open):
+                choices.cancel()
+            return False
+        return True
+
+    def _submit(
+        self,
+        choices: Choices,
+        messages: Messages | Prepared,
+        params: Sequence[SamplingParams],
+        salt: bytes,
+        rule: Callable[[], LogitsRule] | None,
+    ) -> None:
+        try:
+            read = messages if isinstance(messages, Prepared) else self._engine.prepare(messages, salt)
+            for index, one in enumerate(params):
+                if choices.closed:
+                    return
+                rules = [] if rule is None else [rule()]
+                choices.add(self._engine.submit(read, one, rules=rules, listener=choices.listener(index)))
+        except ValueError as error:
+            raise _as_api_error(error) from None
+
+    def _grade(self, messages: Messages, choices: Sequence[str], salt: bytes) -> Graded:
+        try:
+            return self._engine.grade(messages, choices, salt=salt)
+        except ValueError as error:
+            raise _as_api_error(error) from None
+
+    def _take(self, count: int) -> None:
+        self._check(count)
+        self._taken += count
+        self._idle.clear()
+
+    def _check(self, count: int) -> None:
+        if self._closing:
+            self._on_rejected("closing")
+            raise APIError("the server is stopping: ask another one", status=503, code="stopping", retry_after=5)
+        if self._taken + count > self._places:
+            self._on_rejected("queue")
+            wait = max(1, round(self._seconds * self._taken / self._engine.max_batch_size))
+            message = f"{self._taken} answers are under way or wait, and there is no place for {count} more"
+            raise APIError(f"{message}: come again later", status=429, code="queue_full", retry_after=min(wait, 60))
+
+    def _give_back(self, choices: Choices, count: int) -> None:
+        self._open.discard(choices)
+        self._seconds += 0.1 * (choices.seconds - self._seconds)
+        self._leave(count)
+
+    def _leave(self, count: int) -> None:
+        self._taken -= count
+        if not self._taken:
+            self._idle.set()
+
+
+class Choices:
+    """The answers to one request, side by side. Leaving the context cancels what is still under way."""
+
+    def __init__(self, count: int, on_close: Callable[[Choices, int], None], on_answered: Callable[[Reply], None]):
+        self._loop = asyncio.get_running_loop()
+        self._count, self._on_close, self._on_answered = count, on_close, on_answered
+        self._started = self._loop.time()
+        self._pieces: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue()
+        self._handles: list[Handle] = []
+        self._lock = threading.Lock()  # handles come from a reader's thread
+        self.closed = False
+
+    def add(self, handle: Handle) -> None:
+        """One more answer; cancelled at once if nobody waits any more."""
+        with self._lock:
+            self._handles.append(handle)
+            closed = self.closed
+        if closed:
+            handle.cancel()
+
+    def listener(self, index: int) -> Callable[[Piece | None], None]:
+        """What the engine tells answer `index` to."""
+
+        def hear(piece: Piece | None) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._pieces.put_nowait, (index, piece))
+
+        return hear
+
+    async def __aenter__(self) -> Choices:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
+        """Pieces of all answers as they come, each with its answer's number. Raises what an answer failed with."""
+        left = self._count
+        while left:
+            index, piece = await self._pieces.get()
+            if piece is None:
+                left -= 1
+                self._on_answered(self.reply(index))
+            else:
+                yield index, piece
+
+    async def replies(self) -> list[Reply]:
+        """All answers whole. Raises what one of them failed with."""
+        async for _ in self:
+            pass
+        return [self.reply(index) for index in range(self._count)]
+
+    def reply(self, index: int) -> Reply:
+        """Answer `index`, which is over.
+
+        Raises:
+            Exception: what it failed with; an APIError where a rule of its own ended it.
+        """
+        return self._handles[index].result(timeout=0)
+
+    @property
+    def seconds(self) -> float:
+        """How long they have been under way."""
+        return self._loop.time() - self._started
+
+    def cancel(self) -> None:
+        """End all answers now; what there is of them is their reply."""
+        with self._lock:
+            handles = list(self._handles)
+        for handle in handles:
+            handle.cancel()
+
+    def close(self) -> None:
+        """Cancel what is under way, and give the places back."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+        self.cancel()
+        self._on_close(self, self._count)
+
+
+async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:
+    """What `work` gives, unless the client goes away first: then `work` is cancelled.
+
+    The request's body must have been read.
+
+    Raises:
+        ClientGone: the client went away.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        for one in (task, gone):
+            one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _as_api_error(error: ValueError) -> APIError:
+    """What the engine says of a request that it cannot answer. Only its own words: those of a library tell too much."""
+    if type(error) is not ValueError:
+        return APIError("the request cannot be read")
+    text = " ".join(str(error).split()).removeprefix("sample 0, ")
+    code = "context_length_exceeded" if "max_position_embeddings" in text or "KV cache" in text else "invalid_value"
+    return APIError(text, code=code)

@@ -1,0 +1,80 @@
+"""Servers for the tests: in this process over a model with random weights, and one real one over the default."""
+
+import base64
+import contextlib
+import dataclasses
+import io
+
+import pytest
+from PIL import Image
+
+from sightline.serving.settings import Limits, Settings
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_model_folder):
+    """A model with random weights, and its processor."""
+    import sightline
+
+    return sightline.load(str(tiny_model_folder), dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def make_client(tiny):
+    """A context manager: a client of an app of its own, with other settings and limits if asked for."""
+    from starlette.testclient import TestClient
+
+    from sightline.serving.app import create_app
+    from sightline.serving.state import build_state
+
+    @contextlib.contextmanager
+    def make(limits=None, engine=None, **settings):
+        options = {"kv_cache_bytes": 4 * 2**20, **(engine or {})}
+        chosen = Settings("tiny", limits=dataclasses.replace(Limits(), **(limits or {})), **settings)
+        state = build_state(*tiny, chosen, **options)
+        with TestClient(create_app(state), base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+            client.state = state
+            yield client
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def client(make_client):
+    """A client of an app over the model with random weights; `client.state` is what the app shares."""
+    with make_client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def served():
+    """A real server over the default model, on a port of its own: `.url`, `.state`."""
+    import sightline
+    from sightline.serving.app import create_app
+    from sightline.serving.server import Running
+    from sightline.serving.state import build_state
+
+    model, processor = sightline.load("sightline-tiny", dtype="float32")
+    state = build_state(model, processor, Settings("sightline-tiny"))
+    with Running(create_app(state), state) as running:
+        yield running
+
+
+def data_uri(image, format="PNG", **options):
+    """`image` as a data URI."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+@pytest.fixture(scope="session")
+def as_data_uri():
+    return data_uri
+
+
+@pytest.fixture(scope="session")
+def red_square():
+    """A red square on white, as a data URI."""
+    image = Image.new("RGB", (40, 40), "white")
+    image.paste("red", (10, 10, 30, 30))
+    return data_uri(image)

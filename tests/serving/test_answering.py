@@ -1,0 +1,248 @@
+"""The door to the engine: places are counted and given back, whatever way a request ends."""
+
+import asyncio
+import contextlib
+import functools
+
+import pytest
+
+from sightline.engine.engine import Engine
+from sightline.engine.request import SamplingParams
+from sightline.serving.answering import Answering, ClientGone, unless_gone
+from sightline.serving.errors import APIError
+from sightline.serving.settings import Limits
+
+QUESTION = [{"role": "user", "content": "What is this?"}]
+LONG = SamplingParams(max_new_tokens=90, logit_bias={2: -1000.0})
+SHORT = SamplingParams(max_new_tokens=3)
+
+
+@pytest.fixture
+def engine(tiny):
+    with Engine(*tiny, kv_cache_bytes=4 * 2**20, max_batch_size=2) as engine:
+        yield engine
+
+
+def answering(engine, queue=1, **heard):
+    return Answering(engine, Limits(queue=queue), **heard)
+
+
+def slowly(engine, monkeypatch, seconds=0.02):
+    """Steps that take their time, so that an answer is still under way when a test looks."""
+    import time
+
+    step = engine._core.step
+
+    def slow():
+        time.sleep(seconds)
+        step()
+
+    monkeypatch.setattr(engine._core, "step", slow)
+
+
+def test_pieces_of_all_answers_join_to_what_the_engine_says_alone(engine):
+    async def ask():
+        params = [SamplingParams(max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 2, 3)]
+        found = ["", "", ""]
+        async with await answering(engine).start(QUESTION, params) as choices:
+            async for index, piece in choices:
+                found[index] += piece.text
+            assert [choices.reply(index).text for index in range(3)] == found
+        return params, found
+
+    params, found = asyncio.run(ask())
+    assert found == [engine.chat(QUESTION, one).text for one in params]
+
+
+def test_one_more_than_there_are_places_is_refused_before_it_is_read(engine, monkeypatch):
+    refused = []
+
+    async def ask():
+        door = answering(engine, queue=1, on_rejected=refused.append)
+        async with await door.start(QUESTION, [LONG, LONG, LONG]):
+            monkeypatch.setattr(engine, "submit", lambda *_, **__: pytest.fail("it was read"))
+            with pytest.raises(APIError) as error:
+                await door.start(QUESTION, [SHORT])
+            with pytest.raises(APIError):
+                await door.run(lambda: pytest.fail("it was run"))
+        return error.value
+
+    error = asyncio.run(ask())
+    assert (error.status, error.code) == (429, "queue_full")
+    assert error.retry_after >= 1
+    assert refused == ["queue", "queue"]
+
+
+def test_leaving_frees_the_places_and_the_batch(engine, monkeypatch):
+    slowly(engine, monkeypatch)
+
+    async def ask():
+        door = answering(engine, queue=0)
+        async with await door.start(QUESTION, [LONG, LONG]):
+            assert door.taken == 2
+        assert door.taken == 0
+        steps = engine.stats["steps"]
+        for _ in range(200):
+            if engine.load == (0, 0):
+                break
+            await asyncio.sleep(0.005)
+        assert engine.load == (0, 0)
+        return engine.stats["steps"] - steps
+
+    assert asyncio.run(ask()) <= 1
+
+
+@pytest.mark.parametrize("wrong", [{"messages": QUESTION, "params": [SamplingParams(logit_bias={10**6: 1.0})]}])
+def test_what_the_engine_refuses_is_a_400_and_takes_no_place(engine, wrong):
+    async def ask():
+        door = answering(engine)
+        with pytest.raises(APIError) as error:
+            await door.start(wrong["messages"], wrong["params"])
+        return door.taken, error.value.status
+
+    assert asyncio.run(ask()) == (0, 400)
+
+
+def test_a_prompt_that_is_too_long_says_so_in_a_code(engine):
+    async def ask():
+        with pytest.raises(APIError) as error:
+            await answering(engine).start([{"role": "user", "content": "What? " * 200}], [SHORT])
+        return error.value
+
+    error = asyncio.run(ask())
+    assert error.code == "context_length_exceeded"
+    assert "sample" not in error.message
+
+
+def test_a_librarys_error_is_not_passed_on(engine, monkeypatch):
+    def fail(*_, **__):
+        raise UnicodeDecodeError("utf-8", b"/secret/path", 0, 1, "no")
+
+    monkeypatch.setattr(engine, "submit", fail)
+
+    async def ask():
+        with pytest.raises(APIError) as error:
+            await answering(engine).start(QUESTION, [SHORT])
+        return error.value
+
+    assert "secret" not in asyncio.run(ask()).message
+
+
+def test_a_rule_that_fails_ends_its_answer_and_no_other(engine):
+    def failing(ids, scores):
+        if ids.shape[1] > 22:
+            raise APIError("the grammar has come to its limit", param="response_format")
+        return scores
+
+    async def ask():
+        door = answering(engine)
+        good = await door.start(QUESTION, [SamplingParams(max_new_tokens=20)])
+        bad = await door.start(QUESTION, [SamplingParams(max_new_tokens=20)], rule=lambda: failing)
+        async with good, bad:
+            with pytest.raises(APIError, match="come to its limit"):
+                await bad.replies()
+            return (await good.replies())[0].text
+
+    assert asyncio.run(ask()) == engine.chat(QUESTION, max_new_tokens=20).text
+
+
+def test_draining_waits_for_what_is_under_way_and_takes_no_more(engine):
+    async def ask():
+        door = answering(engine)
+        choices = await door.start(QUESTION, [SHORT])
+
+        async def finish():
+            async with choices:
+                return await choices.replies()
+
+        finishing = asyncio.create_task(finish())
+        whole = await door.drain(30)
+        with pytest.raises(APIError) as error:
+            await door.start(QUESTION, [SHORT])
+        return whole, (await finishing)[0].finish_reason, error.value.status
+
+    assert asyncio.run(ask()) == (True, "length", 503)
+
+
+def test_draining_cancels_what_takes_too_long(engine, monkeypatch):
+    slowly(engine, monkeypatch)
+
+    async def ask():
+        door = answering(engine)
+        async with await door.start(QUESTION, [LONG]) as choices:
+            assert not await door.drain(0.05)
+            return (await choices.replies())[0].finish_reason
+
+    assert asyncio.run(ask()) == "cancelled"
+
+
+def test_grading_takes_a_place_and_gives_it_back(engine):
+    async def ask():
+        door = answering(engine)
+        graded = await door.grade(QUESTION, ["yes", "no"])
+        with pytest.raises(APIError, match="two choices are alike"):
+            await door.grade(QUESTION, ["yes", "yes"])
+        return graded, door.taken
+
+    graded, taken = asyncio.run(ask())
+    assert taken == 0
+    assert sum(score.probability for score in graded.scores) == pytest.approx(1)
+
+
+def test_who_goes_away_while_a_prompt_is_read_leaves_nothing_behind(engine, monkeypatch):
+    slowly(engine, monkeypatch)
+    read = engine.prepare
+
+    def slow_read(*given):
+        import time
+
+        time.sleep(0.1)
+        return read(*given)
+
+    monkeypatch.setattr(engine, "prepare", slow_read)
+
+    async def ask():
+        door = answering(engine)
+        starting = asyncio.create_task(door.start(QUESTION, [LONG]))
+        await asyncio.sleep(0.03)
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        assert door.taken == 0
+        await asyncio.sleep(0.3)
+        return engine.load
+
+    assert asyncio.run(ask()) == (0, 0)
+
+
+class Gone:
+    """A request whose client goes away after a moment."""
+
+    async def receive(self):
+        await asyncio.sleep(0.02)
+        return {"type": "http.disconnect"}
+
+
+def test_work_ends_when_the_client_goes_away():
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(30)
+        finally:
+            ended.append(True)
+
+    with pytest.raises(ClientGone):
+        asyncio.run(unless_gone(Gone(), work()))
+    assert ended == [True]
+
+
+def test_work_that_is_done_first_is_what_comes_back():
+    assert asyncio.run(unless_gone(Gone(), asyncio.sleep(0, "done"))) == "done"
+
+
+def test_work_in_a_thread_gives_its_result(engine):
+    async def ask():
+        return await answering(engine).run(functools.partial(max, 1, 2))
+
+    assert asyncio.run(ask()) == 2

@@ -1,0 +1,367 @@
+"""Answers are held to their grammar, whatever the model would like to say; a bad grammar harms nobody.
+
+The model's weights are random: what it says is the grammar's doing.
+"""
+
+import json
+import re
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+import sightline
+from sightline.serving import grammar_trial
+from sightline.serving.errors import APIError
+from sightline.serving.grammar import Grammars, tokenizer_text
+from sightline.serving.settings import Limits
+
+ASK = [{"role": "user", "content": "What is this?"}]
+
+
+@pytest.fixture(scope="module")
+def grammars(tiny):
+    model, processor = tiny
+    grammars = Grammars(processor, [model.config.eos_token_id], model.config.vocab_size, Limits())
+    yield grammars
+    grammars.close()
+
+
+@pytest.fixture(scope="module")
+def engine(tiny):
+    with sightline.Engine(*tiny, kv_cache_bytes=4 * 2**20) as engine:
+        yield engine
+
+
+@pytest.fixture
+def answer(engine, grammars):
+    """The reply under a grammar; sampled, so that other seeds say other things."""
+
+    def answer(kind, value, seed=0, max_new_tokens=100, **options):
+        rule = grammars.compile(kind, value, "response_format")()
+        options = {"temperature": 1.0, "seed": seed, "max_new_tokens": max_new_tokens, **options}
+        return engine.chat(ASK, rules=[rule], **options)
+
+    return answer
+
+
+# What a schema allows, as pydantic says it; every text is bounded, so that random weights come to an end.
+WORD = {"type": "string", "enum": ["duck", "鸭子", "a@b", 'quo"te']}
+LEAVES = [
+    (WORD, str),
+    ({"type": "integer", "minimum": 0, "maximum": 99}, int),
+    ({"type": "boolean"}, bool),
+    ({"type": "null"}, type(None)),
+    ({"const": "@"}, str),
+]
+
+
+def _array(leaf):
+    return {"type": "array", "items": leaf[0], "minItems": 1, "maxItems": 2}, list[leaf[1]]
+
+
+def _object(leaves):
+    from pydantic import create_model
+
+    names = ["one", "二", "at@"][: len(leaves)]
+    schema = {
+        "type": "object",
+        "properties": {name: leaf[0] for name, leaf in zip(names, leaves, strict=True)},
+        "required": names,
+        "additionalProperties": False,
+    }
+    return schema, create_model("Made", **{name: (leaf[1], ...) for name, leaf in zip(names, leaves, strict=True)})
+
+
+SCHEMAS = st.recursive(
+    st.sampled_from(LEAVES),
+    lambda inner: st.one_of(inner.map(_array), st.lists(inner, min_size=1, max_size=3).map(_object)),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=SCHEMAS, seed=st.integers(0, 99))
+def test_random_weights_answer_with_json_of_the_schema(answer, made, seed):
+    schema, type_ = made
+    reply = answer("json_schema", schema, seed)
+    if reply.finish_reason == "stop":
+        TypeAdapter(type_).validate_json(reply.text, strict=True)
+        assert reply.text == json.dumps(json.loads(reply.text), ensure_ascii=False, separators=(",", ":"))
+    else:
+        assert reply.finish_reason == "length"
+
+
+def test_a_json_object_is_one(answer):
+    ended = [reply for seed in range(6) if (reply := answer("json_object", None, seed)).finish_reason == "stop"]
+    assert ended
+    assert all(isinstance(json.loads(reply.text), dict) for reply in ended)
+
+
+@pytest.mark.parametrize("pattern", [r"[a-z]{3}-\d\d", r"(yes|no)( it is)?\.", r"^鸭子{1,3}$", r"@+b?@", "a/b|\\\\"])
+def test_an_answer_matches_the_whole_regular_expression(answer, pattern):
+    for seed in range(3):
+        reply = answer("regex", pattern, seed)
+        assert re.fullmatch(pattern, reply.text) or reply.finish_reason == "length"
+
+
+CHOICES = ["duck", "duckling", "左上角有一只鸭子。", "me@home", "<|at|>", "<|im_end|>", '"\\\n\x7f', "🦆", ""]
+
+
+def test_an_answer_is_one_of_the_choices_and_ends(answer):
+    replies = [answer("choice", CHOICES, seed) for seed in range(12)]
+    assert {reply.finish_reason for reply in replies} == {"stop"}
+    assert {reply.text for reply in replies} <= set(CHOICES)
+    assert len({reply.text for reply in replies}) > 2
+
+
+@pytest.mark.parametrize("text", CHOICES)
+def test_a_single_choice_is_what_the_model_says_to_the_letter(answer, text):
+    reply = answer("choice", [text], temperature=0.0)
+    assert (reply.text, reply.finish_reason) == (text, "stop")
+
+
+def test_each_token_is_to_the_matcher_what_it_decodes_to(tiny):
+    from llguidance import LLTokenizer
+
+    processor = tiny[1]
+    tokenizer = LLTokenizer(tokenizer_text(processor), n_vocab=len(processor.tokenizer) + 100, eos_token=[2])
+    for token in range(len(processor.tokenizer)):
+        text = processor.decode([token], skip_special_tokens=True)
+        assert tokenizer.is_special_token(token) or text
+        if text and "\ufffd" not in text:  # which stands for bytes of a longer character
+            assert tokenizer.decode_bytes([token]).decode() == text
+            assert not tokenizer.is_special_token(token)
+
+
+def test_ids_beyond_the_tokenizer_and_the_placeholder_are_never_allowed(tiny):
+    model, processor = tiny
+    size = model.config.vocab_size + 37
+    grammars = Grammars(processor, [0, 2], size, Limits())
+    rule = grammars.compile("regex", "[^x]*", "regex")()
+    scores = rule(torch.zeros(1, 5, dtype=torch.int64), torch.zeros(1, size))
+    allowed = torch.isfinite(scores[0]).nonzero()[:, 0].tolist()
+    assert processor.image_token_id not in allowed
+    assert max(allowed) < len(processor.tokenizer)
+    assert {0, 2} <= set(allowed)
+    assert not {1, processor.tokenizer.convert_tokens_to_ids("<|reserved_0|>")} & set(allowed)
+    grammars.close()
+
+
+def test_max_tokens_cuts_an_answer(answer):
+    reply = answer("regex", "a{50}", max_new_tokens=5)
+    assert (reply.text, reply.finish_reason) == ("aaaaa", "length")
+
+
+def test_answers_in_one_batch_are_those_they_would_be_alone(engine, grammars):
+    wanted = [("choice", ["duck", "bird"]), ("json_schema", {"type": "array", "items": WORD, "maxItems": 2}), None]
+
+    def submit(one, n):
+        rules = [] if one is None else [grammars.compile(*one, "response_format")()]
+        return engine.submit(ASK, rules=rules, temperature=1.0, seed=n, max_new_tokens=20)
+
+    alone = [submit(one, n).result().tokens for n, one in enumerate(wanted)]
+    together = [handle.result().tokens for handle in [submit(one, n) for n, one in enumerate(wanted)]]
+    assert together == alone
+
+
+def test_preemption_and_drafts_change_no_answer(tiny, grammars):
+    schema = {"type": "array", "items": {"enum": ["xyz xyz xyz", "a@b a@b a@b"]}, "minItems": 5, "maxItems": 5}
+
+    def texts(engine, **options):
+        rules = [grammars.compile("json_schema", schema, "response_format")() for _ in range(4)]
+        asked = [engine.submit(ASK, rules=[rule], max_new_tokens=90, **options) for rule in rules]
+        return [handle.result().text for handle in asked]
+
+    with sightline.Engine(*tiny, kv_cache_bytes=2**22, prefix_caching=False) as roomy:
+        expected = texts(roomy)
+        assert all(isinstance(json.loads(text), list) for text in expected)
+        assert texts(roomy, prompt_lookup=4) == expected
+        assert 0 < roomy.stats["accepted"] < roomy.stats["drafted"]
+    # Room for little more than one of them: they push each other out.
+    per_block = 4 * 2 * 2 * 16 * 32
+    with sightline.Engine(*tiny, kv_cache_bytes=9 * per_block, prefix_caching=False) as tight:
+        assert texts(tight) == expected
+        assert tight.stats["preemptions"] > 0
+
+
+def test_a_draft_that_the_grammar_excludes_is_taken_back(grammars, tiny):
+    encode, size = tiny[1].encode_text, tiny[0].config.vocab_size
+    rule = grammars.compile("choice", ["duck", "bird"], "choice")()
+    prompt, logits = [5, 6], torch.zeros(1, size)
+
+    def allowed(written):
+        scores = rule(torch.tensor([prompt + written]), logits)
+        return set(torch.isfinite(scores[0]).nonzero()[:, 0].tolist())
+
+    first = allowed([])
+    assert len(allowed(encode("x"))) == size  # nothing behind a wrong draft is taken
+    assert len(allowed([*encode("bird"), 2, *encode("d")])) == size
+    assert allowed(encode("duck")) == {2}
+    assert allowed([]) == first
+    assert allowed(encode("bird")) == {2}
+
+
+def test_a_rule_that_hits_its_limit_ends_its_answer_alone(engine, grammars):
+    # Cheap at first, and beyond the lexer's limits where what follows the dots begins.
+    rule = grammars.compile("regex", "[.]{60}(.{0,9999}){9999}", "regex")()
+    plain = engine.chat(ASK, max_new_tokens=100).tokens
+    other, failing = engine.submit(ASK, max_new_tokens=100), engine.submit(ASK, rules=[rule], max_new_tokens=100)
+    with pytest.raises(APIError, match=r"^regex became too complex to follow within this answer") as caught:
+        failing.result()
+    assert (caught.value.status, caught.value.param) == (400, "regex")
+    assert other.result().tokens == plain
+    again = grammars.compile("regex", "[.]{60}(.{0,9999}){9999}", "regex")()
+    assert engine.chat(ASK, rules=[again], max_new_tokens=30).text == "." * 30
+
+
+def test_a_grammar_that_is_slow_to_follow_ends_its_answer(grammars, tiny, monkeypatch):
+    monkeypatch.setattr("sightline.serving.grammar.TOKEN_SECONDS", 0.0)
+    monkeypatch.setattr("sightline.serving.grammar.BURST_SECONDS", 0.0)
+    rule = grammars.compile("regex", "a+", "regex")()
+    with pytest.raises(APIError, match="too complex to follow"):
+        rule(torch.tensor([[5]]), torch.zeros(1, tiny[0].config.vocab_size))
+
+
+def nested(levels):
+    schema = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+PATTERNS = [{"type": "string", "pattern": f"^.*x.{{{n}}}$"} for n in range(30)]  # their intersection is exponential
+BAD = [
+    ("regex", "(.{0,9999}){9999}", "too complex"),
+    ("regex", "(((", "no regular expression: unclosed group"),
+    ("regex", "a\\", "ends within an escape"),
+    ("regex", "(?=a)b", "looks around or back"),
+    ("regex", r"(a)\1", "looks around or back"),
+    ("regex", "a{2,1}", "repetition count range"),
+    ("regex", "[^\\s\\S]", "cannot be met by any text"),
+    ("regex", "a" * 70_000, "has 70000 bytes, but this server takes 65536"),
+    ("regex", "\ud800", "lone surrogate"),
+    ("regex", 5, "is a regular expression: a string"),
+    ("json_schema", nested(30_000), "nests deeper than the 64 levels"),
+    ("json_schema", {"enum": [f"v{n}" for n in range(50_000)]}, "more than the 1000 enum values"),
+    ("json_schema", {"properties": {f"p{n}": {} for n in range(300)}}, "more than the 256 properties"),
+    ("json_schema", {"required": [f"p{n}" for n in range(300)]}, "more than the 256 required properties"),
+    ("json_schema", {"$ref": "#"}, "cannot be met by any text"),
+    ("json_schema", {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, "cannot be met by any text"),
+    ("json_schema", {"items": {"$ref": "http://127.0.0.1:9/a.json"}}, r"a \$ref to something outside"),
+    ("json_schema", {"$ref": "file:///etc/passwd"}, r"a \$ref to something outside"),
+    ("json_schema", {"$ref": "#/$defs/none"}, "not in the schema"),
+    ("json_schema", {"$schema": "http://127.0.0.1:9/x", "type": "integer"}, "not in the schema"),
+    ("json_schema", {"type": "goose"}, "the type goose, which does not exist"),
+    ("json_schema", {"if": {}, "then": {}}, "uses if, then"),
+    ("json_schema", {"type": "string", "pattern": "((("}, "unclosed group"),
+    ("json_schema", {"minimum": 5, "maximum": 1, "type": "integer"}, "cannot be met"),
+    ("json_schema", {"minimum": float("nan")}, "is not JSON"),
+    ("json_schema", {"minimum": 10**5000}, "is not JSON"),
+    ("json_schema", {"x-guidance": {"lenient": True}}, "uses x-guidance"),
+    ("json_schema", [], "is a JSON Schema: an object"),
+    ("json_schema", {"description": "x" * 70_000}, "this server takes 65536"),
+    ("choice", [], "at least one string"),
+    ("choice", "abc", "a list"),
+    ("choice", ["a", 1], "a list of at least one string"),
+    ("choice", ["a"] * 65, "has 65 choices, but this server takes 64"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value", "message"), BAD, ids=[f"{kind}-{n}" for n, (kind, _, _) in enumerate(BAD)])
+def test_a_bad_grammar_is_refused_in_one_line_that_names_the_field(grammars, kind, value, message):
+    with pytest.raises(APIError, match=message) as caught:
+        grammars.compile(kind, value, "response_format.json_schema.schema")
+    error = caught.value
+    assert (error.status, error.param) == (400, "response_format.json_schema.schema")
+    assert error.message.startswith("response_format.json_schema.schema ")
+    assert "\n" not in error.message
+    assert len(error.message) < 200
+    assert grammars.compile("choice", ["a"], "choice")
+
+
+def test_a_grammar_that_takes_minutes_to_compile_is_given_up_and_remembered(tiny, monkeypatch):
+    model, processor = tiny
+    grammars = Grammars(processor, [2], model.config.vocab_size, Limits())
+    grammars.compile("choice", ["a"], "choice")
+    grammars._trial.close()
+    grammars._trial.seconds = 0.1
+    for _ in range(2):
+        with pytest.raises(APIError, match="too long to compile"):
+            grammars.compile("json_schema", {"allOf": PATTERNS}, "response_format")
+        # The second one is known: nothing is tried.
+        monkeypatch.setattr(grammars._trial, "run", lambda source: pytest.fail("tried again"))
+    monkeypatch.undo()
+    grammars._trial.seconds = 10.0
+    assert grammars.compile("choice", ["b"], "choice")
+    grammars.close()
+    assert grammars._trial._process is None
+
+
+def test_nobody_waits_long_behind_another_ones_grammar(tiny, monkeypatch):
+    monkeypatch.setattr("sightline.serving.grammar.WAIT_SECONDS", 0.05)
+    model, processor = tiny
+    grammars = Grammars(processor, [2], model.config.vocab_size, Limits())
+    known = grammars.compile("choice", ["a"], "choice")
+    started, go_on = threading.Event(), threading.Event()
+    monkeypatch.setattr(grammars._trial, "run", lambda source: (started.set(), go_on.wait(), "")[2])
+    slow = threading.Thread(target=grammars.compile, args=("choice", ["b"], "choice"))
+    slow.start()
+    started.wait()
+    with pytest.raises(APIError, match="try again") as caught:
+        grammars.compile("choice", ["c"], "choice")
+    assert (caught.value.status, caught.value.headers()["x-should-retry"]) == (429, "true")
+    assert callable(grammars.compile("choice", ["a"], "choice"))
+    assert callable(known)
+    go_on.set()
+    slow.join()
+    grammars.close()
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_many_schemas_in_a_row_leave_memory_flat(grammars, count):
+    import psutil
+
+    def compile_some(numbers):
+        for n in numbers:
+            grammars.compile("json_schema", {"type": "object", "properties": {f"p{n}": {"const": n}}}, "schema")
+
+    compile_some(range(100))
+    child = psutil.Process(grammars._trial._process.pid)
+    before = [psutil.Process().memory_info().rss, child.memory_info().rss]
+    compile_some(range(100, 100 + count))
+    after = [psutil.Process().memory_info().rss, child.memory_info().rss]
+    assert len(grammars._tried) == Limits().grammar_cache
+    assert np.subtract(after, before).max() < 16 * 2**20
+
+
+def test_what_is_asked_for_most_lately_is_kept(tiny):
+    model, processor = tiny
+    grammars = Grammars(processor, [2], model.config.vocab_size, Limits(grammar_cache=2))
+    for text in ("a", "b", "a", "c"):
+        grammars.compile("choice", [text], "choice")
+    assert list(grammars._tried) == ['start: "a"', 'start: "c"']
+    grammars.close()
+
+
+def test_a_model_without_an_end_token_takes_no_grammar(tiny):
+    grammars = Grammars(tiny[1], [], tiny[0].config.vocab_size, Limits())
+    with pytest.raises(APIError, match="an end token, which this one has not"):
+        grammars.compile("json_object", None, "response_format")
+
+
+def test_the_process_that_tries_grammars_survives_nothing_it_should_not(tiny):
+    """Killed from outside between two grammars, it is started again."""
+    grammars = Grammars(tiny[1], [2], tiny[0].config.vocab_size, Limits())
+    grammars.compile("choice", ["a"], "choice")
+    grammars._trial._process.kill()
+    with pytest.raises(APIError, match="too long"):
+        grammars.compile("choice", ["b"], "choice")
+    assert grammars.compile("choice", ["c"], "choice")
+    grammars.close()
+    with pytest.raises(RuntimeError, match="does not start"):
+        grammar_trial.Trial({"tokenizer": "no tokenizer"}).run("{}")
