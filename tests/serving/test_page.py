@@ -1,4 +1,4 @@
-"""The chat page in a real browser, against a real server: what is typed, shown, stopped, explained, kept and refused."""
+"""The chat page in a real browser, against a real server: asking, stopping, explaining, keeping, refusing."""
 
 import base64
 import json
@@ -17,6 +17,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 STRONGEST = [250, 235, 110]  # the colour of a map's highest value
+SHORT = 3  # the example whose answer has the fewest words
 QUESTION = "Describe the picture."
 
 
@@ -39,7 +40,7 @@ def open_page(browser, served):
     def open(route=None, **options):
         context = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **options})
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -141,7 +142,7 @@ def test_a_word_that_is_pointed_at_shows_where_the_model_looked(open_page):
 
 def test_the_keys_go_from_word_to_word_and_a_screen_reader_is_told_where_each_looked(open_page):
     page = open_page()
-    try_example(page)
+    try_example(page, SHORT)
     page.get_by_role("button", name="Go through the words").press("Enter")
     page.locator(".heat[data-lit]").wait_for()
     words = page.get_by_role("option")
@@ -152,8 +153,12 @@ def test_the_keys_go_from_word_to_word_and_a_screen_reader_is_told_where_each_lo
     assert "looked most at the" in told.inner_text()
     with page.expect_response("**/v1/explain") as response:
         page.get_by_role("button", name="Lost when hidden").click()
-    assert response.value.json()["window"] is not None
+    losses = response.value.json()["words"][1]["occlusion"]
+    page.get_by_text("loses").first.wait_for()
+    assert strongest_cell(page) == largest(losses[0])
+    page.keyboard.press("Escape")  # back to the word, and from there to where it began
     page.keyboard.press("Escape")
+    assert page.get_by_role("button", name="Go through the words").evaluate("one => one === document.activeElement")
 
 
 def test_a_file_that_is_no_picture_and_a_picture_that_is_refused_are_said(open_page, picture, tmp_path):

@@ -58,6 +58,8 @@ class Answering:
         self._idle = asyncio.Event()
         self._idle.set()
         self._readers = ThreadPoolExecutor(_READERS, "sightline-reader")
+        # Who grades waits for the engine, and must not keep readers from the prompts of others.
+        self._graders = ThreadPoolExecutor(engine.max_batch_size, "sightline-grader")
 
     @property
     def closing(self) -> bool:
@@ -100,7 +102,8 @@ class Answering:
         """How probable each of `choices` is as the whole answer. Raises as `start`."""
         self._take(1)
         try:
-            return await self.run(functools.partial(self._grade, messages, choices, salt), counted=True)
+            work = functools.partial(self._grade, messages, choices, salt)
+            return await asyncio.get_running_loop().run_in_executor(self._graders, work)
         finally:
             self._leave(1)
 
