@@ -3,6 +3,7 @@
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import sightline
@@ -116,6 +117,25 @@ def test_the_default_answers_alike_in_transformers(converted):
         torch.testing.assert_close(theirs(**found).logits, ours(**wanted).logits, atol=1e-4, rtol=1e-4)
     answer = theirs.generate(**found, max_new_tokens=12, do_sample=False)
     assert torch.equal(answer, ours.generate(**wanted, max_new_tokens=12, do_sample=False))
+
+
+def test_weights_are_named_as_in_published_llava_checkpoints(converted):
+    with safe_open(converted / "model.safetensors", "pt") as weights:
+        found = set(weights.keys())
+    roots = "vision_tower.vision_model.", "multi_modal_projector.linear_", "language_model.model."
+    assert {key for key in found if not key.startswith(roots)} == set()
+    assert {root for root in roots if any(key.startswith(root) for key in found)} == set(roots)
+
+
+@pytest.mark.parametrize("name", ["llama", "siglip", "untied"])
+def test_what_was_written_is_read_back_by_transformers_bit_for_bit(name, tmp_path, tiny_model_folder):
+    ours = randomised(vlm_config(**CONFIGS[name]))
+    _, processor = sightline.load(str(tiny_model_folder))
+    folder = save_as_llava(ours, processor, tmp_path / "llava")
+    theirs = AutoModelForImageTextToText.from_pretrained(folder, dtype="float32").state_dict()
+    wanted = llava_from_vlm(ours).state_dict()
+    assert theirs.keys() == wanted.keys()
+    assert all(torch.equal(theirs[key], wanted[key]) for key in wanted)
 
 
 def test_what_was_converted_loads_here_too(converted):

@@ -21,7 +21,7 @@ from transformers.utils import logging
 from sightline.config import VLMConfig
 from sightline.engine.quantize import is_quantized
 from sightline.engine.quantize import quantize as to_int8
-from sightline.interop.screening import screen, screen_config, screen_descriptions, screen_processor
+from sightline.interop.screening import screen_config, screen_descriptions, screen_processor, screen_weights
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
@@ -87,10 +87,13 @@ def _load(source: str, name: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMix
     """The dtype is the loader's to apply: `model.to(dtype)` would also round what must stay in float32 (the rotary
     frequencies, a router's selection bias).
     """
-    held = screen(source, name)
+    described = screen_descriptions(source, name)
+    if described and described.get("model_type") not in ("sightline_vlm", "llava"):
+        raise ValueError(
+            f"{name} is a {described.get('model_type')!r} checkpoint; what loads is sightline_vlm and llava"
+        )
+    held = screen_weights(source, described, name) if described else 0
     config = _read_config(source, name)
-    if config.model_type not in ("sightline_vlm", "llava"):
-        raise ValueError(f"{name} is a {config.model_type!r} checkpoint; what loads is sightline_vlm and llava")
     model: VLM
     processor: Any
     if config.model_type == "sightline_vlm":

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from torch import nn
 from transformers import PreTrainedConfig
 from transformers.utils import cached_file
 
-__all__ = ["screen", "screen_config", "screen_descriptions", "screen_processor"]
+__all__ = ["screen_config", "screen_descriptions", "screen_processor", "screen_weights"]
 
+QUANTIZED = "sightline_int8"
 _INDEX, _WHOLE = "model.safetensors.index.json", "model.safetensors"
 _DESCRIPTIONS = (
     "config.json",
@@ -42,19 +42,30 @@ _LAYERS = ("num_hidden_layers", "num_layers", "n_layers", "n_layer")
 _COUNTS = dict.fromkeys((*_LAYERS, "num_experts", "num_local_experts", "n_routed_experts", "num_labels"), 10_000)
 
 
-def screen(source: str, name: str) -> int:
-    """Look through the files of a folder or hub id; how many numbers its weights hold. 0: there is no config.
+def screen_descriptions(source: str, name: str) -> dict[str, Any] | None:
+    """Look through what stands beside the weights; the config as it is written, or None where there is none.
+
+    Raises:
+        ValueError: it brings code, or numbers that are no sizes.
+    """
+    config = _read_json(source, "config.json", name)
+    if config is not None:
+        for file in _DESCRIPTIONS:
+            _refuse_code(_read_json(source, file, name), f"the {file} of {name!r}")
+        _check_numbers(config, f"the config.json of {name!r}")
+    return config
+
+
+def screen_weights(source: str, config: dict[str, Any], name: str) -> int:
+    """How many numbers the weights of a folder or hub id are; only their headers are read.
 
     Args:
+        config: as `screen_descriptions` gives it.
         name: what to call it in errors.
 
     Raises:
-        ValueError: it brings code, holds its weights in pickles, names files outside, or its files contradict
-            themselves or the config's sizes.
+        ValueError: they are in pickles or elsewhere, contradict their headers, or are too few for the layers.
     """
-    config = screen_descriptions(source, name)
-    if config is None:
-        return 0
     if _find(source, "adapter_config.json"):
         raise ValueError(f"{name!r} holds an adapter beside its weights (adapter_config.json): merge it first")
     shapes = _shapes(source, name)
@@ -66,16 +77,6 @@ def screen(source: str, name: str) -> int:
     return sum(torch.Size(shape).numel() for shape in shapes.values())
 
 
-def screen_descriptions(source: str, name: str) -> dict[str, Any] | None:
-    """As `screen`, of what stands beside the weights; the config as it is written, or None where there is none."""
-    config = _read_json(source, "config.json", name)
-    if config is not None:
-        for file in _DESCRIPTIONS:
-            _refuse_code(_read_json(source, file, name), f"the {file} of {name!r}")
-        _check_numbers(config, f"the config.json of {name!r}")
-    return config
-
-
 def screen_config(model_class: type[Any], config: PreTrainedConfig, held: int, name: str) -> None:
     """Compare a model as its config describes it, built without memory, with the numbers that the files hold.
 
@@ -83,10 +84,10 @@ def screen_config(model_class: type[Any], config: PreTrainedConfig, held: int, n
         ValueError: it has more.
     """
     with torch.device("meta"):
-        model: nn.Module = model_class(config)
-    head = getattr(model, "lm_head", None)
-    shared = set() if head is None else set(head.parameters())  # with the embeddings, perhaps
-    described = sum(weight.numel() for weight in model.parameters() if weight not in shared)
+        model = model_class(config)
+    # A head that the files may leave out, as the embeddings again, counts only as these.
+    head, embeddings = model.lm_head.weight, model.get_input_embeddings().weight
+    described = sum(weight.numel() for weight in model.parameters() if weight is not head or weight is embeddings)
     if described > held:
         raise ValueError(
             f"the config.json of {name!r} describes a model of {described} weights, but its files hold {held}"
@@ -170,6 +171,8 @@ def _refuse_code(described: dict[str, Any] | None, where: str) -> None:
     for field, value, _ in _fields(described):
         if field in ("auto_map", "custom_pipelines") and value:
             raise ValueError(f"{where} names code of its own ({field}), which is never run: remove it to do without")
+        if field == "quantization_config" and (value or {}).get("quant_method") != QUANTIZED:
+            raise ValueError(f"{where} says that its weights are quantised in a way that this package does not read")
         if field == "transformers_weights":
             raise ValueError(f"{where} names a file of weights (transformers_weights): call it {_WHOLE}")
         # A name with a slash is a hub's repository of compiled code.

@@ -54,7 +54,7 @@ def save_as_llava(model: VLM, processor: ProcessorMixin, folder: str | Path) -> 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{str(folder)!r} is there already: name a folder that is new or empty")
     converted = llava_from_vlm(model)
-    converted.save_pretrained(folder)
+    converted.save_pretrained(folder, state_dict=_as_published(converted.state_dict()))
     llava_processor(model.config, processor).save_pretrained(folder)
     return folder
 
@@ -173,6 +173,18 @@ def _with_two_layers(model: VLM) -> Mapping[str, Tensor]:
         weights[f"{name}.2.bias"] = weights[f"{name}.0.bias"]
         weights[f"{name}.0.bias"] = torch.zeros_like(weights[f"{name}.2.bias"])
     return weights
+
+
+def _as_published(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tower's weights by the names of published checkpoints, the only ones that vLLM knows.
+
+    transformers reads these too, but of itself writes those of its own classes, which lack `vision_model`.
+    """
+    tower = "model.vision_tower."
+    return {
+        f"{tower}vision_model.{key.removeprefix(tower)}" if key.startswith(tower) else key: weight
+        for key, weight in weights.items()
+    }
 
 
 def _renamed(key: str) -> str:
