@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all lint bench docs clean
+.PHONY: demo test test-all lint bench docs page clean
 .DEFAULT_GOAL := demo
 
 # The stamp is newer than what it was made from, so a second call costs nothing.
@@ -32,6 +32,10 @@ bench: .venv/.installed
 
 docs: .venv/.installed
 	$(BIN)/python tools/command_help.py docs/commands.md
+
+# Only for who changes the chat page: the built bundle is part of the package.
+page:
+	cd web && npm ci && npm run build
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -51,3 +51,43 @@ def save_tower(folder, model, processor):
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def save_llava(folder):
+    """A Llava checkpoint with random weights, 32-pixel images and 16 image tokens; its processor."""
+    from transformers import (
+        CLIPImageProcessorPil,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    from sightline.tokenizer import train_tokenizer
+
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["What is this? A duck."] * 4, 300)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=32, patch_size=8, **sizes),
+        text_config=LlamaConfig(vocab_size=len(tokenizer), **sizes),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=(
+            "{% for message in messages %}{% if message.role == 'assistant' %}{% generation %}"
+            "{{ message.content }}{{ eos_token }}{% endgeneration %}{% else %}{% for part in message.content %}"
+            "{% if part.type == 'image' %}<image>{% else %}{{ greeting }}{{ part.text }}{% endif %}{% endfor %}"
+            "{% endif %}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+        ),
+    )
+    processor.save_pretrained(folder)
+    return processor

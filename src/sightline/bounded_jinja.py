@@ -25,7 +25,7 @@ from jinja2.visitor import NodeTransformer
 __all__ = ["BoundedEnvironment", "Rendering"]
 
 MAX_SOURCE = 1_000_000  # characters of a template
-MAX_STEPS = 500_000  # about a second
+MAX_STEPS = 200_000  # about half a second
 MAX_SIZE = 10_000_000  # characters and items of any value, and of all that is written
 MAX_GROWTH = 100_000_000  # of what an operation could make of its operands, before it is done
 MAX_BITS = 10_000  # of a whole number

@@ -58,8 +58,9 @@ class Answering:
         self._idle = asyncio.Event()
         self._idle.set()
         self._readers = ThreadPoolExecutor(_READERS, "sightline-reader")
-        # Who grades waits for the engine, and must not keep readers from the prompts of others.
-        self._graders = ThreadPoolExecutor(engine.max_batch_size, "sightline-grader")
+        # What grades waits for the engine, and what tries a grammar may take a second: neither must keep readers from
+        # the prompts of others.
+        self._waiters = ThreadPoolExecutor(engine.max_batch_size, "sightline-waiter")
 
     @property
     def closing(self) -> bool:
@@ -103,22 +104,24 @@ class Answering:
         self._take(1)
         try:
             work = functools.partial(self._grade, messages, choices, salt)
-            return await asyncio.get_running_loop().run_in_executor(self._graders, work)
+            return await asyncio.get_running_loop().run_in_executor(self._waiters, work)
         finally:
             self._leave(1)
 
-    async def run(self, work: Callable[[], Result], *, counted: bool = False) -> Result:
+    async def run(self, work: Callable[[], Result], *, counted: bool = False, waits: bool = False) -> Result:
         """`work` done in a thread: decoding a picture, compiling a grammar.
 
         Args:
             counted: whether the caller holds a place already; otherwise there must be one.
+            waits: whether `work` waits for something rather than computes.
 
         Raises:
             APIError: as `start`.
         """
         if not counted:
             self._check(1)
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+        threads = self._waiters if waits else self._readers
+        return await asyncio.get_running_loop().run_in_executor(threads, work)
 
     async def drain(self, seconds: float) -> bool:
         """Take no more requests, and wait for those under way; what is not over after `seconds` is cancelled.

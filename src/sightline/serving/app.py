@@ -26,6 +26,7 @@ def create_app(state: State) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         state.engine.close()
+        state.grammars.close()
 
     app = FastAPI(
         title="Sightline",

@@ -38,7 +38,7 @@ export interface Look {
 export interface Focus {
   turn: string;
   at: number;
-  pinned: boolean; // it was clicked or gone to, not only pointed at
+  by: "hover" | "click" | "keys"; // a word that is only pointed at gives way to the next one
 }
 
 export interface Page {

@@ -40,7 +40,6 @@ export const en = {
   removePicture: (name: string) => `Remove ${name}`,
   showPicture: (name: string) => `Show ${name}`,
   replacePicture: (name: string) => `Replace ${name} and ask again`,
-  replace: "Replace and ask again",
   pictureLost: "This picture is not in this browser any more.",
   notPicture: (name: string) => `“${name}” could not be read as a picture, so it was not attached.`,
   noFiles: "What was dropped holds no picture file. Save the picture first, then drop the file.",
@@ -48,7 +47,6 @@ export const en = {
 
   you: "You",
   model: "Answer",
-  writing: "Writing…",
   waiting: "Looking at it…",
   stopped: "Stopped.",
   full: "It ended at the most tokens that an answer may have.",
@@ -146,7 +144,6 @@ export const en = {
   keySave: "Use this key",
   keyAsk: "Enter the key",
 
-  connecting: "Connecting…",
   down: "The server does not answer.",
   reconnect: "Connect again",
   notKept: "This browser keeps nothing for this page, so the conversation ends with it. Export what you need.",

@@ -41,7 +41,6 @@ export const zh: Dictionary = {
   removePicture: (name) => `移除 ${name}`,
   showPicture: (name) => `查看 ${name}`,
   replacePicture: (name) => `替换 ${name} 并重新提问`,
-  replace: "替换并重新提问",
   pictureLost: "这张图片已不在这个浏览器里。",
   notPicture: (name) => `“${name}”无法作为图片读取，因此没有添加。`,
   noFiles: "拖入的内容里没有图片文件。请先把图片保存下来，再拖入文件。",
@@ -49,7 +48,6 @@ export const zh: Dictionary = {
 
   you: "你",
   model: "回答",
-  writing: "正在回答…",
   waiting: "正在看图…",
   stopped: "已停止。",
   full: "回答达到了允许的最多词元数，到此为止。",
@@ -142,7 +140,6 @@ export const zh: Dictionary = {
   keySave: "使用这个密钥",
   keyAsk: "输入密钥",
 
-  connecting: "正在连接…",
   down: "服务器没有应答。",
   reconnect: "重新连接",
   notKept: "这个浏览器没有为本页保存任何内容，关闭后对话就会消失。请导出需要的内容。",

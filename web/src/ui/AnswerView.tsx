@@ -3,9 +3,9 @@ import { Check, Copy, GitBranch, RotateCcw, ScanEye } from "lucide-react";
 import { useCallback, useRef, useState } from "react";
 import type { Conversation, Turn } from "../lib/conversation";
 import { titleOf } from "../lib/tree";
-import { languageOf } from "../lib/words";
+import { guessSpans, languageOf } from "../lib/words";
 import { answerAgain, branch } from "../state/conversing";
-import { canLook } from "../state/looking";
+import { canLook, look } from "../state/looking";
 import { say, usePage, useText } from "../state/store";
 import { FiguresLine } from "./FiguresLine";
 import { IconButton } from "./IconButton";
@@ -15,14 +15,14 @@ import { Words } from "./Words";
 
 export function AnswerView({ conversation, turn }: { conversation: Conversation; turn: Turn }) {
   const t = useText();
-  const [exploring, setExploring] = useState(false);
+  const focus = usePage((page) => (page.focus?.turn === turn.id ? page.focus : null));
+  const exploring = focus?.by === "keys";
   const explore = useRef<HTMLButtonElement>(null);
   const looks = canLook(conversation, turn);
   const writing = turn.state === "writing";
-  const leave = useCallback(() => {
-    setExploring(false);
-    explore.current?.focus();
-  }, []);
+  const leave = useCallback(() => explore.current?.focus(), []);
+  // It begins at the first word, or where the pointer was.
+  const begin = () => look({ turn: turn.id, at: focus?.at ?? guessSpans(turn.text)[0]?.start ?? 0, by: "keys" });
 
   return (
     <article className="answer" aria-busy={writing} data-state={turn.state}>
@@ -30,7 +30,7 @@ export function AnswerView({ conversation, turn }: { conversation: Conversation;
       {writing && turn.text === "" && <p className="quiet pulse">{t.waiting}</p>}
       {turn.text !== "" &&
         (looks ? (
-          <Words turn={turn} exploring={exploring} onLeave={leave} />
+          <Words turn={turn} onLeave={leave} />
         ) : (
           <p className="answer-text" data-writing={writing || undefined} lang={languageOf(turn.text)}>
             {turn.text}
@@ -50,7 +50,7 @@ export function AnswerView({ conversation, turn }: { conversation: Conversation;
               className="button small plain"
               aria-pressed={exploring}
               title={t.exploreHint}
-              onClick={() => setExploring(!exploring)}
+              onClick={() => (exploring ? look(null) : begin())}
             >
               <ScanEye size={15} aria-hidden="true" />
               {t.explore}

@@ -29,9 +29,17 @@ export function Lens({ conversation }: { conversation: Conversation }) {
   useSpoken(focus, word, parts);
   const box = useBrought(word ? shares(word, view) : []);
   if (pictures.length === 0) return null;
+  // Back to the word for those who came from it by the keys.
+  const leave = () =>
+    focus?.by === "keys" ? document.querySelector<HTMLElement>("[data-pinned]")?.focus() : look(null);
 
   return (
-    <aside className="lens" aria-label={t.looked} data-open={focus !== null || undefined}>
+    <aside
+      className="lens"
+      aria-label={t.looked}
+      data-open={focus !== null || undefined}
+      onKeyDown={(event) => event.key === "Escape" && leave()}
+    >
       <div className="lens-head">
         <h2>{t.looked}</h2>
         <IconButton className="lens-close" icon={X} label={t.close} onClick={() => look(null)} />
@@ -115,7 +123,7 @@ function useBrought(shares: number[]) {
 
 /** Tells a screen reader of a word that was gone to, once its map is there; not of those a pointer passes. */
 function useSpoken(focus: Focus | null, word: ExplainedWord | null, parts: string[] | null): void {
-  const line = focus?.pinned && word && parts ? `${word.text}: ${parts.join(", ")}` : "";
+  const line = focus && focus.by !== "hover" && word && parts ? `${word.text}: ${parts.join(", ")}` : "";
   useEffect(() => {
     if (line) speak(line);
   }, [line]);

@@ -5,18 +5,17 @@ import type { Turn } from "../lib/conversation";
 import { lossOf } from "../lib/heat";
 import { alignSpans, cut, guessSpans, languageOf } from "../lib/words";
 import { look } from "../state/looking";
-import { usePage, useText } from "../state/store";
+import { type Focus, usePage, useText } from "../state/store";
 
 const DWELL = 120; // milliseconds on a word before a server is asked; once it has answered, none
 
 interface Props {
   turn: Turn;
-  exploring: boolean; // by the keys
   onLeave: () => void;
 }
 
 /** Drawn again only where something of its own changed: other answers come while this one is read. */
-export const Words = memo(function Words({ turn, exploring, onLeave }: Props) {
+export const Words = memo(function Words({ turn, onLeave }: Props) {
   const t = useText();
   const found = usePage((page) => page.looks[turn.id]?.found);
   const view = usePage((page) => page.view);
@@ -28,30 +27,41 @@ export const Words = memo(function Words({ turn, exploring, onLeave }: Props) {
   const pieces = useMemo(() => cut(turn.text, spans), [turn.text, spans]);
   const chosen = focus ? spans.findIndex(({ start, end }) => start <= focus.at && focus.at < end) : -1;
   const box = useRef<HTMLParagraphElement>(null);
+  const over = useRef<number | null>(null); // the word below the pointer
   const dwell = useRef<number | undefined>(undefined);
 
-  const goTo = (word: number, pinned: boolean) => {
+  const exploring = focus?.by === "keys";
+  const pinned = focus !== null && focus.by !== "hover";
+
+  const goTo = (word: number, by: Focus["by"]) => {
     window.clearTimeout(dwell.current);
     const span = spans[word];
-    if (span) look({ turn: turn.id, at: span.start, pinned });
+    if (span) look({ turn: turn.id, at: span.start, by });
   };
   const wordAt = (target: EventTarget) => {
     const word = target instanceof HTMLElement ? target.dataset.word : undefined;
     return word === undefined ? null : Number(word);
   };
 
-  const over = (event: PointerEvent) => {
+  const move = (event: PointerEvent) => {
+    const still = event.movementX === 0 && event.movementY === 0; // the page moved below the pointer
     const word = wordAt(event.target);
+    if (event.pointerType === "touch" || still || word === over.current) return;
+    over.current = word;
     window.clearTimeout(dwell.current);
-    if (word === null || event.pointerType === "touch" || focus?.pinned) return;
-    if (found) goTo(word, false);
-    else dwell.current = window.setTimeout(() => goTo(word, false), DWELL);
+    if (word === null || pinned) return;
+    if (found) goTo(word, "hover");
+    else dwell.current = window.setTimeout(() => goTo(word, "hover"), DWELL);
+  };
+  const leave = () => {
+    over.current = null;
+    window.clearTimeout(dwell.current);
   };
   const click = (target: EventTarget) => {
     const word = wordAt(target);
     if (word === null || !(getSelection()?.isCollapsed ?? true)) return;
-    if (focus?.pinned && word === chosen) look(null);
-    else goTo(word, true);
+    if (pinned && word === chosen && !exploring) look(null);
+    else goTo(word, exploring ? "keys" : "click");
   };
   const press = (event: KeyboardEvent) => {
     const now = Math.max(0, chosen);
@@ -65,22 +75,20 @@ export const Words = memo(function Words({ turn, exploring, onLeave }: Props) {
     const to = { ...steps, Home: 0, End: last }[event.key];
     if (event.key === "Escape") {
       look(null);
-      if (exploring) onLeave();
+      onLeave();
     }
     if (to === undefined) return;
     event.preventDefault();
-    goTo(Math.min(last, Math.max(0, to)), true);
+    goTo(Math.min(last, Math.max(0, to)), "keys");
   };
 
   useEffect(() => () => window.clearTimeout(dwell.current), []);
-  // Going through the words begins at the first, or where the pointer was.
   // biome-ignore lint/correctness/useExhaustiveDependencies: what moves the keyboard's focus is the chosen word alone
   useEffect(() => {
-    if (exploring && chosen < 0) goTo(0, true);
+    if (exploring && chosen < 0) goTo(0, "keys"); // the server knows no such word
     if (exploring) box.current?.querySelector<HTMLElement>(`[data-word="${Math.max(0, chosen)}"]`)?.focus();
   }, [exploring, chosen]);
   // On a narrow page the maps take room that the word may have stood in.
-  const pinned = focus?.pinned ?? false;
   useEffect(() => {
     if (!pinned) return;
     const frame = requestAnimationFrame(() => {
@@ -95,10 +103,9 @@ export const Words = memo(function Words({ turn, exploring, onLeave }: Props) {
       className="answer-text words"
       ref={box}
       lang={languageOf(turn.text)}
-      data-exploring={exploring || undefined}
       {...list}
-      onPointerOver={over}
-      onPointerLeave={() => window.clearTimeout(dwell.current)}
+      onPointerMove={move}
+      onPointerLeave={leave}
       onClick={(event) => click(event.target)}
       onKeyDown={press}
     >
@@ -112,7 +119,7 @@ export const Words = memo(function Words({ turn, exploring, onLeave }: Props) {
             className="word"
             data-word={word}
             data-chosen={word === chosen || undefined}
-            data-pinned={(word === chosen && focus?.pinned) || undefined}
+            data-pinned={(word === chosen && pinned) || undefined}
             style={
               { "--loss": view === "occlusion" && found?.words[word] ? (lossOf(found.words[word]) ?? 0) : 0 } as object
             }

@@ -129,7 +129,7 @@ async def _rule(body: ChatRequest, state: State) -> Callable[[], LogitsRule] | N
         raise APIError(f"{first} and {second} both say what form the answer has: give one of them", param=second)
     if not asked:
         return None
-    return await state.answering.run(functools.partial(state.grammars.compile, *asked[0]))
+    return await state.answering.run(functools.partial(state.grammars.compile, *asked[0]), waits=True)
 
 
 def _forms(body: ChatRequest) -> list[tuple[Kind, Any, str]]:

@@ -116,4 +116,4 @@ async def _rule(body: ResponseRequest, state: State) -> Callable[[], LogitsRule]
         return None
     schema = asked.json_schema if isinstance(asked, JsonSchemaOutput) else None
     param = "text.format" if schema is None else "text.format.schema"
-    return await state.answering.run(functools.partial(state.grammars.compile, asked.type, schema, param))
+    return await state.answering.run(functools.partial(state.grammars.compile, asked.type, schema, param), waits=True)
