@@ -11,7 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-COMMANDS = ("ask", "chat", "train", "eval", "label", "explain", "bench", "info")
+COMMANDS = (
+    *("ask", "chat", "serve", "train", "eval", "label", "explain", "data check", "data show", "data stats"),
+    *("convert llava", "convert build", "bench", "info"),
+)
 
 
 def document() -> str:
@@ -28,7 +31,7 @@ def _help(command: str) -> str:
     from sightline.cli import main
 
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main([command, "--help"]) == 0
+        assert main([*command.split(), "--help"]) == 0
     return "\n".join(line.rstrip() for line in printed.getvalue().splitlines()).strip() + "\n"
 
 
