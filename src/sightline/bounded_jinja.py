@@ -39,7 +39,7 @@ _GROW_BY_NUMBER = frozenset(
 )
 _GROW_BY_TEXT = frozenset({"indent", "join", "replace", "translate", "wordwrap"})
 _WIDE = re.compile(r"%[-#0 +]*(\d*\.)?(\*|\d{5,})|\{[^{}]*:[^{}]*(\{|\d{5,})")  # field widths of % and str.format
-_LEFT_OUT = ("urlize", "pprint")  # slow on some texts, and of no use in a prompt
+_LEFT_OUT = ("urlize", "pprint", "sum")  # slow on some texts or lists, and of no use in a prompt
 
 
 @dataclass

@@ -356,7 +356,7 @@ def test_keys_of_pixel_values_tell_dtype_shape_and_values(dtype, same_size):
 def test_a_llava_processor_gives_its_own_ids_and_pixels(llava):
     messages = [user(image(NOISE), image(BLUE), text("What is this?"), image(NOISE)) | {"name": "Ann"}]
     expected = encode(llava, messages)
-    prompt, images = PromptReader(llava).read(messages, b"salt")
+    prompt, images = PromptReader(llava).read(messages)
     assert list(prompt.ids) == expected["input_ids"][0].tolist()
     assert [run.length for run in prompt.images] == [16] * 3
     assert prompt.images[0].end == prompt.images[1].start
@@ -364,6 +364,13 @@ def test_a_llava_processor_gives_its_own_ids_and_pixels(llava):
     assert len(images) == 2
     pixels = torch.stack([images[run.key].pixel_values() for run in prompt.images])
     assert torch.equal(pixels, expected["pixel_values"])
+
+
+def test_another_salt_gives_a_picture_another_key(processor):
+    reader, messages = PromptReader(processor), [user(image(BLUE), text("What is this?"))]
+    keys = [reader.read(messages, salt)[0].images[0].key for salt in (b"", b"one", b"two", b"one")]
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3]
 
 
 def test_a_llava_processor_reads_text_alone_and_continues(llava):

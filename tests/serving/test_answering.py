@@ -246,3 +246,39 @@ def test_work_in_a_thread_gives_its_result(engine):
         return await answering(engine).run(functools.partial(max, 1, 2))
 
     assert asyncio.run(ask()) == 2
+
+
+def test_who_goes_away_ends_the_grading_and_its_place_is_free_when_it_is_over(engine, monkeypatch):
+    slowly(engine, monkeypatch)
+
+    async def ask():
+        door = answering(engine)
+        grading = asyncio.create_task(door.grade(QUESTION, [f"answer {number}" for number in range(40)]))
+        await asyncio.sleep(0.3)
+        grading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await grading
+        for _ in range(300):
+            if not door.taken:
+                break
+            await asyncio.sleep(0.01)
+        assert door.taken == 0
+        await asyncio.sleep(0.1)
+        return engine.load
+
+    assert asyncio.run(ask()) == (0, 0)
+
+
+def test_grading_many_answers_leaves_places_in_the_batch_for_others(engine, monkeypatch):
+    slowly(engine, monkeypatch, 0.005)
+    waiting = []
+
+    async def ask():
+        grading = asyncio.create_task(answering(engine).grade(QUESTION, [f"answer {number}" for number in range(40)]))
+        while not grading.done():
+            waiting.append(sum(engine.load))
+            await asyncio.sleep(0.005)
+        return await grading
+
+    assert len(asyncio.run(ask()).scores) == 40
+    assert max(waiting) <= 9

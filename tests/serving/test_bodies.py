@@ -170,3 +170,9 @@ def run_limit(chunks, body_bytes, limit=None):
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"transfer-encoding", b"chunked")]}
     asyncio.run((limit or BodyLimit(None, Limits(body_bytes=body_bytes), lambda reason: None))(scope, receive, send))
     return statuses[0]
+
+
+def test_a_long_list_is_refused_before_each_of_it_is_said_to_be_wrong():
+    with pytest.raises(APIError, match="parts, which no request needs") as caught:
+        parse_json(b'{"messages": [' + b"1," * 50_000 + b"1]}", Limits())
+    assert caught.value.status == 413

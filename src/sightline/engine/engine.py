@@ -289,13 +289,27 @@ class Engine:
         """
         return list(self.grade(messages, choices, salt=salt).scores)
 
-    def grade(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> Graded:
-        """As `score`, with what it took. Raises as `score`."""
+    def grade(
+        self,
+        messages: Messages,
+        choices: Sequence[str],
+        *,
+        salt: bytes = b"",
+        abandoned: threading.Event | None = None,
+    ) -> Graded:
+        """As `score`, with what it took.
+
+        Args:
+            abandoned: once it is set, what is left is not graded any more.
+
+        Raises:
+            RuntimeError: it was abandoned; or as `score`.
+        """
         if isinstance(choices, str):
             raise ValueError("choices is a list of texts, not one text")
         prompt, pictures = self.prepare(messages, salt)
         answers = [(text, self._reader.answer_ids(messages, text)) for text in choices]
-        return score(self._core, self._loop, prompt, pictures, answers)
+        return score(self._core, self._loop, prompt, pictures, answers, abandoned or threading.Event())
 
     def clear_caches(self) -> None:
         """Forget images and prefixes: for weights that have been changed in place."""

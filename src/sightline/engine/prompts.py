@@ -85,6 +85,8 @@ class PromptReader:
         """
         encode = self._encode if isinstance(self._processor, VLMProcessor) else self._encode_with_transformers
         ids, found = encode(messages, images, continue_final_message)
+        if salt:
+            found = [(_digest(b"salted", salt, key), length, image) for key, length, image in found]
         starts = find_images(ids, self._processor.image_token_id, [length for _, length, _ in found])
         runs = tuple(ImageRun(start, length, key) for start, (key, length, _) in zip(starts, found, strict=True))
         return Prompt(tuple(ids), runs, salt), {key: image for key, _, image in found}

@@ -44,7 +44,7 @@ class ImageRun:
 class Prompt:
     """Token ids and the images among them, in order.
 
-    Prompts of another `salt` share no prefix; a picture's features are the same to all.
+    Prompts of another `salt` share no prefix, and their pictures' keys are others, too.
     """
 
     ids: tuple[int, ...]

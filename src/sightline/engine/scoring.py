@@ -17,6 +17,8 @@ from sightline.engine.request import Prompt, Usage
 
 __all__ = ["Graded", "Score", "score"]
 
+_AT_ONCE = 8
+
 
 @dataclass(frozen=True)
 class Score:
@@ -42,6 +44,7 @@ def score(
     prompt: Prompt,
     pictures: Mapping[bytes, PreparedImage],
     choices: Sequence[tuple[str, Sequence[int]]],
+    abandoned: threading.Event,
 ) -> Graded:
     """As `Engine.grade`; `choices` are texts and their tokens."""
     if not choices or len(dict(choices)) < len(choices):
@@ -50,11 +53,18 @@ def score(
         raise ValueError("the model has no end token, so no answer is a whole one: set its eos_token_id")
     # The first of several ends is the one that ends a turn.
     answers = [(*ids, core.end_tokens[0]) for _, ids in choices]
+    logprobs: list[float] = []
     waiting = [_Grading(core, loop, prompt, pictures, answers[0])]
+    cached = 0
     try:
-        waiting[0].wait()  # the others find the prompt computed
-        waiting += [_Grading(core, loop, prompt, pictures, answer) for answer in answers[1:]]
-        logprobs = [grading.wait() for grading in waiting]
+        for done in range(len(answers)):
+            if abandoned.is_set():
+                raise RuntimeError("nobody waits for the answers' grades any more")
+            logprobs.append(waiting[done].wait())
+            cached = cached if done else waiting[0].cached
+            # The first one computes the prompt; then a few at a time, so that others have their places too.
+            ahead = min(len(answers), done + 1 + _AT_ONCE)
+            waiting += [_Grading(core, loop, prompt, pictures, answer) for answer in answers[len(waiting) : ahead]]
     finally:
         for grading in waiting:
             grading.cancel()
@@ -68,7 +78,7 @@ def score(
         prompt_tokens=len(prompt.ids),
         completion_tokens=sum(map(len, answers)),
         image_tokens=prompt.image_tokens,
-        cached_tokens=waiting[0].cached,
+        cached_tokens=cached,
     )
     return Graded(tuple(scores), usage)
 

@@ -7,6 +7,7 @@ is refused is refused before it is read.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -102,11 +103,22 @@ class Answering:
     async def grade(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> Graded:
         """How probable each of `choices` is as the whole answer. Raises as `start`."""
         self._take(1)
+        abandoned = threading.Event()
+        loop = asyncio.get_running_loop()
+
+        def work() -> Graded:
+            try:
+                return self._grade(messages, choices, salt, abandoned)
+            finally:  # not before: until then it takes the engine's time
+                with contextlib.suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(self._leave, 1)
+
+        grading = loop.run_in_executor(self._waiters, work)
+        grading.add_done_callback(lambda over: over.cancelled() or over.exception())  # nobody may be left to ask
         try:
-            work = functools.partial(self._grade, messages, choices, salt)
-            return await asyncio.get_running_loop().run_in_executor(self._waiters, work)
+            return await asyncio.shield(grading)
         finally:
-            self._leave(1)
+            abandoned.set()
 
     async def run(self, work: Callable[[], Result], *, counted: bool = False, waits: bool = False) -> Result:
         """`work` done in a thread: decoding a picture, compiling a grammar.
@@ -137,6 +149,11 @@ class Answering:
             return False
         return True
 
+    def close(self) -> None:
+        """Let go of the threads; what has not begun is dropped."""
+        for threads in (self._readers, self._waiters):
+            threads.shutdown(wait=False, cancel_futures=True)
+
     def _submit(
         self,
         choices: Choices,
@@ -155,9 +172,9 @@ class Answering:
         except ValueError as error:
             raise _as_api_error(error) from None
 
-    def _grade(self, messages: Messages, choices: Sequence[str], salt: bytes) -> Graded:
+    def _grade(self, messages: Messages, choices: Sequence[str], salt: bytes, abandoned: threading.Event) -> Graded:
         try:
-            return self._engine.grade(messages, choices, salt=salt)
+            return self._engine.grade(messages, choices, salt=salt, abandoned=abandoned)
         except ValueError as error:
             raise _as_api_error(error) from None
 

@@ -27,6 +27,8 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 # Largest bodies that are held at once: many clients must not fill the memory together, either.
 _HELD = 16
+# Of a request's JSON: what is wrong with each of them is worded before the answer, while all others wait.
+_PARTS = 40_000
 
 
 class BodyLimit:
@@ -94,8 +96,8 @@ class _Body:
         self._size = self._reserved = 0
 
     def check(self) -> None:
-        """Reserve what the header says, before any of it is there."""
-        self._reserve(self._declared)
+        """Whether what the header says is too much. Only what comes is reserved: a promise costs a client nothing."""
+        self._limit.take(0, self._declared)
 
     def grow(self, count: int) -> None:
         """So much has come."""
@@ -171,13 +173,17 @@ def parse_json(body: bytes, limits: Limits) -> Any:
     # and brackets in a prompt, which is limited too, leave the bound far above what is needed.
     parts = sum(body.count(mark) for mark in (b",", b"[", b"{"))
     if parts > 100_000 + 2 * limits.prompt_chars:
-        raise APIError(f"the body has {parts} parts, which no request needs: send less", status=413)
+        raise _too_many(parts)
     try:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise APIError(_where(str(error))) from None
     _check_values(value, limits.json_depth)
     return value
+
+
+def _too_many(parts: int) -> APIError:
+    return APIError(f"the body has {parts} parts, which no request needs: send less", status=413)
 
 
 def _where(text: str) -> str:
@@ -189,8 +195,11 @@ def _where(text: str) -> str:
 
 def _check_values(value: Any, depth: int) -> None:
     """Level by level, so that no depth is a depth of calls."""
-    level = [value]
+    level, count = [value], 0
     while level:
+        count += len(level)
+        if count > _PARTS:
+            raise _too_many(count)
         if any(isinstance(one, float) and not math.isfinite(one) for one in level):
             raise APIError("the body has a number that is too large for a float")
         inner = [one for one in level if isinstance(one, (dict, list))]

@@ -12,7 +12,8 @@ import sys
 from typing import Any
 
 import h11
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from sightline.serving.errors import APIError
@@ -185,7 +186,13 @@ class _Full:
             await self._app(scope, receive, send)
             return
         text = "there are more connections than this server takes: come again later"
-        await Refusal("connections", text, 503, retry_after=1).answer(self._on_rejected, scope, receive, send)
+
+        async def closing(message: Message) -> None:
+            if message["type"] == "http.response.start":  # kept open, it would be one too many for ever
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await Refusal("connections", text, 503, retry_after=1).answer(self._on_rejected, scope, receive, closing)
 
 
 def _response(error: APIError) -> list[h11.Event]:

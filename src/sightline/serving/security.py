@@ -93,6 +93,7 @@ class Guard:
         self._app, self._public, self._on_rejected = app, frozenset(public), on_rejected
         self._header_bytes = settings.limits.header_bytes
         self._hosts = frozenset(_plain(name) for name in settings.allowed_hosts)
+        self._names = frozenset(name for name in self._hosts if not _is_address(name))
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in settings.api_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +112,7 @@ class Guard:
         _check_size(scope, self._header_bytes)
         _check_host(headers, scope, self._hosts)
         if scope["method"] not in _SAFE_METHODS:
-            _check_origin(headers, self._hosts)
+            _check_origin(headers, self._names)
         if not self._keys:
             return Identity()
         if scope["method"] in _SAFE_METHODS and scope["path"] in self._public:
@@ -159,14 +160,25 @@ def _unmapped(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address if mapped is None else mapped
 
 
-def _check_origin(headers: Headers, allowed: Collection[str]) -> None:
-    """Against another site's forms and scripts: a browser says where a request comes from, unless it is this site."""
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return name == "localhost"
+    return True
+
+
+def _check_origin(headers: Headers, named: Collection[str]) -> None:
+    """Against another site's forms and scripts: a browser says where a request comes from, unless it is this site.
+
+    Another port of this machine is another site. `named` are hosts that a proxy may serve this one under.
+    """
     origin = headers.get("origin")
     if origin is None:
         return
     try:
         there = urlsplit(origin)
-        if there.netloc and (there.netloc.lower() == headers.get("host", "").lower() or there.hostname in allowed):
+        if there.netloc and (there.netloc.lower() == headers.get("host", "").lower() or there.hostname in named):
             return
     except ValueError:
         pass

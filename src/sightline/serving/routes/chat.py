@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from sightline.engine.sampling import LogitsRule
 from sightline.serving.answering import Choices, unless_gone
@@ -27,6 +27,7 @@ from sightline.serving.security import Identity, identity
 from sightline.serving.sse import DONE, EventStream, error_event, sse_event, stream_documentation
 from sightline.serving.state import State
 from sightline.serving.usage import Mark, check_finished, check_model, fingerprint, new_id
+from sightline.serving.written import json_response
 
 __all__ = ["router"]
 
@@ -60,11 +61,12 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-async def _whole(body: ChatRequest, state: State, who: Identity, answers: ChatAnswers) -> ChatCompletion:
+async def _whole(body: ChatRequest, state: State, who: Identity, answers: ChatAnswers) -> Response:
     async with await _start(body, state, who) as choices:
         replies = await choices.replies()
     check_finished(replies)
-    return answers.whole(replies)
+    # Many answers with log probabilities take seconds to write down, and the others' streams must not wait.
+    return await state.answering.run(lambda: json_response(answers.whole(replies)), counted=True)
 
 
 async def _events(choices: Choices, count: int, answers: ChatAnswers) -> AsyncGenerator[bytes]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from sightline.engine.engine import Prepared
 from sightline.engine.request import SamplingParams
@@ -28,6 +28,7 @@ from sightline.serving.sse import DONE, EventStream, error_event, sse_event, str
 from sightline.serving.state import State
 from sightline.serving.together import Together
 from sightline.serving.usage import Mark, check_finished, check_model, fingerprint, new_id
+from sightline.serving.written import json_response
 
 __all__ = ["router"]
 
@@ -57,13 +58,12 @@ def router(state: State) -> APIRouter:
     return routes
 
 
-async def _whole(
-    body: CompletionRequest, state: State, who: Identity, mark: Mark, vocabulary: Vocabulary
-) -> Completion:
+async def _whole(body: CompletionRequest, state: State, who: Identity, mark: Mark, vocabulary: Vocabulary) -> Response:
     async with await _start(body, state, who) as together:
         prompts = await together.replies()
     check_finished([reply for replies in prompts for reply in replies])
-    return _answers(body, state, mark, vocabulary).whole(prompts)
+    answers = _answers(body, state, mark, vocabulary)
+    return await state.answering.run(lambda: json_response(answers.whole(prompts)), counted=True)
 
 
 async def _events(together: Together, each: int, answers: CompletionAnswers) -> AsyncGenerator[bytes]:
