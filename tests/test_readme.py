@@ -55,6 +55,9 @@ def test_a_command_runs(line, monkeypatch, tmp_path, capsys):
         assert words[0] in targets
     elif program == ".venv/bin/python":
         assert (ROOT / words[0]).is_file()
+    elif words[0] == "serve":  # it ends when it is told to; tests/serving starts it
+        assert main(["serve", "--help"]) == 0
+        assert not {word for word in words[1:] if word.startswith("--")} - set(capsys.readouterr().out.split())
     else:
         assert program == ".venv/bin/sightline"
         monkeypatch.setattr(sys, "stdin", io.StringIO("/quit\n"))
