@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 COMMANDS = (
-    *("ask", "chat", "serve", "train", "eval", "label", "explain"),
+    *("ask", "chat", "serve", "train", "eval", "label", "explain", "data check", "data show", "data stats"),
     *("convert llava", "convert build", "bench", "info"),
 )
 

@@ -11,7 +11,7 @@ import warnings
 
 import typer
 
-from sightline.commands import ask, bench, chat, convert, evaluate, explain, info, label, serve, train
+from sightline.commands import ask, bench, chat, convert, data, evaluate, explain, info, label, serve, train
 
 app = typer.Typer(
     name="sightline",
@@ -26,6 +26,7 @@ for _module in (ask, chat, serve, train, label, explain, bench, info):
     _name = _module.__name__.rpartition(".")[2]
     app.command(_name, epilog=_module.EXAMPLE)(getattr(_module, _name))
 app.add_typer(convert.app, name="convert", epilog=convert.EXAMPLE)
+app.add_typer(data.app, name="data", epilog=data.EXAMPLE)
 app.command("eval", epilog=evaluate.EXAMPLE)(evaluate.evaluate)  # as a module's name it would hide the builtin
 
 

@@ -159,7 +159,7 @@ def test_answers_about_other_pictures_are_not_taken_over(evaluate, tmp_path):
     ("words", "message"),
     [
         (["--tasks", "nmae"], "unknown kind 'nmae': did you mean 'name'?"),
-        (["--tasks", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--tasks", "nowhere.jsonl"], "there is no file or folder nowhere.jsonl"),
         (["--tasks", "ROWS", "--axis", "font"], "--axis says nothing about the file"),
         (["--tasks", "ROWS", "--languages", "en"], "--languages says nothing about the file"),
         (["--metric", "anls"], "--metric says nothing about the built-in world: give --tasks FILE"),
@@ -185,7 +185,7 @@ def test_a_bad_file_is_found_before_a_model_loads(rows, monkeypatch, capsys):
     monkeypatch.setattr("sightline.interop.load.load", refuse)
     rows.write_text("{}")
     assert main(["eval", "sightline-tiny", "--tasks", str(rows)]) == 2
-    assert "line 1 has neither 'messages' nor 'conversations'" in capsys.readouterr().err
+    assert "line 1 has no turns (messages, conversations, texts) and no answer" in capsys.readouterr().err
 
 
 def test_the_folder_is_named_after_model_tasks_and_axis(monkeypatch, tmp_path, tiny_model_folder, capsys):

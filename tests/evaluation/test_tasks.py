@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from sightline.data.chat_file import read_chat_file
+from sightline.data.readers import open_data
 from sightline.data.sample import sample_from
 from sightline.evaluation.tasks import Key, file_tasks, first_rows, scene_tasks
 
@@ -148,6 +148,6 @@ def test_other_pictures_under_the_same_names_are_other_settings(write, tmp_path,
 
 def test_of_the_first_rows_those_are_asked_that_can_be(write):
     path = write(row("What?", "cat"), row("What?"), row("Which?", "dog", kind="pets"), row("And?", "cow"))
-    tasks = first_rows(read_chat_file(path), 3)
+    tasks = first_rows(open_data(path), 3)
     assert list(tasks.keys) == [Key("mine", "", 0), Key("pets", "", 2)]
     assert tasks.question(tasks.keys[1]).truths == ["dog"]

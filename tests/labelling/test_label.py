@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes import FakeEngine, lines
 
-from sightline.data.chat_file import read_chat_file
+from sightline.data.readers import open_data
 from sightline.data.sample import answers_of
 from sightline.engine.request import SamplingParams
 from sightline.labelling.label import Job, records
@@ -36,7 +36,7 @@ def test_a_folder_becomes_rows_that_training_reads(start, make_pictures):
             "finish_reason": "stop",
         },
     }
-    chat = read_chat_file(run.places.out)
+    chat = open_data(run.places.out)
     assert [Path(*row.images).resolve() for row in chat] == [folder / "a/x.png", folder / "b.png"]
     assert [row.messages for row in chat] == [row["messages"] for row in run.rows]
     assert not run.places.bad.exists()
@@ -47,7 +47,7 @@ def test_training_makes_samples_of_the_results(start, make_pictures):
     from sightline.training.sources import FileGroups
 
     run = start(make_pictures("a.png", "b.png"))
-    groups = FileGroups(read_chat_file(run.places.out), seed=0)
+    groups = FileGroups(open_data(run.places.out), seed=0)
     samples = [sample for index in range(len(groups)) for sample in groups.samples(index)]
     assert [answers_of(sample) for sample in samples] == [[answer] for answer in run.answers]
     assert [Path(*sample["images"]).is_file() for sample in samples] == [True, True]
@@ -59,7 +59,7 @@ def test_pictures_find_their_way_where_a_folder_is_a_link(start, make_pictures, 
     (tmp_path / "link").symlink_to(tmp_path / "deep" / "er")
     (tmp_path / "data-link").symlink_to(folder)
     run = start(tmp_path / "data-link", out=tmp_path / "link" / "labels.jsonl")
-    assert Path(read_chat_file(run.places.out)[0].images[0]).samefile(folder / "x.png")
+    assert Path(open_data(run.places.out)[0].images[0]).samefile(folder / "x.png")
 
 
 def test_pictures_of_a_container_get_files_beside_the_results(start, write_shard, picture_bytes):
@@ -68,7 +68,7 @@ def test_pictures_of_a_container_get_files_beside_the_results(start, write_shard
     write_shard("data/0.tar", [("x.png", one), ("x.txt", b"A caption."), ("y.png", one)])
     folder = write_shard("data/1.tar", [("x.png", other)]).parent
     run = start(folder)
-    chat = read_chat_file(run.places.out)
+    chat = open_data(run.places.out)
     assert [Path(row.images[0]).read_bytes() for row in chat] == [one, one, other]
     assert len([path for path in run.places.pictures.rglob("*") if path.is_file()]) == 2
     assert run.rows[0]["images"][0].startswith("labels.images/")
@@ -87,7 +87,7 @@ def test_a_parquet_of_datasets_is_labelled(start, tmp_path, picture_bytes):
     run = start(tmp_path / "a.parquet")
     assert run.answers == ["Who? [(0, 0, 200)] None", "What? [(1, 0, 200)] None", "Why? [(2, 0, 200)] None"]
     assert [row["id"] for row in run.rows] == [5, 6, 7]
-    assert [Path(row.images[0]).read_bytes() for row in read_chat_file(run.places.out)] == [
+    assert [Path(row.images[0]).read_bytes() for row in open_data(run.places.out)] == [
         image["bytes"] for image in images
     ]
     assert start(tmp_path / "a.parquet").found == 3
@@ -104,7 +104,7 @@ def test_a_conversation_keeps_its_turns_and_fields(start, make_pictures, write_l
     assert [message["role"] for message in run.rows[0]["messages"]] == ["user", "assistant", "user", "assistant"]
     assert run.rows[0]["kind"] == "pets"
     assert run.rows[0]["images"] == ["../data/x.png", uri]
-    assert [len(row.images) for row in read_chat_file(run.places.out)] == [2, 0]
+    assert [len(row.images) for row in open_data(run.places.out)] == [2, 0]
 
 
 def test_results_can_be_asked_again(start, make_pictures, tmp_path):
@@ -132,7 +132,7 @@ def test_bad_rows_are_listed_with_their_reason(start, make_pictures, write_lines
         assert reason in row["error"]
         assert "\n" not in row["error"]
     assert (run.labelled, run.bad, run.cut) == (4, 5, 1)
-    assert len(read_chat_file(run.places.out)) == 4
+    assert len(open_data(run.places.out)) == 4
 
 
 def test_a_name_that_json_cannot_carry_is_a_bad_row(start, make_pictures):

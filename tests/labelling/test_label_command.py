@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sightline.cli import main
-from sightline.data.chat_file import read_chat_file
+from sightline.data.readers import open_data
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def generated(folder, rows):
 def test_the_answers_are_those_of_the_model_asked_alone(label, make_pictures, talkative):
     folder = make_pictures(*[f"{n}.png" for n in range(5)])
     code, out, err = label(folder, "--batch-size", "3")
-    rows = list(read_chat_file(label.out))
+    rows = list(open_data(label.out))
     said = [row.messages[-1]["content"][0]["text"] for row in rows]
     assert code == 0, err
     assert len(rows) == 5
@@ -105,7 +105,7 @@ def test_a_file_of_rows_brings_its_own_questions(label, make_pictures, write_lin
     path = write_lines({"image": "0.png", "prompt": "How many ducks are there?"})
     code, _, err = label(path, "--image-folder", path.parent / "data", prompt=None)
     assert code == 0, err
-    assert read_chat_file(label.out)[0].messages[0]["content"][1]["text"] == "How many ducks are there?"
+    assert open_data(label.out)[0].messages[0]["content"][1]["text"] == "How many ducks are there?"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def test_lines_are_read_from_any_of_them_on(write_lines, name):
     assert [item.fields for item in opened.read(3, 9)] == rows[3:]
 
 
+def test_a_table_is_read_from_any_row_on(tmp_path):
+    (tmp_path / "rows.csv").write_text('image,question\n0.png,"What,\nthis?"\n1.png,Why?\n')
+    rows = open_rows(tmp_path / "rows.csv")
+    assert [item.fields for item in rows.read(1, 9)] == [{"image": "1.png", "question": "Why?"}]
+    assert wheres(rows) == ["rows.csv, line 2", "rows.csv, line 4"]
+
+
 def test_a_broken_line_is_one_row_that_says_so(write_lines):
     path = write_lines({"image": "a"}, "{broken", "", "[1]", {"image": "b"})
     items = list(open_rows(path).read(0, 9))

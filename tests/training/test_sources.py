@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sightline.data.chat_file import read_chat_file
+from sightline.data.readers import open_data
 from sightline.data.sample import answers_of
 from sightline.training.batches import RegionBatches, StageBatches, batches_from
 from sightline.training.build import build
@@ -49,7 +49,7 @@ def rows(tmp_path):
         for n in range(7)
     )
     (tmp_path / "rows.jsonl").write_text(text)
-    return read_chat_file(tmp_path / "rows.jsonl")
+    return open_data(tmp_path / "rows.jsonl")
 
 
 def test_an_epoch_reads_each_row_once_in_an_order_of_its_own(rows):
@@ -108,7 +108,7 @@ def test_rows_about_the_same_pictures_are_one_group_wherever_they_stand(write):
         row("q8", "a8"),
         row("q9", "a9", ["b.png", "a.png"]),
     ]
-    groups = FileGroups(read_chat_file(write(*lines)), seed=0)
+    groups = FileGroups(open_data(write(*lines)), seed=0)
     members = [groups.members(index) for index in range(len(groups))]
     assert members == [[0, 3], [1], [2], [4], [5], [6, 7], [8], [9]]
     number = next(number for number in range(len(groups)) if groups.which(number) == 0)
@@ -122,7 +122,7 @@ def test_rows_about_the_same_pictures_are_one_group_wherever_they_stand(write):
 
 def test_a_group_of_rows_is_no_longer_than_it_may_be(write):
     lines = [row(f"q{n}", f"a{n}", ["a.png"]) for n in range(2 * MOST + 1)]
-    groups = FileGroups(read_chat_file(write(*lines)), seed=0)
+    groups = FileGroups(open_data(write(*lines)), seed=0)
     assert [len(groups.members(index)) for index in range(len(groups))] == [MOST, MOST, 1]
 
 
@@ -141,10 +141,45 @@ def of_files(make_recipe, *paths, **train):
     return make_recipe(data={"world": {"weight": 0}, "files": files}, train=train)
 
 
+def test_pictures_in_folders_and_inside_parquet_are_trained_on(make_recipe, tmp_path, picture, processor, monkeypatch):
+    pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    from pyarrow import parquet
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "a.png").write_bytes(picture.read_bytes())
+    turns = json.dumps([{"role": "user", "content": "<image>\nQ"}, {"role": "assistant", "content": "A"}])
+    rows = [{"conversations": turns, "image_bytes": picture.read_bytes()}] * 3
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    recipe = of_files(make_recipe, tmp_path / "pets", tmp_path / "rows.parquet", batch_size=8)
+    batches = StageBatches(recipe, recipe.stages[0], processor, 32)
+    assert [len(source) for source in batches.sources] == [2, 3]
+    (batch,) = pickle.loads(pickle.dumps(batches))[0]
+    assert batch["pixel_values"].shape[0] == 8
+    said = {processor.decode(row[row >= 0].tolist()) for row in batch["labels"]}
+    assert said == {"cats<|im_end|>", "dogs<|im_end|>", "A<|im_end|>"}
+    assert len({one.tokens for one in measure_groups(batches)}) > 1
+
+
+def test_files_are_known_again_by_what_they_hold(make_recipe, tmp_path, write):
+    import shutil
+
+    from sightline.training.fingerprints import check_same_files, fingerprints
+
+    path = write(row("q", "a"))
+    before = fingerprints(of_files(make_recipe, path))
+    shutil.copy(path, tmp_path / "moved.jsonl")
+    check_same_files(of_files(make_recipe, tmp_path / "moved.jsonl"), before)
+    write(row("q", "b"))
+    with pytest.raises(ValueError, match="has changed since the run began"):
+        check_same_files(of_files(make_recipe, path), before)
+
+
 def test_a_row_without_the_assistants_turn_takes_its_first_answer(write):
     asked = {"messages": [{"role": "user", "content": "What does it say?"}], "answers": ["STOP", "HALT"]}
     said = {**row("And this?", "GO"), "answers": ["LEAVE"]}
-    groups = FileGroups(read_chat_file(write(asked, said)), seed=0)
+    groups = FileGroups(open_data(write(asked, said)), seed=0)
     assert [answers_of(groups.samples(index)[0]) for index in range(2)] == [["STOP"], ["GO"]]
 
 

@@ -36,7 +36,9 @@ def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="sightline-tiny, a folder or a hub id.")],
     tasks: Annotated[
         str | None,
-        typer.Option(help="Kinds of the built-in world (name,colour) or a JSONL or JSON file; all kinds if not given."),
+        typer.Option(
+            help="Kinds of the built-in world (name,colour) or your data, file or FOLDER/; all kinds if not given."
+        ),
     ] = None,
     per_kind: Annotated[
         int | None,
@@ -100,8 +102,8 @@ def evaluate(
 
 
 def _file(tasks: str | None) -> Path | None:
-    """The file that `--tasks` names, or None where it names kinds."""
-    if tasks is None or not (tasks.endswith((".json", ".jsonl")) or "/" in tasks or Path(tasks).is_file()):
+    """The file or folder (with a slash in it) that `--tasks` names, or None where it names kinds."""
+    if tasks is None or not ("." in tasks or "/" in tasks or Path(tasks).is_file()):
         return None
     return Path(tasks)
 

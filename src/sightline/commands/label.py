@@ -30,7 +30,9 @@ EXAMPLE = 'Example: sightline label photos --prompt "Describe the picture." --ou
 def label(
     data: Annotated[
         Path,
-        typer.Argument(metavar="DATA", help="A folder of pictures; JSONL, Parquet or WebDataset shards; or a folder."),
+        typer.Argument(
+            metavar="DATA", help="A folder of pictures; JSONL, CSV, Parquet or WebDataset shards; or a folder."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The results, NAME.jsonl; bad rows go to NAME.bad.jsonl beside it.")],
     prompt: Annotated[str | None, typer.Option(help="What to ask where a row has no question of its own.")] = None,
@@ -87,12 +89,15 @@ def label(
 
 
 def _refuse(rows: Rows, asking: Asking, data: Path) -> None:
+    from sightline.labelling.rows import options_of
+
+    options = options_of(rows)
     if asking.prompt is not None and not asking.prompt.strip():
         raise ValueError("--prompt is empty")
-    if asking.prompt is None and not rows.options:
+    if asking.prompt is None and not options:
         raise ValueError(f"{data} holds pictures without questions: give --prompt")
     for name in ("image_field", "prompt_field", "image_folder"):
-        if getattr(asking, name) is not None and name not in rows.options:
+        if getattr(asking, name) is not None and name not in options:
             raise ValueError(f"--{name.replace('_', '-')} says nothing about {data}")
     if asking.image_folder is not None and not asking.image_folder.is_dir():
         raise FileNotFoundError(f"there is no folder {asking.image_folder} to take the pictures from")

@@ -8,19 +8,21 @@ from typing import Any, TypedDict
 
 from PIL import Image
 
-__all__ = ["Sample", "answers_of", "questions_of", "sample_from"]
+from sightline.data.conversation import ChatRow
+
+__all__ = ["Sample", "answers_of", "questions_of", "sample_from", "sample_of"]
 
 
 class Sample(TypedDict):
     """A conversation and the pictures that its `{"type": "image"}` parts stand for, in order.
 
     `messages` is a list of `{"role": "user" | "assistant" | "system", "content": [part, ...]}`, where a part
-    is `{"type": "image"}` or `{"type": "text", "text": str}`. A picture that lies in a file may be its path or
-    data URI, for the processor to open.
+    is `{"type": "image"}` or `{"type": "text", "text": str}`. A picture may be the path or
+    the bytes of a file, or a data URI, for the processor to open.
     """
 
     messages: list[dict[str, Any]]
-    images: Sequence[Image.Image | str]
+    images: Sequence[Image.Image | str | bytes]
 
 
 def sample_from(
@@ -45,6 +47,14 @@ def sample_from(
         messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
     messages[0]["content"] = [{"type": "image"} for _ in images] + messages[0]["content"]
     return {"messages": messages, "images": images if isinstance(images, list) else list(images)}
+
+
+def sample_of(row: ChatRow) -> Sample:
+    """A row as a sample. One that ends with the user's turn takes the first of its `answers` as the assistant's."""
+    messages, answers = row.messages, row.fields.get("answers")
+    if messages[-1]["role"] == "user" and isinstance(answers, list) and answers and isinstance(answers[0], str):
+        messages = [*messages, {"role": "assistant", "content": [{"type": "text", "text": answers[0]}]}]
+    return {"messages": messages, "images": row.images}
 
 
 def questions_of(sample: Sample) -> list[str]:

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from PIL import Image
 
-from sightline.data.chat_file import ChatFile, ChatRow, read_chat_file
+from sightline.data.conversation import ChatRow, Picture
+from sightline.data.readers import Data, open_data
 from sightline.data.sample import Sample
 from sightline.data.scenes import KINDS, World
 from sightline.data.scenes.atlas import check_name
@@ -111,29 +112,29 @@ def file_tasks(
     image_folder: str | Path | None = None,
     per_kind: int | None = None,
 ) -> Tasks:
-    """The rows of a chat-format or LLaVA file, each a question; at most the first `per_kind` of each kind.
+    """The rows of a file or folder of any format, each a question; at most the first `per_kind` of each kind.
 
     The last assistant message is the truth, unless the row has `answers`. A row may also have `kind` (else the
     file's name), `language`, `choices`, and a `metric` of its own: else it is `metric`, else multiple choice
     where it has choices and exact match where not.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_chat_file`, and for a row that ends without a truth, has an unknown
+        FileNotFoundError, ValueError: as `open_data`, and for a row that ends without a truth, has an unknown
             metric, or a truth that is none of its choices. All rows are checked before the first is asked.
     """
-    rows = read_chat_file(path, image_folder)
+    rows = open_data(path, image_folder=image_folder)
     groups: dict[tuple[str, str], list[Key]] = {}
-    pictures: dict[str, None] = {}
+    pictures: dict[str, None] = {}  # those that lie in files
     for number, row in enumerate(rows):
         key = _key(rows, number, row)
         _question(row, key, metric)
         groups.setdefault((key.kind, key.language), []).append(key)
-        pictures.update(dict.fromkeys(source for source in row.images if not source.startswith("data:")))
+        pictures.update(dict.fromkeys(source for source in row.images if _is_path(source)))
     keys = [key for group in groups.values() for key in group[:per_kind]]
     settings = {
         "file": str(path),
-        "sha256": _digest(rows),
-        "image_folder": str(rows.image_folder),
+        "sha256": rows.fingerprint(),
+        "image_folder": str(rows.folder),
         "pictures": _state_of(pictures),
         "metric": metric,
         "per_kind": per_kind,
@@ -141,7 +142,7 @@ def file_tasks(
     return Tasks(keys, partial(_file_question, rows, metric), settings)
 
 
-def first_rows(rows: ChatFile, count: int) -> Tasks:
+def first_rows(rows: Data, count: int) -> Tasks:
     """Those of the first `count` rows that `file_tasks` could ask, in order: for a look, not for a measurement.
 
     Raises:
@@ -155,7 +156,7 @@ def first_rows(rows: ChatFile, count: int) -> Tasks:
         except ValueError:
             continue  # it may teach although it asks nothing
         keys.append(key)
-    return Tasks(keys, partial(_file_question, rows, None), {"file": str(rows.path), "first_rows": count})
+    return Tasks(keys, partial(_file_question, rows, None), {"file": rows.path, "first_rows": count})
 
 
 def _scene_question(world: World, key: Key) -> Question:
@@ -163,11 +164,11 @@ def _scene_question(world: World, key: Key) -> Question:
     return _ask_last(sample, key, [truth], where=f"{key.kind}/{key.language} {key.number}")
 
 
-def _key(rows: ChatFile, number: int, row: ChatRow) -> Key:
-    return Key(str(row.fields.get("kind", rows.path.stem)), str(row.fields.get("language", "")), number)
+def _key(rows: Data, number: int, row: ChatRow) -> Key:
+    return Key(str(row.fields.get("kind", rows.name)), str(row.fields.get("language", "")), number)
 
 
-def _file_question(rows: ChatFile, metric: str | None, key: Key) -> Question:
+def _file_question(rows: Data, metric: str | None, key: Key) -> Question:
     return _question(rows[key.number], key, metric)
 
 
@@ -216,9 +217,8 @@ def _text_of(message: dict[str, Any]) -> str:
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
 
-def _digest(rows: ChatFile) -> str:
-    with rows.path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _is_path(source: Picture) -> TypeGuard[str]:
+    return isinstance(source, str) and source[:5].lower() != "data:"
 
 
 def _state_of(pictures: Iterable[str]) -> str:

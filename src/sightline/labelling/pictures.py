@@ -7,25 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightline.labelling.question import Picture
-from sightline.whole_file import LEFTOVER
+from sightline.data.conversation import Picture
+from sightline.data.picture_files import file_of, write_once
 
 __all__ = ["digest", "keep", "source_of"]
-
-# How files of the formats that `sightline.images` opens begin, and what their names end with.
-_BEGINNINGS = {
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"RIFF": ".webp",
-    b"BM": ".bmp",
-    b"II": ".tif",
-    b"MM": ".tif",
-}
 
 
 def digest(picture: Picture) -> str:
@@ -42,7 +30,7 @@ def source_of(picture: Picture, sha256: str, folder: Path) -> str:
     """What a row in a file beside `folder` says: a path relative to the file's place, or a data URI."""
     place = folder.parent.resolve()
     if isinstance(picture, bytes):
-        return _file_of(picture, sha256, folder).relative_to(folder.parent).as_posix()
+        return file_of(picture, sha256, folder).relative_to(folder.parent).as_posix()
     if picture[:5].lower() == "data:":
         return picture
     try:
@@ -55,21 +43,4 @@ def keep(pictures: Sequence[Picture], sha256: Sequence[str], folder: Path) -> No
     """Write those that are no files of their own into `folder`, and wait until the disk holds them."""
     for picture, key in zip(pictures, sha256, strict=True):
         if isinstance(picture, bytes):
-            path = _file_of(picture, key, folder)
-            if not path.exists():
-                _write(path, picture)
-
-
-def _file_of(content: bytes, sha256: str, folder: Path) -> Path:
-    suffix = next((suffix for beginning, suffix in _BEGINNINGS.items() if content.startswith(beginning)), "")
-    return folder / sha256[:2] / f"{sha256}{suffix}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{LEFTOVER}{uuid.uuid4().hex}")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+            write_once(file_of(picture, key, folder), picture)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightline.data.chat_file import read_messages, resolve_picture
+from sightline.data.conversation import Picture, picture_of, read_messages
 from sightline.labelling.rows import Item
 
 __all__ = ["Asking", "Question", "question_of"]
@@ -15,8 +15,6 @@ __all__ = ["Asking", "Question", "question_of"]
 IMAGE_FIELDS, PROMPT_FIELDS = ("image", "images"), ("prompt", "question")
 CAPTION_FIELD = "txt"  # of a shard; most hold captions there, so it asks only where nothing else does
 OURS = "sightline"  # what a labelled row says about itself
-
-Picture = str | bytes
 
 
 @dataclass(frozen=True)
@@ -118,15 +116,13 @@ def _with_prompt(messages: list[dict[str, Any]], prompt: str | None) -> list[dic
 
 
 def _picture(source: Any, where: str, folder: Path) -> Picture:
-    held = source.get("bytes") if isinstance(source, dict) else source
-    if isinstance(held, (bytes, bytearray, memoryview)):
-        return bytes(held)
-    path = resolve_picture(source, where, folder)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the path of the picture is not UTF-8, so no JSON can name it: rename it") from None
-    return path
+    picture = picture_of(source, where, folder)
+    if isinstance(picture, str):
+        try:
+            picture.encode()
+        except UnicodeEncodeError:
+            raise ValueError("the path of the picture is not UTF-8, so no JSON can name it: rename it") from None
+    return picture
 
 
 def _is_json(value: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from sightline.config import PRESETS
+from sightline.data.readers import Format
 from sightline.data.scenes.atlas import check_name, nouns
 from sightline.data.scenes.world import KINDS, LAYOUTS
 from sightline.training.overrides import check_overrides
@@ -166,11 +167,26 @@ class WorldSource(Section):
 
 
 class FileSource(Section):
-    """A file of conversations: chat JSON or JSONL, or LLaVA's JSON with its folder of pictures."""
+    """Data of a user's, as `open_data` takes it: a file, a folder or a dataset of the hub.
+
+    With `held_out`, that share of its pictures, and all that is asked about them, is not trained on.
+    """
 
     path: str
+    format: Format | None = None
+    image_column: str | None = None
+    question_column: str | None = None
+    answer_column: str | None = None
+    prompt: str | None = None
     image_folder: str | None = None
+    limit: int | None = Field(None, ge=1)
+    held_out: float = Field(0.0, ge=0, lt=1)
     weight: float = Field(1.0, gt=0)
+
+    def options(self) -> dict[str, Any]:
+        """What `open_data` takes beside the path."""
+        sides = {"split": "train", "held_out": self.held_out} if self.held_out else {}
+        return self.model_dump(exclude={"path", "weight", "held_out"}) | sides
 
 
 class DataSection(Section):

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from sightline.data.chat_file import ChatFile
+from sightline.data.readers import Data
 from sightline.data.sample import Sample, answers_of
 from sightline.encoding import Row, share_trunk
 from sightline.processor import VLMProcessor
@@ -86,7 +86,7 @@ def count_rows(data: StageBatches) -> int:
 
 
 # By file, and there with the processor: stages often read the same one.
-_measured: WeakKeyDictionary[ChatFile, tuple[VLMProcessor, np.ndarray]] = WeakKeyDictionary()
+_measured: WeakKeyDictionary[Data, tuple[VLMProcessor, np.ndarray]] = WeakKeyDictionary()
 
 
 def _measured_file(source: FileGroups, processor: VLMProcessor, on_row: Callable[[int], None] | None) -> np.ndarray:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
+import os
 import random
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from sightline.data.chat_file import ChatFile, ChatRow, read_chat_file
-from sightline.data.sample import Sample
+from sightline.data.conversation import ChatRow
+from sightline.data.readers import Data, open_data
+from sightline.data.sample import Sample, sample_of
 from sightline.data.scenes.world import World
 from sightline.training.recipe import DataSection, FileSource, WorldSource
 
@@ -71,14 +73,15 @@ class FileGroups:
     """The rows of a file, shuffled anew in each epoch; rows about the same pictures are one group.
 
     A group counts as one of a stage's `samples`. It has up to `MOST` rows that begin alike, with their pictures; a row
-    without pictures, or whose pictures stand elsewhere, is a group of its own. A row that ends with the user's turn
-    takes the first of its `answers` as the assistant's.
+    without pictures, whose pictures stand elsewhere, or come as bytes, is a group of its own. A row that ends with the
+    user's turn takes the first of its `answers` as the assistant's.
 
     Raises:
-        FileNotFoundError, ValueError: as a row of `ChatFile`: all are read, though no picture is opened.
+        FileNotFoundError, ValueError: as a row of `Data`. Where pictures are files, all rows are read to see which are
+            about the same ones; none is opened.
     """
 
-    def __init__(self, rows: ChatFile, seed: int):
+    def __init__(self, rows: Data, seed: int):
         self.rows, self.seed = rows, seed
         self._members, self._starts = _groups_of(rows)
 
@@ -102,7 +105,7 @@ class FileGroups:
 
     def samples(self, index: int) -> list[Sample]:
         """The conversations of the file's group `index`."""
-        return [_sample(self.rows[row]) for row in self.members(index)]
+        return [sample_of(self.rows[row]) for row in self.members(index)]
 
 
 # Kept for the process, not in the object, which is sent to the workers.
@@ -111,34 +114,29 @@ def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(length)
 
 
-def _sample(row: ChatRow) -> Sample:
-    messages, answers = row.messages, row.fields.get("answers")
-    if messages[-1]["role"] == "user" and isinstance(answers, list) and answers and isinstance(answers[0], str):
-        messages = [*messages, {"role": "assistant", "content": [{"type": "text", "text": answers[0]}]}]
-    return {"messages": messages, "images": row.images}
-
-
 @lru_cache(maxsize=8)
-def _groups_of(rows: ChatFile) -> tuple[np.ndarray, np.ndarray]:
+def _groups_of(rows: Data) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers, group by group in the order of each one's first row, and where the groups begin and end."""
-    groups: list[list[int]] = []
-    latest: dict[bytes, list[int]] = {}
-    for number, row in enumerate(rows):
-        beginning = _beginning(row)
-        group = latest.get(beginning) if beginning else None
-        if group is None or len(group) == MOST:
-            group = []
-            groups.append(group)
-        group.append(number)
-        if beginning:
-            latest[beginning] = group
-    return np.concatenate(groups), np.cumsum([0, *map(len, groups)])
+    if rows.holds_pictures:
+        return np.arange(len(rows)), np.arange(len(rows) + 1)
+    numbers: dict[bytes, int] = {}
+    # A row that stands alone has its number for a key, which is shorter than any digest and so like none.
+    keys = (_beginning(row) or str(number).encode() for number, row in enumerate(rows))
+    alike = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64, count=len(rows))
+    order = np.argsort(alike, kind="stable")
+    begins = np.flatnonzero(np.diff(alike[order], prepend=-1))
+    within = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
+    starts = np.flatnonzero(within % MOST == 0)
+    rank = np.argsort(order[starts])
+    sizes = np.diff(starts, append=len(order))[rank]
+    ends = np.cumsum([0, *sizes])
+    return order[np.repeat(starts[rank] - ends[:-1], sizes) + np.arange(len(order))], ends
 
 
 def _beginning(row: ChatRow) -> bytes | None:
     """A digest of a row's pictures and of what stands before them; None where they do not open the user's turn."""
     first = next((n for n, message in enumerate(row.messages) if message["role"] == "user"), None)
-    if first is None or not row.images:
+    if first is None or not row.images or any(isinstance(picture, bytes) for picture in row.images):
         return None
     before, opening = row.messages[:first], row.messages[first]["content"][: len(row.images)]
     opens = len(opening) == len(row.images) and all(part["type"] == "image" for part in opening)
@@ -147,20 +145,28 @@ def _beginning(row: ChatRow) -> bytes | None:
     return hashlib.blake2b(json.dumps([row.images, before]).encode(), digest_size=16).digest()
 
 
-def open_rows(file: FileSource) -> ChatFile:
+def open_rows(file: FileSource) -> Data:
     """The rows of a recipe's file. Stages that read one file, unchanged, get one object.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_chat_file`.
+        FileNotFoundError, ValueError: as `open_data`.
     """
-    path = Path(file.path)
-    state = path.stat() if path.is_file() else None
-    return _opened(file.path, file.image_folder, Path.cwd(), state and (state.st_size, state.st_mtime_ns))
+    known = (file.path, *file.options().items(), Path.cwd())
+    state = _state(file.path)
+    if known not in _opened or _opened[known][0] != state:
+        _opened[known] = (state, open_data(file.path, **file.options()))
+    return _opened[known][1]
 
 
-@lru_cache(maxsize=8)
-def _opened(path: str, image_folder: str | None, _folder: Path, _state: tuple[int, int] | None) -> ChatFile:
-    return read_chat_file(path, image_folder)
+_opened: dict[Any, tuple[Any, Data]] = {}
+
+
+def _state(path: str) -> Any:
+    """What changes when a file, or a folder's content, does."""
+    place = Path(path)
+    if place.is_dir():
+        return sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in os.scandir(place))
+    return (place.stat().st_size, place.stat().st_mtime_ns) if place.is_file() else None
 
 
 def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool) -> tuple[list[Source], list[float]]:

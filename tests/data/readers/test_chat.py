@@ -1,4 +1,4 @@
-"""A user's file is read row by row, in two formats and two wrappings; what is wrong with it is said with its row."""
+"""Conversations are read row by row, in two formats and two wrappings; what is wrong with one is said with its row."""
 
 import json
 import pickle
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.data.chat_file import read_chat_file
+from sightline.data.readers import open_data
 
 IMAGE, DATA_URI = {"type": "image"}, "data:image/png;base64,AAAA"
 
@@ -46,7 +46,7 @@ ROWS = [
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
 def test_jsonl_and_a_json_list_are_the_same_rows(write, tmp_path, name):
-    rows = read_chat_file(write(*ROWS, name=name))
+    rows = open_data(write(*ROWS, name=name))
     assert len(rows) == 3
     assert rows[0].messages[0]["content"] == [text("Was ist das, 猫?")]
     assert rows[0].fields == {"kind": "pets"}
@@ -67,17 +67,17 @@ def test_any_text_comes_back_from_either_wrapping(tmp_path_factory, texts):
     (folder / "list.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
     (folder / "lines.jsonl").write_text("\n\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     for name in ("list.json", "lines.jsonl"):
-        read = read_chat_file(folder / name)
+        read = open_data(folder / name)
         assert [row.messages[1]["content"] for row in read] == [[text(said)] for said in texts]
 
 
 def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     path = tmp_path / "gaps.jsonl"
     path.write_text("\ufeff" + json.dumps(ROWS[0]) + "\n\n  \n{\n", encoding="utf-8")
-    rows = read_chat_file(path)
+    rows = open_data(path)
     assert len(rows) == 2
     assert rows[0].fields == {"kind": "pets"}
-    with pytest.raises(ValueError, match=r"gaps\.jsonl, line 4 is not JSON"):
+    with pytest.raises(ValueError, match=r"gaps\.jsonl, line 4: it is not JSON"):
         rows[1]
 
 
@@ -98,7 +98,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path):
     ],
 )
 def test_pictures_beside_the_messages_find_their_places(write, messages, images, contents):
-    row = read_chat_file(write({"messages": messages, "images": images}))[0]
+    row = open_data(write({"messages": messages, "images": images}))[0]
     assert row.messages[0]["content"] == contents
     assert [path.rpartition("/")[2] for path in row.images] == images
 
@@ -111,7 +111,7 @@ def test_pictures_in_the_messages_are_gathered_in_reading_order(write, tmp_path)
         {"type": "image", "path": "pictures/c.png"},
         text("Which?"),
     ]
-    row = read_chat_file(write({"messages": turns(parts), "images": [{"path": "b.png"}]}))[0]
+    row = open_data(write({"messages": turns(parts), "images": [{"path": "b.png"}]}))[0]
     assert row.images == [str(tmp_path / "a.png"), str(tmp_path / "b.png"), DATA_URI, str(tmp_path / "pictures/c.png")]
     assert row.messages[0]["content"] == [IMAGE] * 4 + [text("Which?")]
 
@@ -127,22 +127,22 @@ def test_llavas_rows_become_messages(write, tmp_path):
             {"from": "gpt", "value": "Yes."},
         ],
     }
-    read = read_chat_file(write(row), image_folder=tmp_path / "pictures")[0]
+    read = open_data(write(row), image_folder=tmp_path / "pictures")[0]
     assert read.images == [str(tmp_path / "pictures" / "c.png")]
     assert [message["role"] for message in read.messages] == ["user", "assistant"] * 2
     # LLaVA's own training moves the one picture to the front.
     assert read.messages[0]["content"] == [IMAGE, text("What is this?")]
     two = {"image": ["a.png", "b.png"], "conversations": [{"from": "human", "value": "<image> or <image>?"}]}
-    assert read_chat_file(write(two))[0].messages[0]["content"] == [IMAGE, text(" or "), IMAGE, text("?")]
+    assert open_data(write(two))[0].messages[0]["content"] == [IMAGE, text(" or "), IMAGE, text("?")]
     only_text = {"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi"}]}
-    assert read_chat_file(write(only_text))[0].images == []
+    assert open_data(write(only_text))[0].images == []
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (["a", "list"], "line 2 is no JSON object"),
-        ({"text": "hello"}, "line 2 has neither 'messages' nor 'conversations', but text"),
+        (["a", "list"], "line 2: it is no JSON object, but ['a', 'list']"),
+        ({"text": "hello"}, "line 2 has neither a picture nor a question of its own, only text"),
         ({"messages": []}, "line 2: 'messages' is a list of at least one turn"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "line 2, message 0: a message has a 'role' of"),
         ({"messages": [{"role": "user", "content": 3}]}, "the content is a string or a list of parts, but is 3"),
@@ -159,7 +159,7 @@ def test_llavas_rows_become_messages(write, tmp_path):
     ],
 )
 def test_a_wrong_row_is_named_when_it_is_read(write, row, message):
-    rows = read_chat_file(write(ROWS[0], row))
+    rows = open_data(write(ROWS[0], row))
     assert rows[0].fields == {"kind": "pets"}
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         rows[1]
@@ -171,14 +171,14 @@ def test_a_wrong_row_is_named_when_it_is_read(write, row, message):
 @pytest.mark.parametrize("name", ["nowhere.png", "a\0b.png", "x" * 400])
 def test_a_missing_picture_is_named_with_its_row(write, name):
     with pytest.raises(FileNotFoundError, match="line 1: there is no picture"):
-        read_chat_file(write({"messages": turns("What?"), "images": [name]}))[0]
+        open_data(write({"messages": turns("What?"), "images": [name]}))[0]
 
 
 def test_a_missing_file_or_folder_and_an_empty_or_broken_file_are_errors(write, tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        read_chat_file(tmp_path / "nowhere.jsonl")
+        open_data(tmp_path / "nowhere.jsonl")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        read_chat_file(write(*ROWS), image_folder=tmp_path / "nowhere")
+        open_data(write(*ROWS), image_folder=tmp_path / "nowhere")
     for content, message in [
         ("", "holds no rows"),
         ("[]", "holds no rows"),
@@ -189,4 +189,4 @@ def test_a_missing_file_or_folder_and_an_empty_or_broken_file_are_errors(write, 
     ]:
         (tmp_path / "broken.json").write_text(content)
         with pytest.raises(ValueError, match=message):
-            read_chat_file(tmp_path / "broken.json")
+            open_data(tmp_path / "broken.json")

@@ -1,0 +1,264 @@
+"""`sightline data`: your own data looked at before anything is trained on it. `check`, `show`, `stats`.
+
+It parses, prints and names files; reading and judging are `sightline.data`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sightline.commands.options import Model
+
+if TYPE_CHECKING:
+    from sightline.data.check import Report
+    from sightline.data.readers import Data
+
+EXAMPLE = "Example: sightline data check photos"
+
+app = typer.Typer(help="Look at your own data before you train on it.", no_args_is_help=True)
+
+DataPath = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="JSON, JSONL, CSV, Parquet, WebDataset shards; a folder; or hub:ORGANISATION/NAME."
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(help="chat, llava, minimind-v, cauldron, table or classes; found out if not given."),
+]
+ImageColumn = Annotated[str | None, typer.Option(help="A table's column of the picture, where it has no usual name.")]
+QuestionColumn = Annotated[str | None, typer.Option(help="That of the question.")]
+AnswerColumn = Annotated[str | None, typer.Option(help="That of the answer.")]
+Prompt = Annotated[str | None, typer.Option(help="What is asked where a row has no question of its own.")]
+ImageFolder = Annotated[Path | None, typer.Option(help="Where paths of pictures start; beside the rows if not given.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
+Streaming = Annotated[bool, typer.Option("--streaming", help="Read a dataset of the hub without keeping it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of the summary.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the page, whatever it is.")]
+
+
+@app.command(epilog=EXAMPLE)
+def check(
+    data: DataPath,
+    fix: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write a copy without bad and repeated rows into a new folder."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole report to a JSON file.")] = None,
+    most: Annotated[int, typer.Option("--list", min=0, help="Problems that are listed one by one.")] = 20,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a row may have; as many as the model reads if not given.")
+    ] = None,
+    max_answer: Annotated[
+        int | None, typer.Option(min=1, help="Tokens from which on an answer is remarked upon; half of those.")
+    ] = None,
+    min_side: Annotated[int, typer.Option(min=1, help="Pixels that a picture's shorter side must have.")] = 16,
+    held_out: Annotated[float, typer.Option(help="The share of pictures for which the split is told.")] = 0.1,
+    format: Format = None,
+    image_column: ImageColumn = None,
+    question_column: QuestionColumn = None,
+    answer_column: AnswerColumn = None,
+    prompt: Prompt = None,
+    image_folder: ImageFolder = None,
+    limit: Limit = None,
+    streaming: Streaming = False,
+    model: Model = "sightline-tiny",
+    as_json: AsJson = False,
+) -> None:
+    """Read every row and picture once, and say what is wrong with which. DATA itself is never changed.
+
+    Exit code 1 where rows are bad: those that training would stop at, or would learn from what nobody wants.
+    """
+    from sightline.data.check import Limits, write_clean
+    from sightline.data.check import check as examine
+    from sightline.data.check.clean import check_new
+
+    if not 0 < held_out < 1:
+        raise ValueError(f"--held-out is a share between 0 and 1, but is {held_out:g}")
+    if fix is not None:
+        check_new(fix)
+    _refuse_stranger(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data", False)
+    options = (format, image_column, question_column, answer_column, prompt, image_folder, limit, streaming)
+    opened = _open(data, options)
+    config, processor = _processor(model)
+    most_tokens = min(filter(None, (max_length, config.max_position_embeddings)))
+    limits = Limits(tokens=most_tokens, answer=max_answer, side=min_side)
+    with _bar("check", opened) as advance:
+        found = examine(opened, processor, limits, held_out, lambda bad: advance(f"{bad} bad" if bad else ""))
+    if report is not None:
+        _write_json(report, found.as_dict() | {"model": model})
+    _say(found, model, most, as_json)
+    if fix is not None:
+        with _bar("copy", opened) as advance:
+            written = write_clean(opened, found, fix, lambda: advance(""))
+        print(
+            f"written: {fix / 'data.jsonl'} ({written} of {found.rows} rows)",
+            file=sys.stderr if as_json else sys.stdout,
+        )
+    if found.bad:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: sightline data show photos --out show.html")
+def show(
+    data: DataPath,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("show.html"),
+    count: Annotated[int, typer.Option(min=1, help="Rows that are shown, spread over all.")] = 12,
+    format: Format = None,
+    image_column: ImageColumn = None,
+    question_column: QuestionColumn = None,
+    answer_column: AnswerColumn = None,
+    prompt: Prompt = None,
+    image_folder: ImageFolder = None,
+    limit: Limit = None,
+    streaming: Streaming = False,
+    model: Model = "sightline-tiny",
+    force: Force = False,
+) -> None:
+    """Make a page of rows as the model sees them: pictures after preprocessing, and which tokens carry loss."""
+    from sightline.data.page import write_rows
+    from sightline.data.seen import see
+
+    _check_page(out, force)
+    options = (format, image_column, question_column, answer_column, prompt, image_folder, limit, streaming)
+    opened = _open(data, options)
+    config, processor = _processor(model)
+    rows = [see(where, row, processor) for where, row in _spread(opened, count)]
+    side = config.vision_config.image_size
+    facts = {"data": opened.path, "format": opened.format, "rows": f"{len(rows)} of {_count(opened)}"}
+    facts |= {"model": model, "a picture": f"{side} x {side} pixels, {processor.num_image_tokens} tokens"}
+    write_rows(out, "Rows as the model sees them", rows, facts)
+    print(f"{opened.path}: {opened.format}\nwritten: {out}")
+
+
+@app.command(epilog="Example: sightline data stats photos --out stats.html")
+def stats(
+    data: DataPath,
+    out: Annotated[Path | None, typer.Option(help="A page (.html) of the same.")] = None,
+    format: Format = None,
+    image_column: ImageColumn = None,
+    question_column: QuestionColumn = None,
+    answer_column: AnswerColumn = None,
+    prompt: Prompt = None,
+    image_folder: ImageFolder = None,
+    limit: Limit = None,
+    streaming: Streaming = False,
+    model: Model = "sightline-tiny",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw how answers, lengths and pictures are distributed, and what could be guessed without looking."""
+    from sightline.commands.data_figures import print_figures
+    from sightline.data.page import write_figures
+    from sightline.data.statistics import gather
+
+    if out is not None:
+        _check_page(out, force)
+    options = (format, image_column, question_column, answer_column, prompt, image_folder, limit, streaming)
+    opened = _open(data, options)
+    _, processor = _processor(model)
+    with _bar("read", opened) as advance:
+        found = gather(opened, processor, lambda unread: advance(f"{unread} cannot be read" if unread else ""))
+    if as_json:
+        print(json.dumps(found.as_dict() | {"model": model}, ensure_ascii=False))
+    else:
+        print_figures(found)
+    if out is not None:
+        guessed = found.guessed()
+        facts = {"data": opened.path, "format": opened.format, "rows": f"{found.rows:,}", "tokens of": model}
+        facts |= {"cannot be read": f"{found.unread:,}"} if found.unread else {}
+        if guessed is not None:
+            facts["guessed"] = f"{guessed:.1%} right without looking: each question's most frequent answer"
+        write_figures(out, "What the data is made of", found, facts)
+        print(f"written: {out}", file=sys.stderr if as_json else sys.stdout)
+
+
+def _open(data: str, options: tuple[Any, ...]) -> Data:
+    from sightline.data.readers import open_data
+
+    names = (
+        "format",
+        "image_column",
+        "question_column",
+        "answer_column",
+        "prompt",
+        "image_folder",
+        "limit",
+        "streaming",
+    )
+    return open_data(data, **dict(zip(names, options, strict=True)))
+
+
+def _processor(model: str) -> tuple[Any, Any]:
+    from sightline.interop.load import load_processor
+
+    return load_processor(model)
+
+
+def _count(data: Data) -> str:
+    return "a stream" if data.is_streamed else f"{len(data):,}"
+
+
+def _spread(data: Data, count: int) -> Iterator[Any]:
+    """About `count` rows, evenly spread from the first to the last; of a stream the first ones."""
+    if data.is_streamed:
+        return (row for row, _ in zip(data.attempts(), range(count), strict=False))
+    total = len(data)
+    return data.subset([n * total // min(count, total) for n in range(min(count, total))]).attempts()
+
+
+@contextmanager
+def _bar(what: str, data: Data) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr, where that is a terminal; gone when done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"))
+    off = not sys.stderr.isatty()
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=off) as progress:
+        bar = progress.add_task(what, total=None if data.is_streamed else len(data), note="")
+        yield lambda note: progress.update(bar, advance=1, note=note)
+
+
+def _say(found: Report, model: str, most: int, as_json: bool) -> None:
+    from sightline.commands.data_figures import print_report
+
+    if as_json:
+        print(json.dumps(found.as_dict() | {"model": model}, ensure_ascii=False))
+    else:
+        print_report(found, model, most)
+
+
+def _check_page(out: Path, force: bool) -> None:
+    """Refuse, before anything is read, what cannot be written or is somebody's."""
+    from sightline.data.page import MARK
+
+    if out.suffix != ".html":
+        raise ValueError(f"--out is a page (.html), but not {str(out)!r}")
+    meta = f'<meta name="generator" content="{MARK}">'.encode()
+    _refuse_stranger(out, lambda file: meta in file[:1000], f"a page of {MARK}", force)
+
+
+def _refuse_stranger(path: Path | None, is_ours: Callable[[bytes], bool], what: str, force: bool) -> None:
+    if path is None or not path.exists() or force:
+        return
+    if path.is_dir():
+        raise ValueError(f"{str(path)!r} is a folder: name a file")
+    if not is_ours(path.read_bytes()):
+        raise FileExistsError(f"{str(path)!r} exists and is not {what}: name another file")
+
+
+def _write_json(path: Path, fields: dict[str, Any]) -> None:
+    from sightline.whole_file import write_whole
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(fields, ensure_ascii=False, indent=1) + "\n")

@@ -1,0 +1,116 @@
+"""Where in a folder the rows are, and what a format is in words: `find` and `describe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sightline.data.readers.containers import is_picture, open_containers, open_file
+from sightline.data.readers.folder import PictureItems, class_of, names_in
+from sightline.data.readers.items import LINES, PARQUET, SHARDS, Items, ends
+from sightline.data.readers.shapes import Reading
+
+__all__ = ["describe", "find"]
+
+METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json", "metadata.parquet", "data.jsonl")
+SPLITS = frozenset({"train", "test", "val", "valid", "validation", "dev"})
+LOOKED_AT = 100  # rows, until one shows a picture and the columns that were named
+NO_PICTURES = "no pictures"
+
+
+def find(path: Path, format: str | None = None) -> Items:
+    """The rows of a file or folder.
+
+    A folder's rows are, in this order: those of its metadata file, of its one file of rows, of all its Parquet files or
+    shards, or its pictures, if they lie in folders named after classes. `format` classes: always the latter.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `open_data`.
+    """
+    if not path.is_dir():
+        return open_file(path, text_only=True)
+    if format != "classes":
+        files = [name for name in METADATA if (path / name).is_file()]
+        files = files or sorted(one.name for one in path.iterdir() if ends(one.name, LINES) and one.is_file())
+        if len(files) > 1:
+            raise ValueError(f"{path} holds {len(files)} files of rows ({', '.join(files[:3])}): give one of them")
+        if files:
+            return open_file(path / files[0])
+    names = names_in(path)
+    containers = [path / name for name in names if ends(name, PARQUET + SHARDS)]
+    if containers and format != "classes":
+        return open_containers(containers, path, text_only=True)
+    return _classes(path, [name for name in names if is_picture(name)])
+
+
+def _classes(path: Path, pictures: list[str]) -> Items:
+    if not pictures:
+        raise ValueError(f"{path} holds no pictures, and no JSON, JSONL, CSV, Parquet or WebDataset shards")
+    if splits := SPLITS & {name.partition("/")[0] for name in pictures}:
+        raise ValueError(f"{path} holds {', '.join(sorted(splits))}: give one of these folders")
+    loose = [name for name in pictures if "/" not in name]
+    if loose:
+        raise ValueError(
+            f"{path} holds {len(loose)} pictures ({loose[0]}) and nothing that tells what to learn of them: add a "
+            "metadata.csv with the columns file_name, question and answer, or put them into folders named after classes"
+        )
+    return PictureItems(path, pictures, classes=True)
+
+
+def describe(items: Items, reading: Reading, path: str) -> str:
+    """The format in words.
+
+    Raises:
+        ValueError: a column that `reading` names is in none of the first rows.
+    """
+    if isinstance(items, PictureItems):
+        classes = sorted({class_of(name) for name in items.names})
+        shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
+        return f"pictures in folders named after {len(classes)} classes ({shown}); asked: {_asked(reading, items)}"
+    columns: dict[str, None] = dict.fromkeys(getattr(items, "columns", None) or ())
+    named = {reading.image_column, reading.question_column, reading.answer_column} - {None}
+    shape = None
+    # As few rows as tell it: they may hold large pictures.
+    for item in items.read(0, LOOKED_AT):
+        columns |= dict.fromkeys(item.fields)
+        if shape is None or NO_PICTURES in shape:
+            shape = _shape(reading, item.fields) or shape
+        if shape and NO_PICTURES not in shape and named <= columns.keys():
+            break
+    for column in named - columns.keys():
+        raise ValueError(f"{path} has no column {column!r}, only {', '.join(columns) or 'none'}")
+    return f"{shape or 'rows of no known format'} in {_container(items)}"
+
+
+def _shape(reading: Reading, fields: dict[str, Any]) -> str | None:
+    held = {name: value for name, value in fields.items() if value is not None}
+    try:
+        words = reading.words_of(held, "")
+        if words is None:
+            table = reading.table(held)
+            pictures = f"pictures in {table.image!r}" if table.image else NO_PICTURES
+            asked = f"questions in {table.question!r}" if table.question else f"asked: {table.asked!r}"
+            return f"rows with {pictures}, {asked}, answers in {table.answer!r},"
+        if words == "conversations":
+            return f"{_dialect(held['conversations'])} rows"
+        return {"messages": "chat", "texts": "the_cauldron's"}[words] + " rows"
+    except ValueError:
+        return None
+
+
+def _dialect(turns: Any) -> str:
+    start = turns[:200] if isinstance(turns, str) else str(turns[:1])
+    return "LLaVA's" if "from" in start and "value" in start else "minimind-v's"
+
+
+def _asked(reading: Reading, items: PictureItems) -> str:
+    return repr(reading.table(items[0].fields).asked)
+
+
+def _container(items: Items) -> str:
+    kind = getattr(items, "kind", None)
+    if kind:
+        return kind
+    return {"ParquetItems": "Parquet", "ShardItems": "WebDataset shards"}.get(
+        type(items).__name__, "a dataset of the hub"
+    )

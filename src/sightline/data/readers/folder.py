@@ -1,0 +1,65 @@
+"""Pictures that lie in folders: `PictureItems`. It opens none of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sightline.data.readers.items import Item, Place
+
+__all__ = ["PictureItems", "class_of", "names_in"]
+
+
+class PictureItems:
+    """Pictures in a folder: each row is a path relative to it.
+
+    With `classes` a row's `label` is the name of the picture's own folder.
+    """
+
+    def __init__(self, folder: Path, names: list[str], classes: bool = False):
+        self.folder, self.names, self.classes = folder, names, classes
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, start: int, stop: int) -> Iterator[Item]:
+        for index in range(start, min(stop, len(self))):
+            yield self[index]
+
+    def __getitem__(self, index: int) -> Item:
+        name = self.names[index]
+        return Item(name, {"image": name, **({"label": class_of(name)} if self.classes else {})})
+
+    def place(self, index: int) -> Place:
+        return Place("", "", self.names[index])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the pictures' names and sizes."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            size = (self.folder / name).stat().st_size
+            digest.update(f"{name} {size}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()
+
+
+def class_of(name: str) -> str:
+    """The class of a picture by its folder's name, in words.
+
+    >>> class_of("birds/grey_heron/017.jpg")
+    'grey heron'
+    """
+    return name.rpartition("/")[0].rpartition("/")[2].replace("_", " ").strip()
+
+
+def names_in(folder: Path, skip: Path | None = None) -> list[str]:
+    """Paths of the files below `folder`, relative to it and sorted, with '/' between their parts.
+
+    What is hidden, or lies in the folder `skip`, is left out.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and Path(place, name) != skip]
+        found += [Path(place, name).relative_to(folder).as_posix() for name in files if name[0] != "."]
+    return sorted(found)

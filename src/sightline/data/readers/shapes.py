@@ -1,0 +1,205 @@
+"""What a row of which format says: `Reading.row` makes a conversation of a row's fields.
+
+Rows that hold turns are `conversation.py`'s to read. This file knows the others: the_cauldron's pairs of texts, and
+tables with a picture, a question and an answer in columns, of which the question may be the same for all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sightline.data.conversation import ChatRow, Message, RowError, picture_of, read_messages
+from sightline.data.readers.items import PICTURES
+
+__all__ = ["DESCRIBE", "FORMATS", "NAME_IT", "Format", "Reading", "Table"]
+
+Format = Literal["chat", "llava", "minimind-v", "cauldron", "table", "classes"]
+# What holds the words of a row, by format; a table has columns instead.
+FORMATS: dict[Format, str | None] = {
+    "chat": "messages",
+    "llava": "conversations",
+    "minimind-v": "conversations",
+    "cauldron": "texts",
+    "table": None,
+    "classes": None,
+}
+DESCRIBE, NAME_IT = "Describe the picture.", "What is this?"  # asked of a caption, and of a class
+
+IMAGES = ("image", "images", "file_name", "image_path", "image_file", "image_bytes", "img")
+IMAGES_TOO = ("filename", "file", "path")  # beside a picture's bytes, the name of it
+QUESTIONS = ("question", "prompt", "instruction", "query")
+ANSWERS = ("answer", "answers", "response", "output", "target")
+CAPTIONS = ("caption", "text", "txt", "description")
+LABELS = ("label", "class", "category")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a row: where its picture is (if it may have one), its question (else `asked`) and its answer."""
+
+    image: str | None
+    question: str | None
+    answer: str
+    asked: str = ""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are to be understood.
+
+    Args:
+        format: one of `FORMATS`; None: each row by its fields.
+        image_column, question_column, answer_column: of a table; None: by their usual names.
+        prompt: the question of rows that have none.
+    """
+
+    format: Format | None = None
+    image_column: str | None = None
+    question_column: str | None = None
+    answer_column: str | None = None
+    prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and self.format not in FORMATS:
+            raise ValueError(f"there is no format {self.format!r}; there is {', '.join(FORMATS)}")
+        given = [name for name in ("image_column", "question_column", "answer_column") if getattr(self, name)]
+        if given and self.format is not None and FORMATS[self.format] is not None:
+            raise ValueError(f"{given[0]} says nothing about rows of the format {self.format!r}, which have no columns")
+        if self.prompt is not None and not self.prompt.strip():
+            raise ValueError("the prompt is empty")
+
+    def row(self, fields: dict[str, Any], where: str, folder: Path) -> ChatRow:
+        """The row as a conversation; pictures given as paths are relative to `folder`.
+
+        Raises:
+            RowError: the row is of no known format, or not of `format`, or lacks something of it.
+            MissingPicture: there is no file where a picture should be.
+        """
+        fields = {name: value for name, value in fields.items() if value is not None}
+        words = self.words_of(fields, where)
+        if words is None:
+            messages, sources, used = self._of_table(fields, where)
+        elif words == "texts":
+            messages, sources = read_messages(_as_chat(fields, where), where)
+            used = {"texts", "images"}
+        else:
+            messages, sources = read_messages(fields, where)
+            used = {"messages", "conversations", "images", "image", "image_bytes"}
+        images = [picture_of(source, where, folder) for source in sources]
+        rest = {name: value for name, value in fields.items() if name not in used}
+        return ChatRow(messages, images, where, rest)
+
+    def words_of(self, fields: dict[str, Any], where: str) -> str | None:
+        """The field that holds the row's turns: messages, conversations or texts; None where it is a table's row."""
+        if self.format is not None:
+            words = FORMATS[self.format]
+            if words is not None and words not in fields:
+                raise RowError(f"{where} is no row of the format {self.format}: it has no {words!r}, {_has(fields)}")
+            return words
+        if self.image_column or self.question_column or self.answer_column:
+            return None
+        return next((name for name in ("messages", "conversations") if name in fields), None) or (
+            "texts" if isinstance(fields.get("texts"), list) else None
+        )
+
+    def table(self, fields: dict[str, Any], where: str = "the row") -> Table:
+        """The columns of a table's row.
+
+        Raises:
+            RowError: there is no answer, or no question; or several columns may be meant.
+        """
+        image, question = (
+            self._image(fields, where),
+            self.question_column or _one_of(QUESTIONS, fields, "question", where),
+        )
+        answer = self.answer_column or self._answer(fields, where, bool(question or self.prompt))
+        if answer is None:
+            raise RowError(
+                f"{where} has no turns (messages, conversations, texts) and no answer, {_has(fields)}: name the "
+                "answer column"
+            )
+        asked = self.prompt or (DESCRIBE if answer in CAPTIONS else NAME_IT if answer in LABELS else "")
+        if question is None and not asked:
+            raise RowError(
+                f"{where} has no question to its {answer!r}, {_has(fields)}: name the question column, or give "
+                "one prompt for all rows"
+            )
+        return Table(image, question, answer, self.prompt or "" if question else asked)
+
+    def _image(self, fields: dict[str, Any], where: str) -> str | None:
+        image = self.image_column or next(
+            filter(None, (_one_of(names, fields, "image", where) for names in (IMAGES, IMAGES_TOO))), None
+        )
+        likely = next((name for name, value in fields.items() if _seems_a_picture(value)), None)
+        if image is None and likely is not None:
+            raise RowError(f"{where}: {likely!r} seems to hold its picture: name it as the image column")
+        return image
+
+    def _answer(self, fields: dict[str, Any], where: str, has_question: bool) -> str | None:
+        pools = (ANSWERS, LABELS, CAPTIONS) if has_question else ((*CAPTIONS, *LABELS), ANSWERS)
+        return next(filter(None, (_one_of(names, fields, "answer", where) for names in pools)), None)
+
+    def _of_table(self, fields: dict[str, Any], where: str) -> tuple[list[Message], list[Any], set[str | None]]:
+        table = self.table(fields, where)
+        given = fields.get(table.answer)
+        answer = given[0] if isinstance(given, list) and given else given
+        question = _words(fields.get(table.question or ""), where, "question") or table.asked
+        sources = _pictures(fields.get(table.image or ""))
+        if not question:
+            raise RowError(f"{where}: its question is empty", "empty question")
+        if not sources and table.question is None:
+            raise RowError(
+                f"{where} has neither a picture nor a question of its own, {_has(fields)}", "missing picture"
+            )
+        turns = [
+            {"role": role, "content": [{"type": "text", "text": text}]}
+            for role, text in (("user", question), ("assistant", _words(answer, where, "answer")))
+        ]
+        messages, sources = read_messages({"messages": turns, "images": sources}, where)
+        # Several right answers stay, for evaluation.
+        return messages, sources, {table.image, table.question, None if isinstance(given, list) else table.answer}
+
+
+def _one_of(names: Sequence[str], fields: dict[str, Any], what: str, where: str) -> str | None:
+    found = [name for name in names if name in fields]
+    if len(found) > 1:
+        raise RowError(f"{where}: {' and '.join(found)} may each be its {what}: name the {what} column")
+    return found[0] if found else None
+
+
+def _pictures(given: Any) -> list[Any]:
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return []
+    return given if isinstance(given, list) else [given]
+
+
+def _seems_a_picture(value: Any) -> bool:
+    if isinstance(value, dict):
+        return value.keys() == {"bytes", "path"}
+    return isinstance(value, bytes) or (isinstance(value, str) and value.rpartition(".")[2].lower() in PICTURES)
+
+
+def _words(value: Any, where: str, what: str) -> str:
+    """A cell as text: numbers as they are written, a missing one as nothing."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str | None):
+        raise RowError(f"{where}: the {what} is text or a number, but is a {type(value).__name__}")
+    return (value or "").strip()
+
+
+def _as_chat(fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """the_cauldron's and FineVision's rows: all pictures stand before the first question."""
+    turns: list[Message] = []
+    for number, pair in enumerate(fields["texts"]):
+        if not isinstance(pair, dict) or not {"user", "assistant"} <= pair.keys():
+            raise RowError(f"{where}, text {number}: a text has 'user' and 'assistant', but is {str(pair)[:60]}")
+        turns += [{"role": role, "content": pair[role]} for role in ("user", "assistant")]
+    return {"messages": turns, "images": fields.get("images", [])}
+
+
+def _has(fields: dict[str, Any]) -> str:
+    return f"only {', '.join(fields)}" if fields else "nothing at all"

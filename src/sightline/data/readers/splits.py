@@ -1,0 +1,84 @@
+"""Rows divided so that no picture stands on both sides: `row_keys` and `held_out_rows`.
+
+What is held out depends on pictures alone, not on a seed, an order, or a file's name: it stays where rows are added,
+and is the same in every file that shows a picture. Rows that share a picture, directly or through others, stay
+together; rows without pictures go by what is asked in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from sightline.data.conversation import ChatRow
+from sightline.data.pictures import in_threads, look_at
+
+__all__ = ["KEPT", "held_out_rows", "keys_of", "row_keys"]
+
+KEPT = 16  # bytes of a key, which tell pictures apart as well as all of them do
+
+
+def row_keys(rows: Iterable[ChatRow], on_row: Callable[[], None] = lambda: None) -> Iterator[list[bytes]]:
+    """Of each row the keys of its pictures, or one of its text where it has none.
+
+    Raises:
+        FileNotFoundError, ValueError: a picture cannot be opened; the message names the row.
+    """
+    for keys in in_threads(_keys, rows):
+        on_row()
+        yield keys
+
+
+def keys_of(row: ChatRow, pictures: Sequence[bytes]) -> list[bytes]:
+    """The keys of a row whose pictures have the keys `pictures`."""
+    return list(pictures) or [_key_of_text(row)]
+
+
+def _keys(row: ChatRow) -> list[bytes]:
+    try:
+        return keys_of(row, [look_at(source).key for source in row.images])
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{row.where}: {error}") from None
+
+
+def _key_of_text(row: ChatRow) -> bytes:
+    """Of what the row's user and system say: one question with two answers is on one side."""
+    said = [part["text"] for message in row.messages if message["role"] != "assistant" for part in message["content"]]
+    return hashlib.sha256(b"text\n" + "\0".join(said).encode()).digest()
+
+
+def held_out_rows(keys: Iterable[Sequence[bytes]], share: float) -> np.ndarray:
+    """Which rows are held out, bool [rows], given each row's keys and the share of pictures to hold out.
+
+    Raises:
+        ValueError: `share` is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the share that is held out is between 0 and 1, but is {share:g}")
+    parents: dict[bytes, bytes] = {}
+    firsts = [_join(parents, [key[:KEPT] for key in row]) for row in keys]
+    roots = [_root(parents, first) for first in firsts]
+    return np.array([_position(root) < share for root in roots], dtype=bool)
+
+
+def _join(parents: dict[bytes, bytes], keys: Sequence[bytes]) -> bytes:
+    """Put keys into one group, whose root is the least of them; the first key."""
+    roots = {_root(parents, key) for key in keys}
+    least = min(roots)
+    parents.update(dict.fromkeys(roots, least))
+    return keys[0]
+
+
+def _root(parents: dict[bytes, bytes], key: bytes) -> bytes:
+    while (parent := parents.setdefault(key, key)) != key:
+        # Each time it is gone, the way becomes half as long (Tarjan and van Leeuwen, 1984).
+        parents[key] = grandparent = parents[parent]
+        key = grandparent
+    return key
+
+
+def _position(root: bytes) -> float:
+    """A number from 0 to 1. Hashed once more: the least key of many pictures is small, which would favour one side."""
+    return int.from_bytes(hashlib.sha256(root).digest()[:8], "big") / 2**64

@@ -1,0 +1,81 @@
+"""A clean copy holds the good rows as they were, and their pictures; what it was made from stays as it is."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sightline.data.check import Limits, check, write_clean
+from sightline.data.readers import open_data
+
+
+def state(folder):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_copy_holds_the_good_rows_once_and_says_what_it_left_out(write, processor, chat, tmp_path):
+    rows = [
+        chat("Q", "A", images=["a.png"], kind="pets"),
+        chat("Q", ""),
+        chat("Q", "A", images=["a.png"], kind="again"),
+        chat("Q", "B", images=["nowhere.png"]),
+        chat("Text?", "C"),
+        chat("Both?", "D", images=["a.png", "b.png"]),
+    ]
+    data, out = open_data(write(*rows)), tmp_path / "clean"
+    before = state(tmp_path / "data")
+    assert write_clean(data, check(data, processor, Limits()), out) == 3
+    assert state(tmp_path / "data") == before
+    clean = open_data(out)
+    good = [data[n] for n in (0, 4, 5)]
+    assert [row.messages for row in clean] == [row.messages for row in good]
+    assert [row.fields for row in clean] == [row.fields for row in good]
+    read = [[(out / name).read_bytes() for name in row["images"]] for row in lines(out / "data.jsonl")]
+    assert read == [[Path(name).read_bytes() for name in row.images] for row in good]
+    assert len(list((out / "images").rglob("*.png"))) == 2
+    dropped = lines(out / "dropped.jsonl")
+    assert sorted((one["row"], one["problem"]) for one in dropped) == [
+        (1, "empty answer"),
+        (2, "repeated row"),
+        (3, "missing picture"),
+    ]
+    again = check(clean, processor, Limits())
+    assert not again.bad
+    assert not again.repeated
+    # It can be moved: paths are relative.
+    assert len(list(open_data(out.rename(tmp_path / "moved")))) == 3
+
+
+def test_the_copy_of_pictures_inside_a_container_has_them_as_files(tmp_path, processor, monkeypatch):
+    pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    import io
+
+    from PIL import Image
+    from pyarrow import parquet
+
+    held = io.BytesIO()
+    Image.effect_noise((32, 32), 50).convert("RGB").save(held, "JPEG")
+    turns = [{"role": "user", "content": "<image>\nQ"}, {"role": "assistant", "content": "A"}]
+    rows = [{"conversations": json.dumps(turns), "image_bytes": held.getvalue(), "raw": b"\xff"}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    data = open_data(tmp_path / "rows.parquet")
+    write_clean(data, check(data, processor), tmp_path / "clean")
+    (row,) = open_data(tmp_path / "clean")
+    assert row.images[0].endswith(".jpg")
+    assert Path(row.images[0]).read_bytes() == held.getvalue()
+
+
+def test_nothing_is_written_over_and_nothing_out_of_nothing(write, processor, chat, tmp_path):
+    data = open_data(write(chat("Q", "A")))
+    report = check(data, processor)
+    for out in (tmp_path / "data", tmp_path / "data" / "rows.jsonl"):
+        with pytest.raises(FileExistsError, match="is there already: name a folder that is new or empty"):
+            write_clean(data, report, out)
+    bad = open_data(write(chat("Q", ""), name="bad.jsonl"))
+    with pytest.raises(ValueError, match=r"no row of .*bad\.jsonl is good"):
+        write_clean(bad, check(bad, processor), tmp_path / "clean")
+    assert not (tmp_path / "clean").exists()
