@@ -11,15 +11,23 @@ import typer
 if TYPE_CHECKING:
     from sightline.training.recipe import Recipe
 
-EXAMPLE = "Example: sightline train recipes/tiny.yaml train.batch_size=32"
+EXAMPLE = "Example: sightline train finetune data=photos train.batch_size=32"
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="The recipe, a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(help="The recipe: the name of one that ships (finetune, tiny, ...), or a YAML file.")
+    ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Values that replace the recipe's.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[SECTION.KEY=VALUE]...",
+            help="Values that replace the recipe's. data=DATA learns from DATA: a path, or PATH*WEIGHT,PATH*WEIGHT.",
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the run goes; runs/NAME if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run goes; runs/NAME, by the recipe's name, if not given.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     verify: Annotated[
         int, typer.Option(metavar="N", min=0, help="Take the first N steps and compare them with the recipe's log.")
@@ -27,10 +35,11 @@ def train(
 ) -> None:
     """Train a model by a recipe."""
     from sightline.training.recipe_file import load_recipe
+    from sightline.training.shipped import find_recipe
 
     loaded = load_recipe(recipe, overrides)
     if verify:
-        _verify(loaded, Path(recipe), verify)
+        _verify(loaded, find_recipe(recipe), verify)
         return
     from sightline.training.loop import Stopped
     from sightline.training.loop import train as run

@@ -12,8 +12,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from sightline.training.data_shorthand import files_of
 from sightline.training.recipe import DataSection, Recipe
 from sightline.training.sections import first_problem
+from sightline.training.shipped import find_recipe
 from sightline.whole_file import write_whole
 
 __all__ = ["check_same_run", "load_recipe", "save_recipe"]
@@ -36,17 +38,17 @@ for _side in (_Loader, _Dumper):
 
 
 def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read and check a recipe; `overrides` are `section.key=value` with YAML values.
+    """Read and check a recipe, given by its path or the name of one that ships.
 
-    A stage is reached by its name or kind: `stages.joint.samples=64`.
+    `overrides` are `section.key=value` with YAML values. A stage is reached by its name or kind, as in
+    `stages.joint.samples=64`, an element of a list by its number, as in `data.files.0.prompt=Why?`. `data=PATH` is
+    short for "these rows are what is learned from": see `data_shorthand.py`.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such recipe.
         ValueError: it is no YAML mapping, or a key or value is wrong; the message names the place.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no recipe at {path}")
+    path = find_recipe(path)
     try:
         fields = _read(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -120,18 +122,37 @@ def _override(fields: dict[str, Any], override: str) -> None:
     *places, last = key.split(".")
     if not separator or not last:
         raise ValueError(f"an override reads section.key=value, but {override!r} was given")
+    if key == "data" and not value.lstrip().startswith(("{", "[")):
+        _read_alone(fields, value)
+        return
     inside: Any = fields
     for place in places:
-        inside = _stage(inside, place) if isinstance(inside, list) else inside.setdefault(place, {})
+        inside = _element(inside, place) if isinstance(inside, list) else inside.setdefault(place, {})
         if inside is None or not isinstance(inside, (dict, list)):
             raise ValueError(f"{place!r} in the override {override!r} is no section")
     if not isinstance(inside, dict):
         raise ValueError(f"the override {override!r} names no key of a section")
+    inside[last] = _value(override, value)
+
+
+def _value(override: str, value: str) -> Any:
     try:
-        inside[last] = _read(value)
+        return _read(value)
     except yaml.YAMLError:
         raise ValueError(f"the value in the override {override!r} is not YAML") from None
 
 
-def _stage(stages: list[Any], name: str) -> dict[str, Any] | None:
-    return next((one for one in stages if isinstance(one, dict) and name in (one.get("name"), one.get("kind"))), None)
+def _read_alone(fields: dict[str, Any], data: str) -> None:
+    """`data=PATH`: these files in the place of all others, beside as much of the built-in world as before."""
+    section = fields.get("data")
+    fields["data"] = {**(section if isinstance(section, dict) else {}), "files": files_of(data)}
+    for stage in fields.get("stages") or []:
+        if isinstance(stage, dict) and isinstance(stage.get("data"), dict):
+            stage["data"].pop("files", None)
+
+
+def _element(elements: list[Any], name: str) -> Any:
+    """A stage by its name or kind, or whatever has the number `name`."""
+    if name.isdecimal():
+        return elements[int(name)] if int(name) < len(elements) else None
+    return next((one for one in elements if isinstance(one, dict) and name in (one.get("name"), one.get("kind"))), None)
