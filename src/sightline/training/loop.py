@@ -40,6 +40,7 @@ from sightline.training.recipe import Recipe, Stage
 from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
 from sightline.training.report import write_report
 from sightline.training.rows import count_rows
+from sightline.training.settling import settled
 from sightline.training.stage import StageRun, place_of
 from sightline.whole_file import LEFTOVER
 
@@ -65,6 +66,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
         FloatingPointError: a loss or gradient is not finite; the weights are untouched.
     """
     console = console or Console(stderr=True)
+    recipe = settled(recipe, out / "recipe.yaml" if resume else None)
     checkpoint = _place(recipe, out, resume, console)
     out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()

@@ -18,6 +18,8 @@ FULL = 0.9  # of the memory, from where on it is worth a warning
 def show(report: StageReport, run: StageRun, console: Console) -> None:
     """Print what was seen of `run`'s stage."""
     console.print(_parts(report, run))
+    if tune := run.recipe.tune:
+        _say(console, f"tuning: {tune}, because {tune.because}")
     _say(console, f"rows: {report.rows}")
     _say(console, f"worst batch: {report.worst}: peak {report.peak / 2**30:.2f} of {report.limit / 2**30:.1f} GiB")
     if report.peak > FULL * report.limit:

@@ -30,6 +30,7 @@ __all__ = [
     "SpikeRule",
     "Stage",
     "TokenizerSection",
+    "TuneSection",
     "UpcycleSection",
     "WorldSource",
 ]
@@ -318,15 +319,52 @@ class Stage(Section):
         return self.is_contrastive or self.is_words
 
 
+class TuneSection(Section):
+    """What of projector and language model is tuned; `auto` is chosen by `tuning.py` when the run begins.
+
+    `because` is empty until then: a saved recipe has it, and with it what was chosen, for a resumed run to do the same.
+    """
+
+    what: Literal["auto", "full", "projector", "lora"] = "auto"
+    rank: int | None = Field(None, ge=1)
+    because: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        return bool(self.because)
+
+    def __str__(self) -> str:
+        return f"{self.what} rank {self.rank}" if self.rank else self.what
+
+
 class Recipe(Section):
-    """A whole run."""
+    """A whole run. `tune` may be given as one word."""
 
     name: str
     model: ModelSection
+    tune: TuneSection | None = None
     tokenizer: TokenizerSection = TokenizerSection()
     data: DataSection
     train: RunSection = RunSection()
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _in_a_word(cls, given: Any) -> Any:
+        return {"what": given} if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Recipe:
+        if self.tune is None or self.tune.is_settled:
+            return self
+        if self.model.preset is not None:
+            raise ValueError("tune: a fresh model has nothing to tune: give a checkpoint, or leave tune out")
+        if self.model.lora is not None:
+            raise ValueError("tune and model.lora both say what is tuned: give one of them")
+        for stage in self.stages:
+            if "vision" in stage.trains:
+                raise ValueError(f"tune: stage {stage.name} trains the tower, which is not tuned: leave tune out")
+        return self
 
     @model_validator(mode="after")
     def _stages_fit(self) -> Recipe:

@@ -12,6 +12,7 @@ import torch
 from sightline.training.build import build
 from sightline.training.journal import read_log
 from sightline.training.recipe import Recipe
+from sightline.training.settling import settled
 from sightline.training.stage import StageRun, place_of
 
 __all__ = ["TOLERANCE", "Comparison", "first_steps", "log_of", "verify"]
@@ -63,6 +64,7 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
     """The records of a run's first steps."""
+    recipe = settled(recipe)
     model, processor = build(recipe)
     device, dtype = place_of(recipe)
     torch.nn.Module.to(model, device)

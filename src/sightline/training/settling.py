@@ -1,0 +1,85 @@
+"""`tune: auto` made definite before a run begins: it counts rows and weights, asks `tuning.py`, and writes the answer
+into the recipe. A resumed run does what its saved recipe says."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sightline.config import VLMConfig
+from sightline.interop.load import load_processor
+from sightline.nn.vlm import VLM
+from sightline.training.memory import memory_limit
+from sightline.training.recipe import ModelSection, Recipe
+from sightline.training.recipe_file import load_recipe
+from sightline.training.sources import open_rows
+from sightline.training.stage import place_of
+from sightline.training.tuning import Facts, applied, choose
+
+__all__ = ["settled"]
+
+LOOKED_AT = 16  # rows that tell whether there are pictures
+
+
+def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
+    """The recipe with what is tuned written out; one that leaves nothing open as it is.
+
+    Args:
+        saved: the recipe of the run that is resumed.
+
+    Raises:
+        FileNotFoundError, ValueError: the data, the checkpoint or one of its parts cannot be read.
+    """
+    tune = recipe.tune
+    if tune is None or tune.is_settled:
+        return recipe
+    if saved is not None and saved.is_file() and (before := load_recipe(saved).tune) is not None:
+        return applied(recipe, before)
+    if tune.what == "auto":
+        return applied(recipe, choose(_facts(recipe)))
+    return applied(recipe, tune.model_copy(update={"because": "the recipe says so"}))
+
+
+def _facts(recipe: Recipe) -> Facts:
+    files = [
+        open_rows(file) for file in {file: None for stage in recipe.stages for file in recipe.data_of(stage).files}
+    ]
+    endless = not files or any(rows.is_streamed for rows in files)
+    tuned, frozen = _parameters(recipe.model)
+    return Facts(
+        rows=None if endless else sum(map(len, files)),
+        pictures=not files or any(row.images for rows in files for row in islice(rows, LOOKED_AT)),
+        tuned=tuned,
+        frozen=frozen,
+        memory=memory_limit(place_of(recipe)[0]),
+        has_peft=find_spec("peft") is not None,
+    )
+
+
+def _parameters(section: ModelSection) -> tuple[int, int]:
+    """Parameters of projector and language model, and of the tower; no weight is read."""
+    if section.checkpoint is not None:
+        config, _ = load_processor(section.checkpoint)
+        with torch.device("meta"):
+            model: nn.Module = VLM(VLMConfig.from_dict(config.to_dict()))
+        frozen = sum(p.numel() for name, p in model.named_parameters() if name.startswith("vision_encoder."))
+        return sum(p.numel() for p in model.parameters()) - frozen, frozen
+    assert section.language is not None
+    assert section.vision is not None
+    return _pretrained(section.language, "AutoModelForCausalLM"), _pretrained(section.vision, "AutoModel")
+
+
+def _pretrained(name: str, kind: str) -> int:
+    """The parameters of a pretrained model of transformers, told from its configuration."""
+    import transformers
+
+    try:
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"there is no model at {name!r}: {str(error).strip().partition(chr(10))[0]}") from None
+    with torch.device("meta"):
+        return sum(p.numel() for p in getattr(transformers, kind).from_config(config).parameters())
