@@ -29,7 +29,7 @@ TINY = {
         },
     },
     "tokenizer": {"vocab_size": 600, "texts": 300},
-    "data": {"world": {"things": 4, "questions": 3}},
+    "data": {"world": {"things": 4, "questions": 3}, "held_out": 0},
     "train": {"batch_size": 2, "workers": 0, "checkpoint_every": 2, "warmup_steps": 1, "eval_per_kind": 0},
     "stages": [{"kind": "joint", "steps": 6}],
 }

@@ -116,12 +116,46 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ("stages.end.data={world: {thing: 3}}", r"stages\.end\.data\.world\.thing is no key.*'things'"),
         ("stages.tower.trains=[language]", r"a contrastive tower stage trains vision alone, not language"),
         ("stages.tower.data={files: [{path: x}]}", r"stage tower: its samples come from the built-in world"),
+        ("data.held_out=1.5", r"data\.held_out"),
+        ("data.held_out=some", r"data\.held_out"),
+        ("train.early_stopping={patiens: 2}", r"train\.early_stopping\.patiens is no key .*'patience'"),
+        ("train.early_stopping={by: luck}", r"train\.early_stopping\.by: .*'accuracy'"),
+        ("train.early_stopping={}", r"stage tower: early_stopping needs rows that are held out: give data\.files"),
     ],
 )
 def test_a_wrong_key_or_value_names_its_place(path, override, message):
     with pytest.raises(ValueError, match=message) as caught:
         load_recipe(path, [override])
     assert "\n" not in str(caught.value)
+
+
+LEARNS = "stages=[{kind: joint, steps: 1}, {kind: instruct, steps: 1}]"
+ROWS = ["data.files=[{path: x}]", LEARNS]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["data.held_out=0"], "needs rows that are held out"),
+        ([], "needs train.eval_every, the steps from look to look"),
+        (
+            ["train.eval_every=1", "train.eval_per_kind=0", "train.early_stopping.by=accuracy"],
+            "needs train.eval_per_kind",
+        ),
+        (["train.eval_every=1", "stages.joint.data={files: [{path: x, held_out: 0.3}]}"], "divided in another way"),
+    ],
+)
+def test_early_stopping_needs_what_it_looks_at(path, given, message):
+    with pytest.raises(ValueError, match=rf"stage \w+: .*{message}"):
+        load_recipe(path, [*ROWS, "train.early_stopping.patience=2", *given])
+
+
+def test_a_file_takes_the_share_of_its_section_unless_it_has_one(path, tmp_path):
+    recipe = load_recipe(path, ["data.held_out=0.2", "data.files=[{path: x}, {path: y, held_out: 0}]", LEARNS])
+    assert [file.held_out for file in recipe.data.files] == [0.2, 0]
+    assert load_recipe(path, ROWS).data.files[0].held_out == "auto"
+    save_recipe(recipe, tmp_path / "saved.yaml")
+    assert load_recipe(tmp_path / "saved.yaml") == recipe
 
 
 @pytest.mark.parametrize("text", ["1e-5", "1E-5", "1.e-5", "+1e-05", ".00001"])

@@ -21,6 +21,7 @@ from sightline.training.sections import Section, first_problem, merged
 __all__ = [
     "PARTS",
     "DataSection",
+    "EarlyStopping",
     "FileSource",
     "LoraSection",
     "ModelSection",
@@ -132,6 +133,7 @@ class TokenizerSection(Section):
 
 
 Weight = Annotated[float, Field(ge=0)]
+HeldOut = Literal["auto"] | Annotated[float, Field(ge=0, lt=1)]
 
 
 class WorldSource(Section):
@@ -170,7 +172,8 @@ class WorldSource(Section):
 class FileSource(Section):
     """Data of a user's, as `open_data` takes it: a file, a folder or a dataset of the hub.
 
-    With `held_out`, that share of its pictures, and all that is asked about them, is not trained on.
+    `held_out`, a share of its pictures or "auto" (the section's where it is not given), and all that is asked about
+    them, is not trained on; nor is `validation`, data of the same format that is held out instead.
     """
 
     path: str
@@ -181,26 +184,44 @@ class FileSource(Section):
     prompt: str | None = None
     image_folder: str | None = None
     limit: int | None = Field(None, ge=1)
-    held_out: float = Field(0.0, ge=0, lt=1)
+    held_out: HeldOut | None = None
+    validation: str | None = None
     weight: float = Field(1.0, gt=0)
 
     def options(self) -> dict[str, Any]:
         """What `open_data` takes beside the path."""
-        sides = {"split": "train", "held_out": self.held_out} if self.held_out else {}
-        return self.model_dump(exclude={"path", "weight", "held_out"}) | sides
+        return self.model_dump(exclude={"path", "weight", "held_out", "validation"})
 
 
 class DataSection(Section):
-    """What is read: the built-in world, files, or a mixture."""
+    """What is read: the built-in world, files, or a mixture; `held_out` is for files that do not say it themselves."""
 
     world: WorldSource | None = None
+    held_out: HeldOut = "auto"
     files: tuple[FileSource, ...] = ()
+
+    @field_validator("files")
+    @classmethod
+    def _held_out_said(cls, files: tuple[FileSource, ...], info: ValidationInfo) -> tuple[FileSource, ...]:
+        share = info.data.get("held_out")
+        return tuple(one if one.held_out is not None else one.model_copy(update={"held_out": share}) for one in files)
 
     @model_validator(mode="after")
     def _something(self) -> DataSection:
         if not self.files and (self.world is None or self.world.weight == 0):
             raise ValueError("there is nothing to read: give world, files or both")
         return self
+
+
+class EarlyStopping(Section):
+    """End a stage when `patience` looks at the held-out rows in a row were no better, with the weights of the best.
+
+    What is better is a lower loss `by` default: it takes in every token of the truth, where a few dozen answers, right
+    or wrong, cannot tell neighbouring checkpoints apart. Looks are `eval_every` steps apart.
+    """
+
+    patience: int = Field(4, ge=1)
+    by: Literal["loss", "accuracy"] = "loss"
 
 
 class SpikeRule(Section):
@@ -243,6 +264,7 @@ class Optimisation(Section):
     ema: float | None = Field(None, gt=0, lt=1)
     activation_checkpointing: bool = False
     skip_spikes: SpikeRule | None = None
+    early_stopping: EarlyStopping | None = None
     max_length: int | None = Field(None, ge=2)
 
     @model_validator(mode="after")
@@ -260,10 +282,12 @@ class RunSection(Optimisation):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products; the weights stay float32
     compile: bool = False
     workers: int = Field(1, ge=0)
+    feature_cache_gib: float = Field(2.0, ge=0)  # of a frozen tower's features on disk; 0: none are kept
     checkpoint_every: int = Field(100, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
     eval_every: int = Field(0, ge=0)  # steps between evaluations; 0: at the stages' ends only
     eval_per_kind: int = Field(4, ge=0)  # questions a kind and language; 0: no evaluation
+    eval_rows: int = Field(500, ge=1)  # held-out rows that are asked at most
 
 
 class Stage(Section):
@@ -381,7 +405,35 @@ class Recipe(Section):
                 )
             if (stage.kind == "language" or stage.reads_regions) and data.files:
                 raise ValueError(f"stage {stage.name}: its samples come from the built-in world, not from files")
+            if optimisation.early_stopping:
+                self._check_early_stopping(stage, optimisation.early_stopping)
+        self._check_one_split()
         return self
+
+    def _check_early_stopping(self, stage: Stage, rule: EarlyStopping) -> None:
+        if not any(file.held_out or file.validation for one in self.stages for file in self.data_of(one).files):
+            raise ValueError(
+                f"stage {stage.name}: early_stopping needs rows that are held out: give data.files, with a held_out "
+                "above 0"
+            )
+        if not self.train.eval_every:
+            raise ValueError(f"stage {stage.name}: early_stopping needs train.eval_every, the steps from look to look")
+        if rule.by == "accuracy" and not self.train.eval_per_kind:
+            raise ValueError(
+                f"stage {stage.name}: early_stopping by accuracy asks questions: set train.eval_per_kind to 1"
+            )
+
+    def _check_one_split(self) -> None:
+        """What one stage holds out, no other may learn from."""
+        known: dict[str, FileSource] = {}
+        for stage in self.stages:
+            for file in self.data_of(stage).files:
+                first = known.setdefault(file.path, file)
+                if (first.held_out, first.validation) != (file.held_out, file.validation):
+                    raise ValueError(
+                        f"stage {stage.name}: {file.path} is divided in another way than in an earlier stage: give "
+                        "held_out and validation alike"
+                    )
 
     def seed_of(self, stage: Stage) -> int:
         """A seed of each stage's own: stages see different pictures, and draw the same however a run came to them."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
-import os
 import random
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from sightline.data.conversation import ChatRow
-from sightline.data.readers import Data, open_data
+from sightline.data.readers import Data
 from sightline.data.sample import Sample, sample_of
 from sightline.data.scenes.world import World
+from sightline.training.holdout import sides_of
 from sightline.training.recipe import DataSection, FileSource, WorldSource
 
 __all__ = ["Deal", "FileGroups", "Source", "WorldGroups", "open_rows", "open_sources", "world_of"]
@@ -146,27 +145,12 @@ def _beginning(row: ChatRow) -> bytes | None:
 
 
 def open_rows(file: FileSource) -> Data:
-    """The rows of a recipe's file. Stages that read one file, unchanged, get one object.
+    """The rows of a recipe's file that are learned from. Stages that read one file, unchanged, get one object.
 
     Raises:
-        FileNotFoundError, ValueError: as `open_data`.
+        FileNotFoundError, ValueError: as `sides_of`.
     """
-    known = (file.path, *file.options().items(), Path.cwd())
-    state = _state(file.path)
-    if known not in _opened or _opened[known][0] != state:
-        _opened[known] = (state, open_data(file.path, **file.options()))
-    return _opened[known][1]
-
-
-_opened: dict[Any, tuple[Any, Data]] = {}
-
-
-def _state(path: str) -> Any:
-    """What changes when a file, or a folder's content, does."""
-    place = Path(path)
-    if place.is_dir():
-        return sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in os.scandir(place))
-    return (place.stat().st_size, place.stat().st_mtime_ns) if place.is_file() else None
+    return sides_of(file).train
 
 
 def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool) -> tuple[list[Source], list[float]]:

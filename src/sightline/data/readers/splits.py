@@ -49,8 +49,10 @@ def _key_of_text(row: ChatRow) -> bytes:
     return hashlib.sha256(b"text\n" + "\0".join(said).encode()).digest()
 
 
-def held_out_rows(keys: Iterable[Sequence[bytes]], share: float) -> np.ndarray:
+def held_out_rows(keys: Iterable[Sequence[bytes]], share: float, least: int = 0) -> np.ndarray:
     """Which rows are held out, bool [rows], given each row's keys and the share of pictures to hold out.
+
+    With `least`, at least that many groups of rows that share pictures are held out, but no more than a third of all.
 
     Raises:
         ValueError: `share` is not between 0 and 1.
@@ -59,8 +61,11 @@ def held_out_rows(keys: Iterable[Sequence[bytes]], share: float) -> np.ndarray:
         raise ValueError(f"the share that is held out is between 0 and 1, but is {share:g}")
     parents: dict[bytes, bytes] = {}
     firsts = [_join(parents, [key[:KEPT] for key in row]) for row in keys]
-    roots = [_root(parents, first) for first in firsts]
-    return np.array([_position(root) < share for root in roots], dtype=bool)
+    places = np.array([_position(_root(parents, first)) for first in firsts], dtype=np.float64)
+    held = places < share
+    groups = np.unique(places)
+    count = min(least, len(groups) // 3)
+    return held | (places <= groups[count - 1]) if count else held
 
 
 def _join(parents: dict[bytes, bytes], keys: Sequence[bytes]) -> bytes:

@@ -1,0 +1,219 @@
+"""The two sides of a user's data: the rows that a model learns from, and those that it is judged by: `open_sides`.
+
+A data set's own validation or test split is the second side where there is one; else a share of the pictures is, with
+all that is asked about them. It knows rows and pictures, not what is done with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from sightline.data.conversation import ChatRow
+from sightline.data.readers.detect import METADATA
+from sightline.data.readers.hub import HUB
+from sightline.data.readers.items import LINES, PARQUET, SHARDS, ends
+from sightline.data.readers.opening import Data, open_data
+from sightline.data.readers.splits import KEPT, held_out_rows, row_keys
+
+__all__ = ["AUTO_SHARE", "LEAST", "Count", "Share", "Sides", "open_sides", "own_split"]
+
+AUTO_SHARE = 0.1
+LEAST = 20  # pictures: an interval from fewer says next to nothing
+MOST = 20_000  # rows whose pictures are opened unasked, which takes a minute or two
+HELD_OUT_NAMES = ("validation", "val", "valid", "dev", "test")  # what chooses among models goes before what judges them
+
+Share: TypeAlias = float | Literal["auto"]
+
+
+class Count(NamedTuple):
+    """Rows, the different pictures that they show, and how many of them show none."""
+
+    rows: int
+    pictures: int
+    texts: int
+
+    def __str__(self) -> str:
+        words = [f"{self.rows:,} rows"]
+        if self.pictures:
+            words.append(f"{self.pictures:,} pictures")
+        if self.texts:
+            words.append(f"{self.texts:,} of the rows without one")
+        return ", ".join(words)
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Rows to learn from and rows held out (None: there are none), and how they were told apart, in words.
+
+    The counts are None where pictures were not opened.
+    """
+
+    train: Data
+    held_out: Data | None
+    how: str
+    train_count: Count | None = None
+    held_out_count: Count | None = None
+
+    def __str__(self) -> str:
+        if self.held_out is None:
+            return f"{self.train.path}: {len(self.train):,} rows; {self.how}"
+        train = self.train_count or f"{len(self.train):,} rows"
+        held = self.held_out_count or f"{len(self.held_out):,} rows"
+        return f"{self.train.path}: {train} to learn from; {held} held out: {self.how}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        held = 0 if self.held_out is None else len(self.held_out)
+        counts = {"train_rows": len(self.train), "held_out_rows": held}
+        for name, count in (("train", self.train_count), ("held_out", self.held_out_count)):
+            if count is not None:
+                counts |= {f"{name}_pictures": count.pictures, f"{name}_rows_without_picture": count.texts}
+        return {"path": self.train.path, **counts, "how": self.how}
+
+    def fingerprint(self) -> str:
+        """Changes with the rows and with which of them are held out."""
+        if self.held_out is None:
+            return self.train.fingerprint()
+        parts = [part for side in (self.train, self.held_out) for part in (side.fingerprint(), side.digest_of_subset())]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def open_sides(
+    path: str | os.PathLike[str],
+    share: Share = "auto",
+    validation: str | os.PathLike[str] | None = None,
+    on_row: Callable[[], None] = lambda: None,
+    **options: Any,
+) -> Sides:
+    """Both sides of what lies at `path`, which is read as `open_data` reads it with `options`.
+
+    Args:
+        share: of the pictures, that is held out; 0: none. "auto": the data set's own split (`own_split`) if it has
+            one; else `AUTO_SHARE`, but at least `LEAST` pictures and at most a third, and nothing of more than `MOST`
+            rows, whose pictures it would take long to open.
+        validation: the rows to hold out, instead of a share.
+        on_row: hears of each row that is read to divide them.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `open_data`; or a given share leaves one side empty, or all rows
+            of `validation` show pictures that are learned from.
+    """
+    own = own_split(path, options) if share == "auto" and validation is None else None
+    if own is not None:
+        return _two_places(open_data(own[0], **options), open_data(own[1], **options), on_row)
+    rows = open_data(path, **options)
+    if validation is not None:
+        return _two_places(rows, open_data(validation, **options), on_row)
+    if share == 0:
+        return Sides(rows, None, "none is held out, as the recipe says")
+    if share == "auto" and len(rows) > MOST:
+        return Sides(rows, None, f"of more than {MOST:,} rows none is held out unless `held_out` says how many")
+    return _divided(rows, share, on_row)
+
+
+def own_split(path: str | os.PathLike[str], options: dict[str, Any] | None = None) -> tuple[str, str] | None:
+    """Where the training side and the held-out side of a data set lie that comes divided; None where it does not.
+
+    A folder is divided that holds `train` and one of `HELD_OUT_NAMES`, as folders or as files of rows; so is a file
+    `train.*` beside such a file, and a dataset of the hub with such splits.
+    """
+    name = os.fspath(path)
+    if name.startswith(HUB):
+        return _split_of_hub(name, options or {})
+    place = Path(name)
+    if place.is_dir():
+        # A file that tells of all pictures goes before their folders.
+        return None if any((place / one).is_file() for one in METADATA) else _split_in(place, _stems(place))
+    if place.is_file() and place.stem == "train":
+        beside = {stem: found for stem, found in _stems(place.parent).items() if found.suffix == place.suffix}
+        return _split_in(place.parent, beside | {"train": place})
+    return None
+
+
+def _stems(folder: Path) -> dict[str, Path]:
+    """Folders and files of rows in `folder`, by their names without endings."""
+    found = sorted(folder.iterdir())
+    return {one.stem: one for one in found if one.is_dir() or ends(one.name, LINES + PARQUET + SHARDS)}
+
+
+def _split_in(folder: Path, stems: dict[str, Path]) -> tuple[str, str] | None:
+    held = next((stems[name] for name in HELD_OUT_NAMES if name in stems), None)
+    train = stems.get("train")
+    if train is None or held is None or train.is_dir() != held.is_dir():
+        return None
+    return str(train), str(held)
+
+
+def _split_of_hub(address: str, options: dict[str, Any]) -> tuple[str, str] | None:
+    bare, _, split = address.partition("@")
+    if split not in ("", "train"):
+        return None
+    for name in ("validation", "test"):
+        try:
+            open_data(f"{bare}@{name}", **options)
+        except (ValueError, FileNotFoundError):
+            continue
+        return f"{bare}@train", f"{bare}@{name}"
+    return None
+
+
+def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
+    keys, bare = _keys(rows, on_row)
+    chosen = held_out_rows(keys, AUTO_SHARE, LEAST) if share == "auto" else held_out_rows(keys, share)
+    if chosen.all() or not chosen.any():
+        if share == "auto":
+            return Sides(rows, None, "these are too few pictures to hold some out")
+        what = "all" if chosen.all() else "none"
+        raise ValueError(
+            f"{what} of the {len(rows)} rows of {rows.path} would be held out at held_out={share:g}: take another share"
+        )
+    counts = [_count(keys, bare, side) for side in (~chosen, chosen)]
+    how = f"{share:.0%} of the pictures" if share != "auto" else f"{AUTO_SHARE:.0%} of the pictures, at least {LEAST}"
+    sides = [rows.subset(np.flatnonzero(side)) for side in (~chosen, chosen)]
+    return Sides(sides[0], sides[1], f"{how}, known by their pixels", *counts)
+
+
+def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Sides:
+    """Sides that lie apart; what is held out is less the rows that show a picture of the other side."""
+    how = f"the split {held_out.path} of its own"
+    if max(len(train), len(held_out)) > MOST:
+        return Sides(train, held_out, f"{how}, not searched for pictures that are learned from")
+    keys, bare = _keys(train, on_row)
+    known = {key for row in keys for key in row}
+    held_keys, held_bare = _keys(held_out, on_row)
+    fresh = np.array([known.isdisjoint(row) for row in held_keys], dtype=bool)
+    if not fresh.any():
+        raise ValueError(
+            f"all {len(held_out)} rows of {held_out.path} show pictures that {train.path} shows too: take another "
+            "split, or a share by held_out"
+        )
+    if dropped := int((~fresh).sum()):
+        how += f", less {dropped:,} rows that show (or ask) what is learned from"
+    counts = _count(keys, bare, np.ones(len(keys), dtype=bool)), _count(held_keys, held_bare, fresh)
+    return Sides(train, held_out.subset(np.flatnonzero(fresh)), how, *counts)
+
+
+def _keys(rows: Data, on_row: Callable[[], None]) -> tuple[list[list[bytes]], np.ndarray]:
+    """Each row's keys, and which rows show no picture, bool [rows]."""
+    bare: list[bool] = []
+
+    def noted() -> Iterator[ChatRow]:
+        for row in rows:
+            bare.append(not row.images)
+            yield row
+
+    keys = [[key[:KEPT] for key in row] for row in row_keys(noted(), on_row)]
+    return keys, np.array(bare, dtype=bool)
+
+
+def _count(keys: list[list[bytes]], bare: np.ndarray, side: np.ndarray) -> Count:
+    chosen = np.flatnonzero(side & ~bare).tolist()
+    pictures = {key for row in chosen for key in keys[row]}
+    return Count(int(side.sum()), len(pictures), int((side & bare).sum()))

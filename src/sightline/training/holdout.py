@@ -1,0 +1,53 @@
+"""What a run learns from and what it is judged by: the two sides of each of its files, opened once.
+
+It joins a recipe's files with `data.readers.sides`; what is asked of the rows that are held out is not known here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sightline.data.readers import Data
+from sightline.data.readers.sides import Sides, open_sides
+from sightline.training.recipe import FileSource, Recipe
+
+__all__ = ["judged_files", "sides_of", "sides_of_run"]
+
+_opened: dict[Any, tuple[Any, Sides]] = {}
+
+
+def sides_of(file: FileSource) -> Sides:
+    """Both sides of a recipe's file. Stages that read one file, unchanged, get one object.
+
+    Raises:
+        FileNotFoundError, ValueError: as `open_sides`.
+    """
+    options = file.options()
+    known = (file.path, file.held_out, file.validation, *options.items(), Path.cwd())
+    state = _state(file.path), file.validation and _state(file.validation)
+    if known not in _opened or _opened[known][0] != state:
+        _opened[known] = (state, open_sides(file.path, file.held_out or 0.0, file.validation, **options))
+    return _opened[known][1]
+
+
+def sides_of_run(recipe: Recipe) -> list[Sides]:
+    """Those of all files that its stages read, each once."""
+    files = [file for stage in recipe.stages for file in recipe.data_of(stage).files]
+    return list(dict.fromkeys(sides_of(file) for file in files))
+
+
+def judged_files(recipe: Recipe) -> list[Data]:
+    """The rows held out of the files of the last stage that reads any: what the run is for."""
+    files = next((found for stage in reversed(recipe.stages) if (found := recipe.data_of(stage).files)), ())
+    sides = dict.fromkeys(sides_of(file) for file in files)
+    return [side.held_out for side in sides if side.held_out is not None]
+
+
+def _state(path: str) -> Any:
+    """What changes when a file, or a folder's content, does."""
+    place = Path(path)
+    if place.is_dir():
+        return sorted((one.name, one.stat().st_size, one.stat().st_mtime_ns) for one in os.scandir(place))
+    return (place.stat().st_size, place.stat().st_mtime_ns) if place.is_file() else None

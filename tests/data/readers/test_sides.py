@@ -1,0 +1,151 @@
+"""What is learned from and what is held out: no picture on both sides, however the data come divided."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from sightline.data.pictures import look_at
+from sightline.data.readers import sides as module
+from sightline.data.readers.sides import LEAST, open_sides, own_split
+from sightline.data.readers.splits import held_out_rows
+
+
+def save(path, number):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Sixty different pictures in a folder, each under two names."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(60):
+        save(folder / f"{number}.png", number)
+        save(folder / f"again-{number}.bmp", number)
+    return folder
+
+
+def table(folder, numbers, name="rows.jsonl"):
+    """Rows that show these pictures, by turns under one name and the other; None: a row without a picture."""
+    rows = []
+    for place, number in enumerate(numbers):
+        picture = {} if number is None else {"image": [f"{number}.png", f"again-{number}.bmp"][place % 2]}
+        rows.append({**picture, "question": f"Q{place % 3 if number is None else place}?", "answer": str(number)})
+    return write(folder / name, rows)
+
+
+def shown(rows):
+    return {look_at(source).key for row in rows for source in row.images}
+
+
+def asked(rows):
+    return {row.messages[0]["content"][0]["text"] for row in rows if not row.images}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.none() | st.integers(0, 59), min_size=3, max_size=80), st.sampled_from(["auto", 0.3]))
+def test_no_picture_and_no_text_stands_on_both_sides(pictures, numbers, share):
+    path = table(pictures, numbers)
+    try:
+        sides = open_sides(path, share)
+    except ValueError:  # a share may leave one side of few groups empty
+        assert len(set(numbers)) < 25
+        return
+    if sides.held_out is None:
+        assert len(sides.train) == len(numbers)
+        return
+    assert not shown(sides.train) & shown(sides.held_out)
+    assert not asked(sides.train) & asked(sides.held_out)
+    counts = sides.train_count, sides.held_out_count
+    assert [one.rows for one in counts] == [len(sides.train), len(sides.held_out)]
+    assert [one.pictures for one in counts] == [len(shown(sides.train)), len(shown(sides.held_out))]
+    assert sum(one.texts for one in counts) == numbers.count(None)
+    assert len(sides.train) + len(sides.held_out) == len(numbers)
+
+
+@pytest.mark.parametrize(("pictures_there", "held"), [(2, 0), (5, 1), (30, 10), (60, 20)])
+def test_so_few_pictures_give_twenty_or_a_third(pictures, pictures_there, held):
+    sides = open_sides(table(pictures, range(pictures_there)))
+    assert len(sides.held_out or ()) == held
+    assert ("too few" in str(sides)) == (held == 0)
+
+
+def test_many_pictures_give_their_tenth():
+    keys = [[f"{number:064d}".encode()[::-1]] for number in range(4000)]
+    assert held_out_rows(keys, 0.1, LEAST).tolist() == held_out_rows(keys, 0.1).tolist()
+
+
+def test_it_is_said_how_many_rows_and_pictures_are_on_either_side(pictures):
+    sides = open_sides(table(pictures, [*range(6), *range(6), None]), 0.3)
+    assert str(sides).startswith(f"{pictures}/rows.jsonl: ")
+    train, held = sides.train_count, sides.held_out_count
+    assert f"{train.rows} rows, {train.pictures} pictures" in str(sides)
+    assert f"{held.rows} rows, {held.pictures} pictures held out" in str(sides)
+    assert "1 of the rows without one" in str(sides)
+    assert sides.as_dict()["held_out_pictures"] + sides.as_dict()["train_pictures"] == 6
+
+
+def test_nothing_is_held_out_unasked_of_rows_that_would_take_long(pictures, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 5)
+    path = table(pictures, range(6))
+    assert open_sides(path).held_out is None
+    assert "more than 5 rows" in str(open_sides(path))
+    assert len(open_sides(path, 0.5).held_out) + len(open_sides(path, 0.5).train) == 6
+    assert open_sides(path, 0).held_out is None
+
+
+@pytest.mark.parametrize(("name", "other"), [("test", None), ("val", "test")])
+def test_a_data_sets_own_split_is_held_out_without_what_it_shares_with_the_other_side(tmp_path, name, other):
+    for number in range(6):
+        save(tmp_path / "train" / "cat" / f"{number}.png", number)
+    for number in range(5, 9):
+        save(tmp_path / name / "dog" / f"{number}.png", number)
+    if other:
+        save(tmp_path / other / "dog" / "9.png", 9)
+    sides = open_sides(tmp_path)
+    assert (len(sides.train), len(sides.held_out)) == (6, 3)
+    assert not shown(sides.train) & shown(sides.held_out)
+    assert "less 1 rows that show (or ask) what is learned from" in str(sides)
+    save(tmp_path / "same" / "cat" / "1.png", 1)
+    with pytest.raises(ValueError, match=r"all 1 rows of .*same show pictures that .*train shows too: take another"):
+        open_sides(tmp_path / "train", validation=tmp_path / "same")
+
+
+def test_files_called_train_and_test_are_such_a_split_too(pictures):
+    train, test = table(pictures, range(4), "train.jsonl"), table(pictures, range(10, 13), "test.jsonl")
+    try:
+        assert own_split(train) == (str(train), str(test))
+        assert len(open_sides(train).held_out) == 3
+        assert open_sides(train, 0).held_out is None
+        # A share that is asked for goes before the data set's own split.
+        assert "50% of the pictures" in open_sides(train, 0.5).how
+    finally:
+        test.unlink()
+        train.unlink()
+    assert own_split(table(pictures, range(3))) is None
+
+
+def test_a_folder_whose_metadata_tell_of_all_pictures_is_not_divided_by_its_folders(tmp_path):
+    for side in ("train", "test"):
+        save(tmp_path / side / "a" / "1.png", len(side))
+    assert own_split(tmp_path) is not None
+    (tmp_path / "metadata.csv").write_text("file_name,question,answer\ntrain/a/1.png,What?,This.\n")
+    assert own_split(tmp_path) is None
+
+
+def test_a_fingerprint_tells_which_rows_are_held_out(pictures):
+    path = table(pictures, range(30))
+    prints = [open_sides(path, share).fingerprint() for share in (0, 0.2, 0.5, 0.2)]
+    assert len(set(prints)) == 3
+    assert prints[1] == prints[3]
+    assert prints[0] == open_sides(path, 0).train.fingerprint()
