@@ -53,3 +53,9 @@ def make_recipe():
 @pytest.fixture(scope="session")
 def recipe(make_recipe) -> Recipe:
     return make_recipe()
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Nothing that a test keeps lands in the user's cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

@@ -130,6 +130,7 @@ class VLM(CausalLM):
         pixel_values: Float[Tensor, "*images 3 height width"] | None = None,
         inputs_embeds: Float[Tensor, "batch seq hidden"] | None = None,
         check_images: bool = True,
+        image_features: Float[Tensor, "*images all_patches vision"] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutput:
         """`CausalLM.forward` over the fused sequence.
@@ -138,15 +139,20 @@ class VLM(CausalLM):
             pixel_values: `[B, N, 3, H, W]`, N images in every sample, or flat `[images, 3, H, W]` in reading
                 order. With a filled cache: the images of the new tokens alone.
             check_images: False where the caller has already matched runs and images; saves a device sync.
+            image_features: what `encode_images` gave for the pictures, in the place of `pixel_values`.
 
         Raises:
-            ValueError: a sample has more or fewer placeholder runs than images; `pixel_values` without
-                `input_ids`; or as `CausalLM.forward`.
+            ValueError: a sample has more or fewer placeholder runs than images; `pixel_values` or `image_features`
+                without `input_ids`, or both; or as `CausalLM.forward`.
         """
         if input_ids is not None and inputs_embeds is None:
-            inputs_embeds = self._embed(input_ids, pixel_values, check_images)
+            if pixel_values is not None and image_features is not None:
+                raise ValueError("pixel_values and image_features are the same pictures: give one of them")
+            if pixel_values is not None and pixel_values.shape[:-3].numel():
+                image_features = self.encode_images(pixel_values)
+            inputs_embeds = self._embed(input_ids, image_features, check_images)
             input_ids = None
-        elif pixel_values is not None:
+        elif pixel_values is not None or image_features is not None:
             raise ValueError("pixel_values need input_ids: the placeholder runs say where the images go")
         return super().forward(
             input_ids=input_ids,
@@ -158,10 +164,10 @@ class VLM(CausalLM):
             **kwargs,
         )
 
-    def _embed(self, input_ids: Tensor, pixel_values: Tensor | None, check: bool) -> Tensor:
+    def _embed(self, input_ids: Tensor, features: Tensor | None, check: bool) -> Tensor:
         embeddings = self.model.embed_tokens(input_ids)
-        if pixel_values is not None and pixel_values.shape[:-3].numel():
-            return self.count_vision_proj(input_ids, embeddings, self.encode_images(pixel_values), check=check)
+        if features is not None:
+            return self.count_vision_proj(input_ids, embeddings, features, check=check)
         # A decoding step has one token: no run fits, so there is nothing to look for.
         if check and input_ids.shape[1] >= self.config.num_image_tokens:
             return self.count_vision_proj(input_ids, embeddings)

@@ -13,13 +13,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from sightline.data.pictures import pixels_key
 from sightline.data.sample import Sample
 from sightline.data.scenes.regions import Regions
+from sightline.images import load_rgb
 from sightline.processor import VLMProcessor
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
+from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.sources import Deal, open_sources, world_of
 
@@ -32,13 +36,18 @@ _PLACE = re.compile(r"^(sample|group) \d+(, image \d+)?:? ")  # which row of a b
 
 
 class StageBatches(Dataset[list[MicroBatch]]):
-    """Conversations: input_ids, attention_mask, labels, and pixel_values and branch_ids where there are any."""
+    """Conversations: input_ids, attention_mask, labels, and pixel_values and branch_ids where there are any.
+
+    Where features of the frozen tower may be kept, `picture_keys`, uint8 [images, 32], tells pictures apart: SHA-256 of
+    the decoded pixels with mode and size. It is zero for pictures that were drawn, not read, which none sees twice.
+    """
 
     def __init__(self, recipe: Recipe, stage: Stage, processor: VLMProcessor, image_size: int):
         self.processor, self.settings = processor, recipe.optimisation_of(stage)
         seed = recipe.seed_of(stage)
         self.sources, weights = open_sources(recipe.data_of(stage), seed, image_size, stage.kind == "language")
         self.deal = Deal(weights, seed)
+        self.keyed = recipe.train.feature_cache_gib > 0 and "vision" not in stage.trains
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`.
@@ -74,7 +83,15 @@ class StageBatches(Dataset[list[MicroBatch]]):
     def encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
         """One micro-batch of these groups."""
         pairs = [[(one["messages"], one["images"]) for one in group] for group in groups]
-        return self.processor.encode_groups_for_training(pairs, self.settings.max_length)
+        if not self.keyed:
+            return self.processor.encode_groups_for_training(pairs, self.settings.max_length)
+        opened = _Opened()
+        decoded = [[(said, opened(number, images)) for said, images in group] for number, group in enumerate(pairs)]
+        batch = self.processor.encode_groups_for_training(decoded, self.settings.max_length)
+        keys = [opened.key(picture) for group in decoded for picture in group[0][1]]
+        if any(map(any, keys)):
+            batch["picture_keys"] = torch.tensor([list(key) for key in keys], dtype=torch.uint8)
+        return batch
 
     def origins(self, step: int) -> list[str]:
         """Where the rows of a step come from, for a message about it."""
@@ -83,6 +100,28 @@ class StageBatches(Dataset[list[MicroBatch]]):
     def _places(self, step: int) -> list[tuple[int, int]]:
         size = self.settings.batch_size
         return [self.deal(place) for place in range(step * size, (step + 1) * size)]
+
+
+class _Opened:
+    """Pictures of a micro-batch, decoded once each however many conversations show them."""
+
+    def __init__(self) -> None:
+        self._pictures: dict[str | bytes, Image.Image] = {}
+        self._keys: dict[int, bytes] = {}
+
+    def __call__(self, group: int, sources: Sequence[Image.Image | str | bytes]) -> list[Image.Image]:
+        return [self._open(source, f"group {group}, image {number}") for number, source in enumerate(sources)]
+
+    def _open(self, source: Image.Image | str | bytes, where: str) -> Image.Image:
+        if isinstance(source, Image.Image):
+            return source
+        if source not in self._pictures:
+            picture = self._pictures[source] = load_rgb(source, where)
+            self._keys[id(picture)] = pixels_key(picture)
+        return self._pictures[source]
+
+    def key(self, picture: Image.Image) -> bytes:
+        return self._keys.get(id(picture), bytes(KEY_BYTES))
 
 
 def _letters(group: Sequence[Sample]) -> int:

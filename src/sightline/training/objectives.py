@@ -16,6 +16,7 @@ from sightline.nn.moe import Routing
 from sightline.nn.vlm import VLM
 from sightline.training.batches import MicroBatch
 from sightline.training.contrast import RegionContrast
+from sightline.training.frozen_features import FrozenFeatures
 from sightline.training.words import RegionWords
 
 __all__ = ["Contrast", "Conversations", "Loss", "Objective", "Words"]
@@ -58,13 +59,19 @@ class Objective(Protocol):
 
 
 class Conversations:
-    """The mean cross-entropy over what the assistant writes; a mixture of experts adds its balance losses."""
+    """The mean cross-entropy over what the assistant writes; a mixture of experts adds its balance losses.
 
-    def __init__(self, model: VLM):
+    `features`, where the tower is frozen, gives what it sees.
+    """
+
+    def __init__(self, model: VLM, features: FrozenFeatures | None = None):
         self.module: nn.Module = model
         self._forward: Callable[..., Any] = model
+        self._features = features
 
     def begin(self, compiled: bool) -> None:
+        if self._features is not None:
+            self._features.begin()
         # Not in a rehearsal, which counts operations: the compiler leaves alone for good what it meets there.
         if compiled:
             self._forward = torch.compile(self.module, dynamic=True)
@@ -76,8 +83,12 @@ class Conversations:
         return int(batch["attention_mask"].sum())
 
     def loss(self, batch: MicroBatch, total: int) -> Loss:
+        inputs, keys = dict(batch), batch.get("picture_keys")
+        inputs.pop("picture_keys", None)
+        if self._features is not None and "pixel_values" in inputs:
+            inputs["image_features"] = self._features(inputs.pop("pixel_values"), keys)
         outputs = self._forward(
-            **batch, num_items_in_batch=total, skip_logits=True, check_images=False, use_cache=False
+            **inputs, num_items_in_batch=total, skip_logits=True, check_images=False, use_cache=False
         )
         return Loss(outputs.loss, outputs.router)
 

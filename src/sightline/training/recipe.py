@@ -283,6 +283,7 @@ class RunSection(Optimisation):
     compile: bool = False
     workers: int = Field(1, ge=0)
     feature_cache_gib: float = Field(2.0, ge=0)  # of a frozen tower's features on disk; 0: none are kept
+    feature_cache_gib: float = Field(2.0, ge=0)  # of a frozen tower's features on disk; 0: none are kept
     checkpoint_every: int = Field(100, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
     eval_every: int = Field(0, ge=0)  # steps between evaluations; 0: at the stages' ends only

@@ -18,6 +18,7 @@ from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch, batches_from, open_batches
 from sightline.training.ema import MovingAverage
+from sightline.training.frozen_features import FrozenFeatures
 from sightline.training.objectives import Contrast, Conversations, Loss, Objective, Words
 from sightline.training.optim import build_optimizers, lr_factor, set_learning_rates
 from sightline.training.parts import set_trainable
@@ -75,7 +76,13 @@ class StageRun:
             return Contrast(self.model, self.device)
         if self.stage.is_words:
             return Words(self.model)
-        return Conversations(self.model)
+        return Conversations(self.model, self._frozen_features())
+
+    def _frozen_features(self) -> FrozenFeatures | None:
+        if "vision" in self.stage.trains:
+            return None
+        limit = int(self.recipe.train.feature_cache_gib * 2**30)
+        return FrozenFeatures(self.model, self.data.processor.image_processor, limit, self.dtype)
 
     def _switch_on(self) -> list[Tensor]:
         """Gradients for what the stage trains, and memory saved where the recipe asks for it."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from sightline.data.cache import cache_folder
 
 __all__ = ["ArrowCopy", "batches_of", "class_names", "named", "one_line"]
 
@@ -53,7 +54,7 @@ def _copied(path: Path) -> Path:
     """The copy of a Parquet file; of one that has changed, a new copy in the old one's place."""
     import pyarrow as pa
 
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sightline" / "arrow"
+    folder = cache_folder("arrow")
     state, name = path.stat(), hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
     copy = folder / f"{name}-{state.st_size}-{state.st_mtime_ns}.arrow"
     if copy.is_file():
