@@ -5,6 +5,7 @@ import torch
 
 import sightline
 from sightline.data.scenes import World
+from sightline.evaluation.answering import Reply
 from sightline.evaluation.tasks import scene_tasks
 
 
@@ -34,7 +35,7 @@ def tasks(world):
 
 @pytest.fixture
 def oracle(monkeypatch):
-    """A model that answers `say(question)`; by default the truth."""
+    """A model that answers `say(question)`, by default the truth, with a half of its faith."""
 
     class Oracle:
         asked = []
@@ -47,7 +48,7 @@ def oracle(monkeypatch):
         for start in range(0, len(questions), batch_size):
             batch = questions[start : start + batch_size]
             Oracle.asked += [question.key for question in batch]
-            yield [(question, Oracle.say(question)) for question in batch]
+            yield [(question, Reply(Oracle.say(question), 0.5)) for question in batch]
 
     for module in ("evaluate", "probe"):
         monkeypatch.setattr(f"sightline.evaluation.{module}.answer", answer)

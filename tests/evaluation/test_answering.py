@@ -34,7 +34,7 @@ QUESTIONS = [
 
 def answers(model, processor, questions, batch_size, max_new_tokens=6):
     batches = answer(model, processor, questions, batch_size, max_new_tokens)
-    return {question.key.number: text for batch in batches for question, text in batch}
+    return {question.key.number: reply.text for batch in batches for question, reply in batch}
 
 
 @pytest.mark.parametrize("room", [6, 1000])  # 1000: up to the model's last position, where padding would cut
@@ -82,6 +82,23 @@ def test_groups_hold_every_row_once_and_like_rows_together(sizes, batch_size, ro
         assert len(group) <= batch_size
         assert len(pictures) == 1
         assert room is None or max(lengths) <= room or len(set(lengths)) == 1
+
+
+def test_how_sure_the_model_is_of_an_answer_is_the_probability_of_its_tokens(tiny):
+    model, processor = tiny
+    batches = answer(model, processor, QUESTIONS, 4, 6)
+    found = {question.key.number: reply for batch in batches for question, reply in batch}
+    for one in QUESTIONS:
+        prompt = processor.apply_chat_template(
+            one.opened(), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        inputs = {name: prompt[name] for name in ("input_ids", "pixel_values") if name in prompt}
+        with torch.no_grad():
+            tokens = model.generate(**inputs, max_new_tokens=6, do_sample=False)
+            logits = model(**{**inputs, "input_ids": tokens}).logits.log_softmax(-1)
+        written = range(inputs["input_ids"].shape[1], tokens.shape[1])
+        expected = sum(logits[0, place - 1, tokens[0, place]] for place in written).exp()
+        assert found[one.key.number].sure == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_other_weights_have_another_fingerprint(tiny):

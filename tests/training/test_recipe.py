@@ -140,7 +140,7 @@ ROWS = ["data.files=[{path: x}]", LEARNS]
         ([], "needs train.eval_every, the steps from look to look"),
         (
             ["train.eval_every=1", "train.eval_per_kind=0", "train.early_stopping.by=accuracy"],
-            "needs train.eval_per_kind",
+            "asks questions: set train.eval_per_kind",
         ),
         (["train.eval_every=1", "stages.joint.data={files: [{path: x, held_out: 0.3}]}"], "divided in another way"),
     ],

@@ -1,4 +1,4 @@
-"""Put questions to a model: each alone, greedily, many at once.
+"""Put questions to a model: each alone, greedily, many at once; an answer comes with how sure the model was of it.
 
 Rows of a batch have as many pictures each and nearly the same length, so that little is padding; in float32 the
 answers are those of one at a time. It knows tokens and pictures, not what is right.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,14 +16,21 @@ from torch.nn import functional as F
 
 from sightline.evaluation.tasks import Question
 
-__all__ = ["answer", "fingerprint", "groups"]
+__all__ = ["Reply", "answer", "fingerprint", "groups"]
 
 Prompt = dict[str, Tensor]
 
 
+class Reply(NamedTuple):
+    """What a model said, and the probability that it gave to exactly that, its end included."""
+
+    text: str
+    sure: float
+
+
 def answer(
     model: Any, processor: Any, questions: Sequence[Question], batch_size: int, max_new_tokens: int
-) -> Iterator[list[tuple[Question, str]]]:
+) -> Iterator[list[tuple[Question, Reply]]]:
     """Greedy answers, a batch at a time; longest prompts first, so that what will not fit fails early.
 
     Raises:
@@ -39,8 +46,8 @@ def answer(
                 f"{question.where}: the prompt has {length} tokens, but the model's max_position_embeddings is {limit}"
             )
     for group in groups(sizes, batch_size, None if limit is None else limit - max_new_tokens):
-        texts = _generate(model, processor, [prompts[index] for index in group], max_new_tokens)
-        yield [(questions[index], text) for index, text in zip(group, texts, strict=True)]
+        replies = _generate(model, processor, [prompts[index] for index in group], max_new_tokens)
+        yield [(questions[index], reply) for index, reply in zip(group, replies, strict=True)]
 
 
 def groups(sizes: Sequence[tuple[int, int]], batch_size: int, room: int | None = None) -> list[list[int]]:
@@ -84,7 +91,7 @@ def _prompt(processor: Any, question: Question) -> Prompt:
     return {name: encoded[name] for name in ("input_ids", "pixel_values") if name in encoded}
 
 
-def _generate(model: Any, processor: Any, prompts: Sequence[Prompt], max_new_tokens: int) -> list[str]:
+def _generate(model: Any, processor: Any, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
     rows = [prompt["input_ids"][0] for prompt in prompts]
     longest = max(map(len, rows))
     pad = processor.tokenizer.pad_token_id
@@ -95,5 +102,31 @@ def _generate(model: Any, processor: Any, prompts: Sequence[Prompt], max_new_tok
     if "pixel_values" in prompts[0]:
         inputs["pixel_values"] = torch.cat([prompt["pixel_values"] for prompt in prompts])
     inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-    return processor.batch_decode(tokens[:, longest:], skip_special_tokens=True)
+    sureness = _Sureness(longest, getattr(getattr(model, "generation_config", None), "eos_token_id", None))
+    tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, logits_processor=[sureness])
+    texts = processor.batch_decode(tokens[:, longest:], skip_special_tokens=True)
+    return [Reply(text, sure) for text, sure in zip(texts, sureness.of(len(texts)), strict=True)]
+
+
+class _Sureness:
+    """Adds up the log probability of the likeliest token of each step, for every row until it has ended.
+
+    As a logits processor it needs no more memory than a number a row, where `generate` would keep all scores.
+    """
+
+    def __init__(self, prompt: int, ends: int | list[int] | None):
+        self.prompt = prompt
+        self.ends = torch.tensor([] if ends is None else ends, dtype=torch.long).flatten()
+        self.total: Tensor | None = None  # [batch]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """`input_ids` [batch, seq] with what is written so far; `scores` [batch, vocabulary] stay as they are."""
+        likeliest = scores.float().log_softmax(dim=-1).amax(dim=-1)
+        over = torch.isin(input_ids[:, self.prompt :], self.ends.to(input_ids.device)).any(dim=1)
+        step = likeliest.masked_fill(over, 0.0)
+        self.total = step if self.total is None else self.total + step
+        return scores
+
+    def of(self, rows: int) -> list[float]:
+        """The probability of each row's answer."""
+        return [1.0] * rows if self.total is None else self.total.exp().tolist()

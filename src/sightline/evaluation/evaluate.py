@@ -47,7 +47,7 @@ def evaluate(
         if isinstance(questions, Exception):
             raise questions
         for batch in answer(model, processor, questions, batch_size, max_new_tokens):
-            judged = [judge(question, text) for question, text in batch]
+            judged = [judge(question, *reply) for question, reply in batch]
             kept.add(judged)
             on_batch(judged)
     return [kept[key] for key in tasks.keys]
@@ -70,9 +70,10 @@ class _Windows(Dataset[Any]):
             return error  # raised in a worker it would carry the worker's traceback in its text
 
 
-def judge(question: Question, text: str) -> Answer:
-    """The answer `text` with its score."""
-    return Answer(*question.key, question.text, question.truths[0], text, question.score(text))
+def judge(question: Question, text: str, sure: float | None = None) -> Answer:
+    """The answer `text` with its score, and how sure the model was of it."""
+    rounded = None if sure is None else round(sure, 4)
+    return Answer(*question.key, question.text, question.truths[0], text, question.score(text), rounded)
 
 
 def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:

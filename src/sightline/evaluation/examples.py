@@ -18,7 +18,8 @@ __all__ = ["Example", "example", "examples"]
 
 @dataclass(frozen=True)
 class Example:
-    """A question with its pictures, the truth and an answer; `before` is what an earlier model said."""
+    """A question with its pictures, the truth and an answer; `before` is what an earlier model said, and `sure` the
+    probability that the model gave to its answer."""
 
     pictures: Sequence[Image.Image]
     question: str
@@ -29,6 +30,7 @@ class Example:
     language: str = ""
     earlier: Sequence[tuple[str, str]] = ()  # role and text of the turns before the question
     before: str | None = None
+    sure: float | None = None
 
     @property
     def outcome(self) -> str:
@@ -48,6 +50,7 @@ def example(question: Question, answer: Answer, before: str | None = None) -> Ex
         answer.language,
         question.earlier,
         before,
+        answer.sure,
     )
 
 

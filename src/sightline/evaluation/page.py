@@ -13,11 +13,22 @@ from typing import ClassVar, TypeAlias
 
 from PIL import Image
 
+from sightline.evaluation.confusion import Confusion
 from sightline.evaluation.examples import Example
 from sightline.evaluation.results import Results
 from sightline.web_page import data_uri, write_page
 
-__all__ = ["Accuracy", "Curves", "Facts", "Gallery", "Listing", "Section", "render_report"]
+__all__ = [
+    "Accuracy",
+    "Comparison",
+    "Curves",
+    "Facts",
+    "Gallery",
+    "Listing",
+    "Mistaken",
+    "Section",
+    "render_report",
+]
 
 PICTURE_SIDE = 256  # pixels; a phone's width holds one such picture
 
@@ -29,6 +40,34 @@ class Accuracy:
     heading: str
     results: Results
     macro: ClassVar[str] = "accuracy"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Right answers by kind, of several answerers side by side; `notes` say how to read them."""
+
+    heading: str
+    columns: Mapping[str, Results]
+    notes: Sequence[str] = ()
+    macro: ClassVar[str] = "comparison"
+
+    @property
+    def kinds(self) -> list[str]:
+        return list(dict.fromkeys(kind for results in self.columns.values() for kind in results.kinds))
+
+    def asked(self, kind: str | None = None) -> int:
+        """How many questions, of a kind or of all, whoever was asked most was asked."""
+        return max((results.share(kind).total for results in self.columns.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Mistaken:
+    """A table of truths against answers."""
+
+    heading: str
+    table: Confusion
+    notes: Sequence[str] = ()
+    macro: ClassVar[str] = "mistaken"
 
 
 @dataclass(frozen=True)
@@ -63,6 +102,7 @@ class Gallery:
 
     heading: str
     examples: Sequence[Example]
+    notes: Sequence[str] = ()
     macro: ClassVar[str] = "gallery"
 
 
@@ -75,7 +115,7 @@ class Listing:
     macro: ClassVar[str] = "listing"
 
 
-Section: TypeAlias = Accuracy | Curves | Facts | Gallery | Listing
+Section: TypeAlias = Accuracy | Comparison | Curves | Facts | Gallery | Listing | Mistaken
 
 
 def render_report(path: Path, *, title: str, sections: Sequence[Section], summary: str = "") -> Path:

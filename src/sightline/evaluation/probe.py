@@ -20,7 +20,7 @@ from sightline.evaluation.examples import Example, example
 from sightline.evaluation.results import Answer, Results
 from sightline.evaluation.tasks import Question, Tasks, scene_tasks
 
-__all__ = ["ask", "probe", "probe_examples", "side_by_side", "with_before"]
+__all__ = ["ask", "probe", "probe_examples", "side_by_side", "undisturbed", "with_before"]
 
 
 def ask(
@@ -32,9 +32,9 @@ def ask(
         FileNotFoundError, ValueError: as `answer`.
     """
     questions = [tasks.question(key) for key in tasks.keys]
-    with _undisturbed(model):
+    with undisturbed(model):
         batches = list(answer(model, processor, questions, batch_size, max_new_tokens))
-    judged = {question.key: (question, judge(question, text)) for batch in batches for question, text in batch}
+    judged = {question.key: (question, judge(question, *reply)) for batch in batches for question, reply in batch}
     return [judged[key] for key in tasks.keys]
 
 
@@ -98,7 +98,7 @@ def _short(text: str) -> str:
 
 
 @contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
+def undisturbed(model: Any) -> Iterator[None]:
     """Eval mode without gradients, and every module's mode and the random generators back afterwards."""
     modes = {module: module.training for module in model.modules()}
     devices = [model.device] if model.device.type == "cuda" else []

@@ -17,7 +17,10 @@ __all__ = ["Answer", "Results", "Share"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said to the question `key`, and its score: 1 right, 0 wrong, between them where a metric grades."""
+    """What a model said to the question `key`, and its score: 1 right, 0 wrong, between them where a metric grades.
+
+    `sure` is the probability that the model gave to its answer, where that is known.
+    """
 
     kind: str
     language: str
@@ -26,6 +29,7 @@ class Answer:
     truth: str
     answer: str
     right: float
+    sure: float | None = None
 
     @property
     def key(self) -> Key:

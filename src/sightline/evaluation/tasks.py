@@ -26,7 +26,7 @@ from sightline.data.scenes.language import LANGUAGES
 from sightline.evaluation.metrics import METRICS, chosen, score
 from sightline.images import open_image, to_rgb
 
-__all__ = ["Key", "Question", "Tasks", "file_tasks", "first_rows", "scene_tasks"]
+__all__ = ["Key", "Question", "Tasks", "file_tasks", "first_rows", "key_of", "question_of", "scene_tasks"]
 
 
 class Key(NamedTuple):
@@ -126,8 +126,8 @@ def file_tasks(
     groups: dict[tuple[str, str], list[Key]] = {}
     pictures: dict[str, None] = {}  # those that lie in files
     for number, row in enumerate(rows):
-        key = _key(rows, number, row)
-        _question(row, key, metric)
+        key = key_of(rows, number, row)
+        question_of(row, key, metric)
         groups.setdefault((key.kind, key.language), []).append(key)
         pictures.update(dict.fromkeys(source for source in row.images if _is_path(source)))
     keys = [key for group in groups.values() for key in group[:per_kind]]
@@ -150,9 +150,9 @@ def first_rows(rows: Data, count: int) -> Tasks:
     """
     keys = []
     for number, row in enumerate(itertools.islice(rows, count)):
-        key = _key(rows, number, row)
+        key = key_of(rows, number, row)
         try:
-            _question(row, key, None)
+            question_of(row, key, None)
         except ValueError:
             continue  # it may teach although it asks nothing
         keys.append(key)
@@ -164,12 +164,12 @@ def _scene_question(world: World, key: Key) -> Question:
     return _ask_last(sample, key, [truth], where=f"{key.kind}/{key.language} {key.number}")
 
 
-def _key(rows: Data, number: int, row: ChatRow) -> Key:
+def key_of(rows: Data, number: int, row: ChatRow) -> Key:
     return Key(str(row.fields.get("kind", rows.name)), str(row.fields.get("language", "")), number)
 
 
 def _file_question(rows: Data, metric: str | None, key: Key) -> Question:
-    return _question(rows[key.number], key, metric)
+    return question_of(rows[key.number], key, metric)
 
 
 def _ask_last(sample: Sample, key: Key, truths: Sequence[str], **how: Any) -> Question:
@@ -188,7 +188,7 @@ def _with_images(messages: Sequence[dict[str, Any]], picture: Callable[[Any], An
     return [{**message, "content": [filled(part) for part in message["content"]]} for message in messages]
 
 
-def _question(row: ChatRow, key: Key, metric: str | None) -> Question:
+def question_of(row: ChatRow, key: Key, metric: str | None) -> Question:
     """The question of a row."""
     truths, choices = row.fields.get("answers"), row.fields.get("choices", [])
     if truths is None and row.messages[-1]["role"] == "assistant":

@@ -1,0 +1,103 @@
+"""What could be had without a model or without a picture: counted by hand, and collapsing where pictures matter."""
+
+import json
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sightline.data.readers import open_data
+from sightline.evaluation.baselines import Majority, answers_learned_from, without_pictures
+from sightline.evaluation.row_tasks import held_out_tasks
+
+
+def row(question, answer, picture=None, **fields):
+    content = [{"type": "image"}] * bool(picture) + [{"type": "text", "text": question}]
+    turns = [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, "images": [picture] if picture else [], **fields}
+
+
+@pytest.fixture
+def opened(tmp_path, picture):
+    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+
+    def write(*rows, name="rows.jsonl"):
+        path = tmp_path / name
+        path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+        return open_data(path)
+
+    return write
+
+
+questions = st.sampled_from(["How many?", "how  Many?", "Which colour?"])
+replies = st.sampled_from(["Two.", "two", "Red", "Three"])
+
+
+def plain(text):
+    return " ".join(text.casefold().split())
+
+
+@given(st.lists(st.tuples(questions, replies), max_size=30), st.sampled_from(["How many?", "Why?"]))
+def test_the_majority_is_a_count_by_hand(told, asked):
+    said = Majority(told)(asked).casefold().rstrip(".")
+    by_question = defaultdict(Counter)
+    for question, answer in told:
+        by_question[plain(question)][answer.casefold().rstrip(".")] += 1
+    counts = by_question.get(plain(asked)) or sum(by_question.values(), Counter())
+    assert counts[said] == max(counts.values(), default=0)
+    assert bool(said) == bool(told)
+
+
+def test_the_majority_is_learned_on_one_side_and_judged_on_the_other(opened):
+    learned = opened(
+        row("Colour?", "Red.", "a.png"),
+        row("Colour?", "Blue.", "a.png"),
+        row("Colour?", "red", "a.png"),
+        row("How many?", "2", "a.png"),
+        row("Why?", "No.", answers=["Because.", "So."]),
+    )
+    held = opened(
+        row("Colour?", "Red", "a.png"),
+        row("colour?", "Blue", "a.png"),
+        row("How many?", "2", "a.png"),
+        row("Why?", "So."),
+        row("Never asked?", "Red"),
+        name="held.jsonl",
+    )
+    tasks = held_out_tasks([held], 99)
+    answers = Majority(answers_learned_from([learned])).answers(tasks.question(key) for key in tasks.keys)
+    found = {one.question: (one.answer, one.right) for one in answers}
+    assert found == {
+        "Colour?": ("Red.", 1.0),
+        "colour?": ("Red.", 0.0),
+        "How many?": ("2", 1.0),
+        "Why?": ("Because.", 0.0),
+        "Never asked?": ("Red.", 1.0),
+    }
+
+
+def test_without_pictures_the_words_stay_and_rows_of_words_are_not_asked(opened):
+    tasks = held_out_tasks([opened(row("Seen?", "A.", "a.png"), row("Read?", "B."))], 99)
+    blind = without_pictures(tasks)
+    (question,) = [blind.question(key) for key in blind.keys]
+    assert (question.text, question.pictures, list(question.truths)) == ("Seen?", [], ["A."])
+    assert len(tasks.question(question.key).pictures) == 1
+
+
+def test_rows_of_several_files_are_asked_in_a_fixed_mixture_and_fewer_are_the_first_of_more(opened):
+    first = opened(*(row(f"One {n}?", "A.", kind="k") for n in range(30)))
+    second = opened(*(row(f"Two {n}?", "A.", kind="k") for n in range(30)), name="two.jsonl")
+    tasks = held_out_tasks([first, second], 40)
+    texts = [tasks.question(key).text for key in tasks.keys]
+    assert len(set(tasks.keys)) == len(set(texts)) == 40
+    assert {text[:3] for text in texts[:10]} == {"One", "Two"}
+    assert held_out_tasks([first, second], 10).keys == tasks.keys[:10]
+
+
+def test_rows_that_ask_nothing_are_passed_over(opened):
+    told = {"messages": [{"role": "assistant", "content": "Once upon a time."}]}
+    rows = opened(told, row("What?", "A."), told)
+    tasks = held_out_tasks([rows], 99)
+    assert [tasks.question(key).text for key in tasks.keys] == ["What?"]
+    assert list(answers_learned_from([rows])) == [("What?", "A.")]
