@@ -48,7 +48,7 @@ def test_regions_lie_in_the_picture_and_name_its_content(layout):
         parts = panel.items if hasattr(panel, "items") else panel.entries
         for language in LANGUAGES:
             regions = panel.regions(language)
-            assert len(regions) == len(parts)
+            assert len(regions) == len(parts) + sum(len(getattr(part, "text", "")) for part in parts)
             for (left, top, right, bottom), text in regions:
                 assert 0 <= left < right <= 1
                 assert 0 <= top < bottom <= 1

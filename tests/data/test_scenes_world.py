@@ -141,6 +141,12 @@ def test_regions_are_boxes_with_names_of_what_is_in_them():
     assert empty
 
 
+def test_regions_are_of_the_layouts_that_are_asked_for():
+    only_print = World(languages=("en",), image_size=32, layouts=dict.fromkeys(LAYOUTS, 0) | {"printed": 1})
+    for index in range(20):
+        assert "word" in (text := only_print.regions(index).texts[0]) or "number" in text
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_placed_regions_are_the_same_with_their_cell_in_the_name(language):
     world = World(languages=(language,), image_size=32)

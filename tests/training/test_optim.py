@@ -37,6 +37,17 @@ def test_a_stack_of_experts_is_orthogonalized_one_by_one():
         torch.testing.assert_close(orthogonalize(matrix), result)
 
 
+def test_the_update_is_orthogonalized_in_the_machines_dtype():
+    torch.manual_seed(0)
+    rough, exact = (nn.Parameter(w) for w in torch.randn(1, 12, 8).repeat(2, 1, 1))
+    for weight, dtype in ((rough, torch.bfloat16), (exact, torch.float32)):
+        torch.manual_seed(1)
+        weight.grad = torch.randn(12, 8)
+        Muon([weight], lr=0.02, dtype=dtype).step()
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).abs().max() < 0.3 * 0.02 * 1.5**0.5
+
+
 def test_a_step_is_torchs_muon_step():
     torch.manual_seed(0)
     ours, theirs = (nn.Parameter(w) for w in torch.randn(1, 12, 8).repeat(2, 1, 1))

@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from sightline.config import LLMConfig
 from sightline.nn.rope import rotate
 
-_MASKED = ("sdpa", "eager", "flex_attention")  # implementations that apply any mask
+_MASKED = ("sdpa", "eager", "flex_attention", "sdpa_float32")  # implementations that apply any mask
 
 
 class RMSNorm(nn.Module):

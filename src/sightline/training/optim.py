@@ -23,11 +23,11 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalised (Jordan et al., 2024), each matrix of a stack by itself.
 
     `torch.optim.Muon` takes neither stacked experts `[E, out, in]` nor a dtype: it works in bfloat16, which a
-    CPU without native bfloat16 multiplies a hundred times slower than float32. Here the dtype is the
-    parameter's.
+    CPU without native bfloat16 multiplies a hundred times slower than float32.
 
     Args:
         lr: step length in units of the spectral norm, before the factor sqrt(max(1, out / in)).
+        dtype: what the update is orthogonalised in.
     """
 
     def __init__(
@@ -37,7 +37,9 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.0,
         steps: int = 5,
+        dtype: torch.dtype = torch.float32,
     ):
+        self.dtype = dtype
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps})
 
     @torch.no_grad()
@@ -50,7 +52,7 @@ class Muon(torch.optim.Optimizer):
         updates = torch.stack([self._nesterov(p, group["momentum"]) for p in params])
         rows, columns = updates.shape[-2:]
         step = group["lr"] * max(1.0, rows / columns) ** 0.5
-        for param, update in zip(params, orthogonalize(updates, group["steps"]), strict=True):
+        for param, update in zip(params, orthogonalize(updates.to(self.dtype), group["steps"]), strict=True):
             param.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-step)
 
     def _nesterov(self, param: Tensor, momentum: float) -> Tensor:
@@ -89,11 +91,14 @@ def is_block_matrix(name: str, param: Tensor) -> bool:
     return param.ndim >= 2 and ".layers." in name and not name.endswith("mlp.gate.weight") and not is_adapter(name)
 
 
-def build_optimizers(model: nn.Module, settings: Optimisation) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: nn.Module, settings: Optimisation, dtype: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
     """AdamW, and Muon for the blocks' matrices where the recipe says so, over the trainable parameters.
 
-    Each part has its own learning rate, kept as `initial_lr` in its parameter group. All matrices are decayed but
-    embeddings, and the head where it is tied to them; norms, biases and scales are not.
+    `dtype` is what the machine multiplies matrices in. Each part has its own learning rate, kept as `initial_lr` in
+    its parameter group. All matrices are decayed but embeddings, and the head where it is tied to them; norms,
+    biases and scales are not.
     """
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     by_muon = {name for name, p in named if settings.optimizer == "muon" and is_block_matrix(name, p)}
@@ -103,7 +108,7 @@ def build_optimizers(model: nn.Module, settings: Optimisation) -> list[torch.opt
     rest = _groups([pair for pair in named if pair[0] not in by_muon], settings, settings.lr, decayed)
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
-        optimizers.append(Muon(matrices, lr=settings.muon_lr))
+        optimizers.append(Muon(matrices, lr=settings.muon_lr, dtype=dtype))
     if rest:
         betas = (settings.beta1, settings.beta2)
         optimizers.append(torch.optim.AdamW(rest, lr=settings.lr, betas=betas, fused=True))

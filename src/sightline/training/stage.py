@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.interop.load import best_dtype, pick_device
+from sightline.nn.float32_attention import attend_in_float32
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch, batches_from, open_batches
@@ -60,13 +61,15 @@ class StageRun:
     ):
         self.recipe, self.stage, self.model = recipe, stage, model
         self.device, self.dtype = device, dtype
+        if device.type == "cpu" and dtype == torch.bfloat16:
+            attend_in_float32(model)
         self.settings = recipe.optimisation_of(stage)
         self.data = open_batches(recipe, stage, processor, model.config.vision_config)
         # What a stage draws depends on the stage alone, however the run came to it.
         torch.manual_seed(recipe.seed_of(stage))
         self.objective = self._objective()
         self.trained = self._switch_on()
-        self.optimizers = build_optimizers(self.objective.module, self.settings)
+        self.optimizers = build_optimizers(self.objective.module, self.settings, dtype)
         self.average = MovingAverage(model, self.settings.ema) if self.settings.ema else None
         self.spikes = SpikeFilter(self.settings.skip_spikes)
         self.step, self.samples, self.tokens, self.seconds = 0, 0, 0, 0.0
@@ -115,7 +118,8 @@ class StageRun:
         if self.progress >= 1.0:
             return
         self.objective.begin(self.recipe.train.compile)
-        batches = iter(batches_from(self.data, self.step, self.recipe.train.workers))
+        limit = self.model.config.max_position_embeddings
+        batches = iter(batches_from(self.data, self.step, self.recipe.train.workers, limit))
         started = time.perf_counter()
         while self.progress < 1.0:
             batch = next(batches)

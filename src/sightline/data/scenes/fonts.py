@@ -4,6 +4,7 @@ Text is drawn once, large, and scaled: its proportions are the same at every res
 in fractions of the picture is true for all of them. It does not know what is printed, or where.
 """
 
+import itertools
 import math
 from functools import lru_cache
 from importlib import resources
@@ -13,7 +14,7 @@ from PIL import Image, ImageFont, ImageOps
 
 from sightline.data.scenes.atlas import check_name
 
-__all__ = ["FONTS", "HELD_OUT_FONTS", "paste_text", "text_extent"]
+__all__ = ["FONTS", "HELD_OUT_FONTS", "letter_extents", "paste_text", "text_extent"]
 
 FONTS = ("sans", "serif", "mono", "bold", "slab", "hand", "condensed", "rounded")
 HELD_OUT_FONTS = ("garamond", "script")  # never in training
@@ -29,15 +30,24 @@ def _font(name: str) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=512)  # about 15 MB
-def _ink(text: str, font: str) -> Image.Image:
-    """The text at EM pixels, an "L" mask trimmed to its ink. Shared: do not change it."""
+def _inked(text: str, font: str) -> tuple[Image.Image, int]:
+    """The text at EM pixels, an "L" mask trimmed to its ink (shared: do not change it), and where that begins.
+
+    The beginning is in pixels from where the pen starts.
+    """
     left, top, right, bottom = _font(font).getbbox(text)
     if right <= left or bottom <= top:
         raise ValueError(f"{text!r} leaves no ink in the font {font!r}: print at least one visible character")
-    mask, _ = _font(font).getmask2(text, mode="L")
+    mask, offset = _font(font).getmask2(text, mode="L")
     image = Image.new("L", mask.size)
     image.im.paste(mask, (0, 0, *mask.size))
-    return image.crop(image.getbbox())
+    trimmed = image.getbbox()
+    assert trimmed is not None  # it has ink
+    return image.crop(trimmed), offset[0] + trimmed[0]
+
+
+def _ink(text: str, font: str) -> Image.Image:
+    return _inked(text, font)[0]
 
 
 def text_extent(text: str, font: str, em: float, angle: float = 0.0) -> tuple[float, float]:
@@ -49,6 +59,29 @@ def text_extent(text: str, font: str, em: float, angle: float = 0.0) -> tuple[fl
     width, height = (side / EM * em for side in _ink(text, font).size)
     cosine, sine = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))
     return width * cosine + height * sine, width * sine + height * cosine
+
+
+def letter_extents(text: str, font: str, em: float, angle: float = 0.0) -> list[tuple[float, float, float, float]]:
+    """Left, top, right and bottom of each letter, from the centre of the text's ink, in the unit of `em`.
+
+    A letter is as high as the text's ink and as wide as the pen moves for it; where the text is turned, its box is
+    what holds it then.
+
+    Raises:
+        ValueError: for an unknown font, or text without ink.
+    """
+    ink, begins = _inked(text, font)
+    width, height = ink.size
+    # The ink of the first and the last may reach beyond where the pen starts and stops.
+    pens = [0.0, *(_font(font).getlength(text[:end]) - begins for end in range(1, len(text))), float(width)]
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    extents = []
+    for left, right in itertools.pairwise(pens):
+        along = (left + right - width) / 2  # on the line through the ink's centre
+        half = ((right - left) * cosine + height * abs(sine)) / 2, ((right - left) * abs(sine) + height * cosine) / 2
+        x, y = along * cosine, -along * sine
+        extents.append(tuple(side / EM * em for side in (x - half[0], y - half[1], x + half[0], y + half[1])))
+    return extents  # type: ignore[return-value]
 
 
 def paste_text(

@@ -46,7 +46,8 @@ class World:
         image_size: side of the pictures, in pixels.
         mix: relative weight of each kind of question (1.0 where not named).
         grid_share: share of `sample`'s and `questions`' pictures that are full grids to be read out.
-        layouts: relative weight of each layout among the other pictures (as in LAYOUT_SHARES where not named).
+        layouts: relative weight of each layout among the other pictures (as in LAYOUT_SHARES where not named), and
+            among those of `regions` (as in REGION_SHARES).
         axis: what of the test training has never seen, one of AXES. "seen" is like training but for its
             pictures; the others ask about nothing but what is held out.
 
@@ -77,6 +78,7 @@ class World:
         self.mix = {check_name("kind", kind, KINDS): weight for kind, weight in (mix or {}).items()}
         shares = {check_name("layout", layout, LAYOUTS): share for layout, share in (layouts or {}).items()}
         self._shares = LAYOUT_SHARES | shares
+        self._region_shares = REGION_SHARES | {key: share for key, share in shares.items() if key in REGION_SHARES}
         self._check()
         self._stock = Stock(choose_nouns(things, self.artists), self.artists, axis)
         # Every test reads digits that training has not seen: there are few enough to remember.
@@ -182,7 +184,7 @@ class World:
         box is named in all of these, one after the other.
         """
         rng = self._rng("regions", index)
-        picture = self._draw_lots(rng, rng.choices(tuple(REGION_SHARES), tuple(REGION_SHARES.values()))[0])
+        picture = self._draw_lots(rng, rng.choices(tuple(self._region_shares), tuple(self._region_shares.values()))[0])
         named = languages or [rng.choice(self.languages)]
         state = rng.getstate()  # the boxes are chosen alike in every language
         texts = []
