@@ -29,7 +29,8 @@ def serve(monkeypatch, capsys, tiny_model_folder, tiny):
 
     def run(*words):
         run.state = None
-        code = main(["serve", "--model", str(tiny_model_folder), "--port", "0", *words])
+        # Without a size half a gigabyte is made.
+        code = main(["serve", "--model", str(tiny_model_folder), "--port", "0", "--kv-cache-mib", "4", *words])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
@@ -39,7 +40,7 @@ def serve(monkeypatch, capsys, tiny_model_folder, tiny):
 
 
 def test_it_says_where_it_is_and_how_to_try_it(serve):
-    code, out, _ = serve("--served-name", "small", "--kv-cache-mib", "4")
+    code, out, _ = serve("--served-name", "small")
     port = serve.address[1]
     assert code == 0
     first, second = out.splitlines()
@@ -78,6 +79,15 @@ def test_keys_come_from_the_environment_and_are_never_printed(serve, monkeypatch
     assert serve.state.settings.api_keys == ("very-secret", "other")
     assert "very-secret" not in out + err
     assert '"Authorization: Bearer $SIGHTLINE_API_KEY"' in out
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_variable_for_keys_without_one_is_no_server_without_keys(serve, monkeypatch, value):
+    monkeypatch.setenv("SIGHTLINE_API_KEY", value)
+    code, _, err = serve("--model", "no-such-model")
+    assert code == 2
+    assert "SIGHTLINE_API_KEY is set, but there is no key in it" in err
+    assert serve("--api-key", "one")[0] == 0
 
 
 def test_the_help_names_the_environment_variable_and_why(serve):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: sightline serve --port 8000"
 MIB = 2**20
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "llguidance")
+KEY_VARIABLE = "SIGHTLINE_API_KEY"
 ANYWHERE = ("0.0.0.0", "::")
 
 
@@ -38,7 +40,7 @@ def serve(
     api_key: Annotated[
         list[str] | None,
         typer.Option(
-            envvar="SIGHTLINE_API_KEY",
+            envvar=KEY_VARIABLE,
             show_default=False,
             metavar="KEY",
             help="Who has it may ask; repeat it for more. Others on this machine see it in the list of processes, "
@@ -91,7 +93,7 @@ def serve(
     )
     settings = Settings(
         model_name=served_name or _name(model),
-        api_keys=_keys(api_key or []),
+        api_keys=_keys(api_key),
         allowed_hosts=(*(() if host in ANYWHERE else (host,)), *_listed("--allowed-hosts", allowed_hosts)),
         image_hosts=_listed("--allow-image-urls", allow_image_urls),
         limits=limits,
@@ -136,7 +138,10 @@ def _name(model: str) -> str:
     return Path(model).resolve().name if Path(model).is_dir() else model
 
 
-def _keys(given: list[str]) -> tuple[str, ...]:
+def _keys(given: list[str] | None) -> tuple[str, ...]:
+    if not given and KEY_VARIABLE in os.environ:  # as after a secret that was not found
+        raise ValueError(f"{KEY_VARIABLE} is set, but there is no key in it: give it one, or unset it")
+    given = given or []
     if any(not key.isascii() or not key.isprintable() or not key or " " in key for key in given):
         raise ValueError("an API key is letters, digits and signs without spaces, so that clients can send it")
     return tuple(given)
