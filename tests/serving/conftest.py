@@ -10,6 +10,8 @@ from PIL import Image
 
 from sightline.serving.settings import Limits, Settings
 
+from .bystander import beside_client
+
 
 @pytest.fixture(scope="session")
 def tiny(tiny_model_folder):
@@ -44,6 +46,16 @@ def client(make_client):
     """A client of an app over the model with random weights; `client.state` is what the app shares."""
     with make_client() as client:
         yield client
+
+
+@pytest.fixture
+def bystander(client):
+    """Another client's stream goes on beside whatever the test does to `client`'s server, and is unharmed.
+
+    Each module of attacks uses it for all its tests: `pytestmark = pytest.mark.usefixtures("bystander")`.
+    """
+    with beside_client(client, model=client.state.settings.model_name):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from sightline.serving.security import identity, install_security
 from sightline.serving.server import Running
 from sightline.serving.settings import Limits, Settings
 
+from .bystander import beside
+
 
 class Anything(BaseModel):
     model_config = ConfigDict(extra="allow")
@@ -78,6 +80,15 @@ def _routes(state):
 
         return StreamingResponse(pieces())
 
+    @found.get("/v1/beside")
+    async def beside():
+        async def pieces():
+            for _ in range(5):
+                yield b"."
+                await asyncio.sleep(0.001)
+
+        return StreamingResponse(pieces())
+
     @found.post("/v1/stream")
     async def wait_for_client(body: Anything, request: Request):
         state.streams.append("begun")
@@ -94,6 +105,22 @@ def running(limits=None, **settings):
     state = make_state(limits, **settings)
     with Running(make_app(state), state) as server:
         yield server
+
+
+def beside_small(*clients):
+    """`beside` what is done to servers of the small application: each streams to another client meanwhile.
+
+    Args:
+        clients: of the servers, whose requests get in.
+    """
+
+    def say():
+        return "".join(client.get("/v1/beside").text for client in clients)
+
+    def health():
+        return max(client.get("/health").status_code for client in clients)
+
+    return beside(say, health, "....." * len(clients))
 
 
 class Wire:

@@ -8,7 +8,7 @@ import pytest
 
 from sightline.engine.engine import Engine
 from sightline.engine.request import SamplingParams
-from sightline.serving.answering import Answering, ClientGone, unless_gone
+from sightline.serving.answering import Answering, ClientGone, Question, unless_gone
 from sightline.serving.errors import APIError
 from sightline.serving.settings import Limits
 
@@ -25,6 +25,20 @@ def engine(tiny):
 
 def answering(engine, queue=1, **heard):
     return Answering(engine, Limits(queue=queue), **heard)
+
+
+def start(door, params, messages=QUESTION, rule=None, **options):
+    """Answers to one conversation that is there already."""
+
+    async def read():
+        return Question([messages], rule)
+
+    return door.start(params, read, **options)
+
+
+async def grade(door, *asked):
+    with door.place() as place:
+        return await door.grade(place, QUESTION, *asked)
 
 
 def slowly(engine, monkeypatch, seconds=0.02):
@@ -44,7 +58,7 @@ def test_pieces_of_all_answers_join_to_what_the_engine_says_alone(engine):
     async def ask():
         params = [SamplingParams(max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 2, 3)]
         found = ["", "", ""]
-        async with await answering(engine).start(QUESTION, params) as choices:
+        async with await start(answering(engine), params) as choices:
             async for index, piece in choices:
                 found[index] += piece.text
             assert [choices.reply(index).text for index in range(3)] == found
@@ -59,12 +73,11 @@ def test_one_more_than_there_are_places_is_refused_before_it_is_read(engine, mon
 
     async def ask():
         door = answering(engine, queue=1, on_rejected=refused.append)
-        async with await door.start(QUESTION, [LONG, LONG, LONG]):
-            monkeypatch.setattr(engine, "submit", lambda *_, **__: pytest.fail("it was read"))
+        async with await start(door, [LONG, LONG, LONG]):
             with pytest.raises(APIError) as error:
-                await door.start(QUESTION, [SHORT])
-            with pytest.raises(APIError):
-                await door.run(lambda: pytest.fail("it was run"))
+                await door.start([SHORT], lambda: pytest.fail("it was read"))
+            with pytest.raises(APIError), door.place():
+                pytest.fail("it was let in")
         return error.value
 
     error = asyncio.run(ask())
@@ -73,12 +86,78 @@ def test_one_more_than_there_are_places_is_refused_before_it_is_read(engine, mon
     assert refused == ["queue", "queue"]
 
 
+def test_one_that_is_read_has_its_place_already_and_gives_it_back_where_it_fails(engine):
+    async def ask():
+        door = answering(engine, queue=1)
+
+        async def read():
+            assert door.taken == 3
+            raise APIError("it cannot be read")
+
+        with pytest.raises(APIError, match="it cannot be read"):
+            await door.start([SHORT] * 3, read)
+        assert door.taken == 0
+        with door.place(3) as place:
+            place.share()
+        assert door.taken == 3  # somebody works on it still
+        place.leave()
+        return door.taken
+
+    assert asyncio.run(ask()) == 0
+
+
+def test_more_than_there_are_places_for_is_no_reason_to_come_again(engine):
+    async def ask():
+        with pytest.raises(APIError) as error:
+            await start(answering(engine, queue=1), [SHORT] * 4)
+        return error.value
+
+    error = asyncio.run(ask())
+    assert (error.status, error.param, error.headers()["x-should-retry"]) == (400, "n", "false")
+
+
+def test_answers_to_several_prompts_come_in_their_order(engine):
+    prompts = ["A red", "What", "duck"]
+
+    async def ask():
+        async def read():
+            return Question([engine.prepare_text(prompt) for prompt in prompts])
+
+        params = [SHORT, SHORT.replace(temperature=1.5, seed=3)]
+        async with await answering(engine, queue=9).start(params, read, prompts=3) as choices:
+            return params, [reply.text for reply in await choices.replies()]
+
+    params, texts = asyncio.run(ask())
+    assert texts == [engine.submit(engine.prepare_text(p), one).result().text for p in prompts for one in params]
+
+
+def test_one_answer_that_fails_ends_its_request_s_others(engine, monkeypatch):
+    slowly(engine, monkeypatch)
+
+    def failing(ids, scores):
+        raise APIError("the grammar has come to its limit")
+
+    async def ask():
+        door, rules = answering(engine), iter([lambda ids, scores: scores, failing])
+        with pytest.raises(APIError, match="come to its limit"):
+            async with await start(door, [LONG, LONG], rule=lambda: next(rules)) as choices:
+                await choices.replies()
+        assert door.taken == 0
+        for _ in range(200):
+            if engine.load == (0, 0):
+                break
+            await asyncio.sleep(0.005)
+        return engine.load
+
+    assert asyncio.run(ask()) == (0, 0)
+
+
 def test_leaving_frees_the_places_and_the_batch(engine, monkeypatch):
     slowly(engine, monkeypatch)
 
     async def ask():
         door = answering(engine, queue=0)
-        async with await door.start(QUESTION, [LONG, LONG]):
+        async with await start(door, [LONG, LONG]):
             assert door.taken == 2
         assert door.taken == 0
         steps = engine.stats["steps"]
@@ -97,7 +176,7 @@ def test_what_the_engine_refuses_is_a_400_and_takes_no_place(engine, wrong):
     async def ask():
         door = answering(engine)
         with pytest.raises(APIError) as error:
-            await door.start(wrong["messages"], wrong["params"])
+            await start(door, wrong["params"], wrong["messages"])
         return door.taken, error.value.status
 
     assert asyncio.run(ask()) == (0, 400)
@@ -106,7 +185,7 @@ def test_what_the_engine_refuses_is_a_400_and_takes_no_place(engine, wrong):
 def test_a_prompt_that_is_too_long_says_so_in_a_code(engine):
     async def ask():
         with pytest.raises(APIError) as error:
-            await answering(engine).start([{"role": "user", "content": "What? " * 200}], [SHORT])
+            await start(answering(engine), [SHORT], [{"role": "user", "content": "What? " * 200}])
         return error.value
 
     error = asyncio.run(ask())
@@ -122,7 +201,7 @@ def test_a_librarys_error_is_not_passed_on(engine, monkeypatch):
 
     async def ask():
         with pytest.raises(APIError) as error:
-            await answering(engine).start(QUESTION, [SHORT])
+            await start(answering(engine), [SHORT])
         return error.value
 
     assert "secret" not in asyncio.run(ask()).message
@@ -136,8 +215,8 @@ def test_a_rule_that_fails_ends_its_answer_and_no_other(engine):
 
     async def ask():
         door = answering(engine)
-        good = await door.start(QUESTION, [SamplingParams(max_new_tokens=20)])
-        bad = await door.start(QUESTION, [SamplingParams(max_new_tokens=20)], rule=lambda: failing)
+        good = await start(door, [SamplingParams(max_new_tokens=20)])
+        bad = await start(door, [SamplingParams(max_new_tokens=20)], rule=lambda: failing)
         async with good, bad:
             with pytest.raises(APIError, match="come to its limit"):
                 await bad.replies()
@@ -149,7 +228,7 @@ def test_a_rule_that_fails_ends_its_answer_and_no_other(engine):
 def test_draining_waits_for_what_is_under_way_and_takes_no_more(engine):
     async def ask():
         door = answering(engine)
-        choices = await door.start(QUESTION, [SHORT])
+        choices = await start(door, [SHORT])
 
         async def finish():
             async with choices:
@@ -158,7 +237,7 @@ def test_draining_waits_for_what_is_under_way_and_takes_no_more(engine):
         finishing = asyncio.create_task(finish())
         whole = await door.drain(30)
         with pytest.raises(APIError) as error:
-            await door.start(QUESTION, [SHORT])
+            await start(door, [SHORT])
         return whole, (await finishing)[0].finish_reason, error.value.status
 
     assert asyncio.run(ask()) == (True, "length", 503)
@@ -169,8 +248,26 @@ def test_draining_cancels_what_takes_too_long(engine, monkeypatch):
 
     async def ask():
         door = answering(engine)
-        async with await door.start(QUESTION, [LONG]) as choices:
+        async with await start(door, [LONG]) as choices:
             assert not await door.drain(0.05)
+            return (await choices.replies())[0].finish_reason
+
+    assert asyncio.run(ask()) == "cancelled"
+
+
+def test_draining_cancels_what_is_still_being_read_too(engine, monkeypatch):
+    async def ask():
+        door, go_on = answering(engine), asyncio.Event()
+
+        async def read():
+            await go_on.wait()
+            return Question([QUESTION])
+
+        starting = asyncio.create_task(door.start([LONG], read))
+        await asyncio.sleep(0)
+        assert not await door.drain(0.02)
+        go_on.set()
+        async with await starting as choices:
             return (await choices.replies())[0].finish_reason
 
     assert asyncio.run(ask()) == "cancelled"
@@ -179,9 +276,9 @@ def test_draining_cancels_what_takes_too_long(engine, monkeypatch):
 def test_grading_takes_a_place_and_gives_it_back(engine):
     async def ask():
         door = answering(engine)
-        graded = await door.grade(QUESTION, ["yes", "no"])
+        graded = await grade(door, ["yes", "no"])
         with pytest.raises(APIError, match="two choices are alike"):
-            await door.grade(QUESTION, ["yes", "yes"])
+            await grade(door, ["yes", "yes"])
         return graded, door.taken
 
     graded, taken = asyncio.run(ask())
@@ -203,7 +300,7 @@ def test_who_goes_away_while_a_prompt_is_read_leaves_nothing_behind(engine, monk
 
     async def ask():
         door = answering(engine)
-        starting = asyncio.create_task(door.start(QUESTION, [LONG]))
+        starting = asyncio.create_task(start(door, [LONG]))
         await asyncio.sleep(0.03)
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -253,7 +350,7 @@ def test_who_goes_away_ends_the_grading_and_its_place_is_free_when_it_is_over(en
 
     async def ask():
         door = answering(engine)
-        grading = asyncio.create_task(door.grade(QUESTION, [f"answer {number}" for number in range(40)]))
+        grading = asyncio.create_task(grade(door, [f"answer {number}" for number in range(40)]))
         await asyncio.sleep(0.3)
         grading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -274,7 +371,7 @@ def test_grading_many_answers_leaves_places_in_the_batch_for_others(engine, monk
     waiting = []
 
     async def ask():
-        grading = asyncio.create_task(answering(engine).grade(QUESTION, [f"answer {number}" for number in range(40)]))
+        grading = asyncio.create_task(grade(answering(engine), [f"answer {number}" for number in range(40)]))
         while not grading.done():
             waiting.append(sum(engine.load))
             await asyncio.sleep(0.005)

@@ -10,7 +10,7 @@ from sightline.serving.bodies import _HELD, BodyLimit, parse_json
 from sightline.serving.errors import APIError
 from sightline.serving.settings import Limits
 
-from .small_app import make_app, make_state
+from .small_app import beside_small, make_app, make_state
 
 JSON = {"content-type": "application/json"}
 
@@ -24,9 +24,9 @@ def client():
 
 
 @pytest.fixture(autouse=True)
-def lives_afterwards(client):
-    yield
-    assert client.get("/health").status_code == 200
+def bystander(client):
+    with beside_small(client):
+        yield
 
 
 def refused(client, body, status=400, headers=JSON):

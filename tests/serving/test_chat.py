@@ -217,11 +217,12 @@ def test_what_is_refused_is_refused_before_a_stream_begins(client, fields):
 
 def test_a_full_queue_is_429_before_a_stream_begins(make_client):
     with make_client({"queue": 0}, engine={"max_batch_size": 1}) as client:
-        for stream in (False, True):
-            answer = client.post("/v1/chat/completions", json=body(n=2, stream=stream))
-            assert answer.status_code == 429
-            assert int(answer.headers["retry-after"]) >= 1
-            assert answer.headers["x-should-retry"] == "true"
+        with client.state.answering.place():
+            for stream in (False, True):
+                answer = client.post("/v1/chat/completions", json=body(stream=stream))
+                assert answer.status_code == 429
+                assert int(answer.headers["retry-after"]) >= 1
+                assert answer.headers["x-should-retry"] == "true"
         assert client.get("/health").status_code == 200
         assert chat(client)
 
@@ -242,7 +243,10 @@ def test_a_failure_in_the_middle_ends_that_stream_alone(client, monkeypatch, err
                 raise APIError("the grammar gave up", param="regex") if error == "mine" else RuntimeError("secret")
             return scores
 
-    monkeypatch.setattr(type(client.state.grammars), "compile", lambda *_: Late)
+    async def late(*_):
+        return Late
+
+    monkeypatch.setattr(type(client.state.grammars), "compile", late)
     asked = body(regex="a", logit_bias={"2": -100})
     whole = client.post("/v1/chat/completions", json=asked)
     with client.stream("POST", "/v1/chat/completions", json=asked | {"stream": True}) as answer:

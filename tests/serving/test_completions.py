@@ -143,9 +143,9 @@ def test_too_many_or_too_long_prompts_are_refused(client, make_client):
 
 
 def test_one_prompt_too_many_gives_all_places_back(make_client):
-    """The second finds no place: the first is cancelled, and nothing stays taken."""
-    with make_client({"queue": 0}, engine={"max_batch_size": 1}) as client:
-        answer = client.post("/v1/completions", json={"model": "tiny", "prompt": ["a", "b"], "max_tokens": 100})
+    with make_client({"queue": 0}, engine={"max_batch_size": 2}) as client:
+        with client.state.answering.place():
+            answer = client.post("/v1/completions", json={"model": "tiny", "prompt": ["a", "b"], "max_tokens": 100})
         assert answer.status_code == 429
         assert "retry-after" in answer.headers
         assert client.state.answering.taken == 0

@@ -3,6 +3,7 @@
 The model's weights are random: what it says is the grammar's doing.
 """
 
+import asyncio
 import json
 import re
 import threading
@@ -20,7 +21,20 @@ from sightline.serving.errors import APIError
 from sightline.serving.grammar import Grammars, tokenizer_text
 from sightline.serving.settings import Limits
 
+from .bystander import bounded_memory
+
 ASK = [{"role": "user", "content": "What is this?"}]
+
+
+def compiled(grammars, *asked):
+    """What `Grammars.compile` gives."""
+    return asyncio.run(grammars.compile(*asked))
+
+
+@pytest.fixture(autouse=True)
+def memory():
+    with bounded_memory():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +56,7 @@ def answer(engine, grammars):
     """The reply under a grammar; sampled, so that other seeds say other things."""
 
     def answer(kind, value, seed=0, max_new_tokens=100, **options):
-        rule = grammars.compile(kind, value, "response_format")()
+        rule = compiled(grammars, kind, value, "response_format")()
         options = {"temperature": 1.0, "seed": seed, "max_new_tokens": max_new_tokens, **options}
         return engine.chat(ASK, rules=[rule], **options)
 
@@ -142,7 +156,7 @@ def test_ids_beyond_the_tokenizer_and_the_placeholder_are_never_allowed(tiny):
     model, processor = tiny
     size = model.config.vocab_size + 37
     grammars = Grammars(processor, [0, 2], size, Limits())
-    rule = grammars.compile("regex", "[^x]*", "regex")()
+    rule = compiled(grammars, "regex", "[^x]*", "regex")()
     scores = rule(torch.zeros(1, 5, dtype=torch.int64), torch.zeros(1, size))
     allowed = torch.isfinite(scores[0]).nonzero()[:, 0].tolist()
     assert processor.image_token_id not in allowed
@@ -161,7 +175,7 @@ def test_answers_in_one_batch_are_those_they_would_be_alone(engine, grammars):
     wanted = [("choice", ["duck", "bird"]), ("json_schema", {"type": "array", "items": WORD, "maxItems": 2}), None]
 
     def submit(one, n):
-        rules = [] if one is None else [grammars.compile(*one, "response_format")()]
+        rules = [] if one is None else [compiled(grammars, *one, "response_format")()]
         return engine.submit(ASK, rules=rules, temperature=1.0, seed=n, max_new_tokens=20)
 
     alone = [submit(one, n).result().tokens for n, one in enumerate(wanted)]
@@ -173,7 +187,7 @@ def test_preemption_and_drafts_change_no_answer(tiny, grammars):
     schema = {"type": "array", "items": {"enum": ["xyz xyz xyz", "a@b a@b a@b"]}, "minItems": 5, "maxItems": 5}
 
     def texts(engine, **options):
-        rules = [grammars.compile("json_schema", schema, "response_format")() for _ in range(4)]
+        rules = [compiled(grammars, "json_schema", schema, "response_format")() for _ in range(4)]
         asked = [engine.submit(ASK, rules=[rule], max_new_tokens=90, **options) for rule in rules]
         return [handle.result().text for handle in asked]
 
@@ -191,7 +205,7 @@ def test_preemption_and_drafts_change_no_answer(tiny, grammars):
 
 def test_a_draft_that_the_grammar_excludes_is_taken_back(grammars, tiny):
     encode, size = tiny[1].encode_text, tiny[0].config.vocab_size
-    rule = grammars.compile("choice", ["duck", "bird"], "choice")()
+    rule = compiled(grammars, "choice", ["duck", "bird"], "choice")()
     prompt, logits = [5, 6], torch.zeros(1, size)
 
     def allowed(written):
@@ -208,21 +222,21 @@ def test_a_draft_that_the_grammar_excludes_is_taken_back(grammars, tiny):
 
 def test_a_rule_that_hits_its_limit_ends_its_answer_alone(engine, grammars):
     # Cheap at first, and beyond the lexer's limits where what follows the dots begins.
-    rule = grammars.compile("regex", "[.]{60}(.{0,9999}){9999}", "regex")()
+    rule = compiled(grammars, "regex", "[.]{60}(.{0,9999}){9999}", "regex")()
     plain = engine.chat(ASK, max_new_tokens=100).tokens
     other, failing = engine.submit(ASK, max_new_tokens=100), engine.submit(ASK, rules=[rule], max_new_tokens=100)
     with pytest.raises(APIError, match=r"^regex became too complex to follow within this answer") as caught:
         failing.result()
     assert (caught.value.status, caught.value.param) == (400, "regex")
     assert other.result().tokens == plain
-    again = grammars.compile("regex", "[.]{60}(.{0,9999}){9999}", "regex")()
+    again = compiled(grammars, "regex", "[.]{60}(.{0,9999}){9999}", "regex")()
     assert engine.chat(ASK, rules=[again], max_new_tokens=30).text == "." * 30
 
 
 def test_a_grammar_that_is_slow_to_follow_ends_its_answer(grammars, tiny, monkeypatch):
     monkeypatch.setattr("sightline.serving.grammar.TOKEN_SECONDS", 0.0)
     monkeypatch.setattr("sightline.serving.grammar.BURST_SECONDS", 0.0)
-    rule = grammars.compile("regex", "a+", "regex")()
+    rule = compiled(grammars, "regex", "a+", "regex")()
     with pytest.raises(APIError, match="too complex to follow"):
         rule(torch.tensor([[5]]), torch.zeros(1, tiny[0].config.vocab_size))
 
@@ -275,29 +289,29 @@ BAD = [
 @pytest.mark.parametrize(("kind", "value", "message"), BAD, ids=[f"{kind}-{n}" for n, (kind, _, _) in enumerate(BAD)])
 def test_a_bad_grammar_is_refused_in_one_line_that_names_the_field(grammars, kind, value, message):
     with pytest.raises(APIError, match=message) as caught:
-        grammars.compile(kind, value, "response_format.json_schema.schema")
+        compiled(grammars, kind, value, "response_format.json_schema.schema")
     error = caught.value
     assert (error.status, error.param) == (400, "response_format.json_schema.schema")
     assert error.message.startswith("response_format.json_schema.schema ")
     assert "\n" not in error.message
     assert len(error.message) < 200
-    assert grammars.compile("choice", ["a"], "choice")
+    assert compiled(grammars, "choice", ["a"], "choice")
 
 
 def test_a_grammar_that_takes_minutes_to_compile_is_given_up_and_remembered(tiny, monkeypatch):
     model, processor = tiny
     grammars = Grammars(processor, [2], model.config.vocab_size, Limits())
-    grammars.compile("choice", ["a"], "choice")
+    compiled(grammars, "choice", ["a"], "choice")
     grammars._trial.close()
     grammars._trial.seconds = 0.1
     for _ in range(2):
         with pytest.raises(APIError, match="too long to compile"):
-            grammars.compile("json_schema", {"allOf": PATTERNS}, "response_format")
+            compiled(grammars, "json_schema", {"allOf": PATTERNS}, "response_format")
         # The second one is known: nothing is tried.
         monkeypatch.setattr(grammars._trial, "run", lambda source: pytest.fail("tried again"))
     monkeypatch.undo()
     grammars._trial.seconds = 10.0
-    assert grammars.compile("choice", ["b"], "choice")
+    assert compiled(grammars, "choice", ["b"], "choice")
     grammars.close()
     assert grammars._trial._process is None
 
@@ -305,20 +319,50 @@ def test_a_grammar_that_takes_minutes_to_compile_is_given_up_and_remembered(tiny
 def test_nobody_waits_long_behind_another_ones_grammar(tiny, monkeypatch):
     monkeypatch.setattr("sightline.serving.grammar.WAIT_SECONDS", 0.05)
     model, processor = tiny
-    grammars = Grammars(processor, [2], model.config.vocab_size, Limits())
-    known = grammars.compile("choice", ["a"], "choice")
+    refused = []
+    grammars = Grammars(processor, [2], model.config.vocab_size, Limits(), refused.append)
+    known = compiled(grammars, "choice", ["a"], "choice")
     started, go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(grammars._trial, "run", lambda source: (started.set(), go_on.wait(), "")[2])
-    slow = threading.Thread(target=grammars.compile, args=("choice", ["b"], "choice"))
-    slow.start()
-    started.wait()
-    with pytest.raises(APIError, match="try again") as caught:
-        grammars.compile("choice", ["c"], "choice")
-    assert (caught.value.status, caught.value.headers()["x-should-retry"]) == (429, "true")
-    assert callable(grammars.compile("choice", ["a"], "choice"))
+    monkeypatch.setattr(grammars._trial, "run", lambda source: (started.set(), go_on.wait(20), "")[2])
+
+    async def ask():
+        slow = asyncio.create_task(grammars.compile("choice", ["b"], "choice"))
+        await asyncio.to_thread(started.wait, 20)
+        with pytest.raises(APIError, match="try again") as caught:
+            await grammars.compile("choice", ["c"], "choice")
+        assert (caught.value.status, caught.value.headers()["x-should-retry"]) == (429, "true")
+        assert callable(await grammars.compile("choice", ["a"], "choice"))  # the known one does not wait
+        go_on.set()
+        return await slow
+
+    assert callable(asyncio.run(ask()))
     assert callable(known)
-    go_on.set()
-    slow.join()
+    assert refused == ["grammars"]
+    grammars.close()
+
+
+def test_the_turn_of_one_who_goes_away_is_over_when_the_trial_is(tiny, monkeypatch):
+    model, processor = tiny
+    grammars = Grammars(processor, [2], model.config.vocab_size, Limits())
+    compiled(grammars, "choice", ["a"], "choice")
+    order, go_on = [], threading.Event()
+    monkeypatch.setattr(grammars._trial, "run", lambda source: (order.append(source), go_on.wait(20), "")[2])
+
+    async def ask():
+        gone = asyncio.create_task(grammars.compile("choice", ["b"], "choice"))
+        while not order:
+            await asyncio.sleep(0.001)
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        waiting = asyncio.create_task(grammars.compile("choice", ["c"], "choice"))
+        await asyncio.sleep(0.05)
+        assert len(order) == 1  # one core at most is kept busy
+        go_on.set()
+        await waiting
+
+    asyncio.run(ask())
+    assert list(grammars._tried) == ['start: "a"', 'start: "b"', 'start: "c"']
     grammars.close()
 
 
@@ -328,7 +372,7 @@ def test_many_schemas_in_a_row_leave_memory_flat(grammars, count):
 
     def compile_some(numbers):
         for n in numbers:
-            grammars.compile("json_schema", {"type": "object", "properties": {f"p{n}": {"const": n}}}, "schema")
+            compiled(grammars, "json_schema", {"type": "object", "properties": {f"p{n}": {"const": n}}}, "schema")
 
     compile_some(range(100))
     child = psutil.Process(grammars._trial._process.pid)
@@ -343,7 +387,7 @@ def test_what_is_asked_for_most_lately_is_kept(tiny):
     model, processor = tiny
     grammars = Grammars(processor, [2], model.config.vocab_size, Limits(grammar_cache=2))
     for text in ("a", "b", "a", "c"):
-        grammars.compile("choice", [text], "choice")
+        compiled(grammars, "choice", [text], "choice")
     assert list(grammars._tried) == ['start: "a"', 'start: "c"']
     grammars.close()
 
@@ -351,17 +395,29 @@ def test_what_is_asked_for_most_lately_is_kept(tiny):
 def test_a_model_without_an_end_token_takes_no_grammar(tiny):
     grammars = Grammars(tiny[1], [], tiny[0].config.vocab_size, Limits())
     with pytest.raises(APIError, match="an end token, which this one has not"):
-        grammars.compile("json_object", None, "response_format")
+        compiled(grammars, "json_object", None, "response_format")
 
 
 def test_the_process_that_tries_grammars_survives_nothing_it_should_not(tiny):
     """Killed from outside between two grammars, it is started again."""
     grammars = Grammars(tiny[1], [2], tiny[0].config.vocab_size, Limits())
-    grammars.compile("choice", ["a"], "choice")
+    compiled(grammars, "choice", ["a"], "choice")
     grammars._trial._process.kill()
     with pytest.raises(APIError, match="too long"):
-        grammars.compile("choice", ["b"], "choice")
-    assert grammars.compile("choice", ["c"], "choice")
+        compiled(grammars, "choice", ["b"], "choice")
+    assert compiled(grammars, "choice", ["c"], "choice")
     grammars.close()
     with pytest.raises(RuntimeError, match="does not start"):
         grammar_trial.Trial({"tokenizer": "no tokenizer"}).run("{}")
+
+
+def test_the_process_that_tries_grammars_knows_no_key(tiny, monkeypatch):
+    import psutil
+
+    monkeypatch.setenv("SIGHTLINE_API_KEY", "secret")
+    grammars = Grammars(tiny[1], [2], tiny[0].config.vocab_size, Limits())
+    compiled(grammars, "choice", ["a"], "choice")
+    environment = psutil.Process(grammars._trial._process.pid).environ()
+    grammars.close()
+    assert environment
+    assert "SIGHTLINE_API_KEY" not in environment

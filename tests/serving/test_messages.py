@@ -20,8 +20,8 @@ def heard(client, monkeypatch):
 
     asked = []
 
-    async def start(messages, params, *, salt=b"", rule=None):
-        asked.append(messages)
+    async def start(params, read, *, salt=b""):
+        asked.extend((await read()).prompts)
         raise APIError("taken", status=409)
 
     monkeypatch.setattr(client.state.answering, "start", start)

@@ -1,6 +1,7 @@
 """Clients that are slow, rude or gone: each is cut off alone, and the server answers the next one."""
 
 import contextlib
+import logging
 import select
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 from sightline.serving.protocol import _TOLD
 
-from .small_app import Wire, running
+from .small_app import Wire, beside_small, running
 
 SOON = {"receive_seconds": 0.3}
 
@@ -21,10 +22,12 @@ def server():
 
 
 @pytest.fixture(autouse=True)
-def lives_afterwards(server):
+def bystander(server):
     server.state.streams.clear()
-    yield
-    wait_until(lambda: healthy(server))
+    with httpx.Client(base_url=server.url) as other:
+        other.get("/v1/beside")
+        with beside_small(other):
+            yield
     wait_until(lambda: not connections(server))
     assert not [one for one in server._server.server_state.tasks if not one.done()]
 
@@ -34,7 +37,9 @@ def healthy(server):
 
 
 def connections(server):
-    return server._server.server_state.connections
+    """Those that are open beside the bystander's."""
+    found = server._server.server_state.connections
+    return [one for one in found if one.scope is None or one.scope["path"] != "/v1/beside"]
 
 
 def wait_until(true, seconds=5.0):
@@ -201,19 +206,80 @@ def test_a_client_that_asks_to_upgrade_is_answered_and_still_seen_to_go_away(ser
     wait_until(lambda: server.state.streams == ["begun", "over"])
 
 
-def test_connections_too_many_are_told_so_and_health_still_answers():
+def test_a_body_in_chunks_of_a_byte_is_refused_before_it_keeps_everyone_waiting(server):
+    head = ("Content-Type: application/json", "Transfer-Encoding: chunked")
+    before = rejected(server, "chunks")
+    with Wire(server) as wire:
+        wire.ask("POST /v1/echo", *head)
+        with contextlib.suppress(ConnectionError):
+            wire.socket.sendall(b"1\r\n[\r\n" * 100_000)
+        status, body = wire.answer()
+    assert status == 400
+    assert "small chunks" in body["error"]["message"]
+    assert rejected(server, "chunks") == before + 1
+    with Wire(server) as wire:  # a slow program that writes as it goes on
+        pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in b"[" + b" " * 2000 + b"]")
+        wire.ask("POST /v1/echo", *head, "Connection: close", body=pieces + b"0\r\n\r\n")
+        assert b"it has to be an object" in wire.read()  # what it says is looked at
+
+
+def told(headers):
+    """Whether an answer tells browsers to keep to it."""
+    names = ("content-security-policy", "x-content-type-options", "referrer-policy", "cross-origin-resource-policy")
+    return all(headers.get(name) for name in names)
+
+
+@pytest.fixture
+def lines():
+    """What is logged of requests."""
+    records = []
+    logger, handler = logging.getLogger("sightline.access"), logging.Handler()
+    handler.emit = lambda record: records.append(record.said)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield records
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_what_is_not_http_is_answered_with_the_headers_of_all_answers_and_has_a_line(server, lines):
+    with Wire(server) as wire:
+        wire.send("garbage", "", "")
+        head, _, _ = wire.read().decode().partition("\r\n\r\n")
+    assert told(dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:]))
+    assert [line["status"] for line in lines if line["method"] == "OTHER"] == [400]
+
+
+def test_connections_too_many_are_told_so_and_health_still_answers(lines):
     with running({"connections": 4}) as server, contextlib.ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(Wire(server))
         wait_until(lambda: len(connections(server)) == 4)
+        before = len(lines)
         answer = httpx.get(f"{server.url}/v1/who")
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.headers["x-should-retry"] == "true"
+        assert answer.headers["connection"] == "close"
         assert answer.json()["error"]["type"] == "server_error"
+        assert told(answer.headers)
+        assert answer.headers["x-request-id"] in {
+            line["request_id"] for line in lines[before:] if line["status"] == 503
+        }
+        assert rejected(server, "connections") == 1
         assert healthy(server)
         # Far beyond it they are not even heard.
         for _ in range(_TOLD + 1):
             stack.enter_context(Wire(server))
         with contextlib.suppress(ConnectionError):
             assert stack.enter_context(Wire(server)).read() == b""
+
+
+def test_head_over_the_wire_has_the_headers_of_get_and_no_body(server):
+    with Wire(server) as wire:
+        wire.ask("HEAD /health", "Connection: close")
+        head, _, body = wire.read().decode().partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 200")
+    assert "content-length: 15" in head.lower()
+    assert body == ""

@@ -15,8 +15,8 @@ def heard(client, monkeypatch):
 
     asked = []
 
-    async def start(prompt, params, *, salt=b"", rule=None):
-        asked.append((list(params), rule))
+    async def start(params, read, *, prompts=1, salt=b""):
+        asked.append((list(params), (await read()).rule))
         raise APIError("taken", status=409)
 
     monkeypatch.setattr(client.state.answering, "start", start)
@@ -143,6 +143,15 @@ def test_what_would_change_the_answer_and_cannot_is_refused_by_name(client, hear
     refused(chat(client, **fields), param)
     assert not heard
     assert client.get("/health").status_code == 200
+
+
+def test_the_name_of_a_field_is_told_on_one_line_and_no_longer_than_is_read(client, heard):
+    message = refused(chat(client, **{"two\nlines": 1}), "two lines")
+    assert "\n" not in message
+    answer = chat(client, **{"x" * 100_000: 1})
+    assert len(answer.text) < 1000
+    assert answer.json()["error"]["param"] == "x" * 197 + "..."
+    assert not heard
 
 
 @pytest.mark.parametrize(

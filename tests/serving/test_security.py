@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from sightline.serving.routes import page
 from sightline.serving.security import Guard
 
-from .small_app import make_app, make_state
+from .small_app import beside_small, make_app, make_state
 
 KEYS = ("first-key", "second-key")
 
@@ -31,10 +31,17 @@ def keyed():
     return make(api_keys=KEYS)
 
 
+@pytest.fixture(scope="module")
+def friend(keyed):
+    """Who has a key of that server."""
+    headers = {"authorization": f"Bearer {KEYS[1]}"}
+    return TestClient(keyed.app, base_url="http://localhost", headers=headers)
+
+
 @pytest.fixture(autouse=True)
-def lives_afterwards(anyone, keyed):
-    yield
-    assert anyone.get("/health").status_code == keyed.get("/health").status_code == 200
+def bystander(anyone, friend):
+    with beside_small(anyone, friend):
+        yield
 
 
 def rejected(client, reason):
@@ -192,6 +199,24 @@ def test_only_reading_is_free_where_no_key_is_needed(keyed):
     assert keyed.post("/health").status_code == 401
     assert keyed.get("/health/../v1/who").status_code == 401
     assert keyed.get("/health/").status_code in (307, 401)
+
+
+def test_head_answers_like_get_without_a_body(make_client):
+    with make_client(api_keys=KEYS) as client:
+        headers = {"authorization": f"Bearer {KEYS[0]}"}
+        paths = client.get("/openapi.json", headers=headers).json()["paths"]
+        reading = [path for path, methods in paths.items() if "get" in methods]
+        assert {"/health", "/ready", "/metrics", "/v1/models", "/v1/files"} <= set(reading)
+        for path in ["/", "/openapi.json", *page.load_bundle(), *reading]:
+            at = path.format(model_name="tiny", file_id="file-none")
+            whole, head = (client.request(method, at, headers=headers) for method in ("GET", "HEAD"))
+            assert (head.status_code, head.content) == (whole.status_code, b""), path
+            assert head.headers["content-type"] == whole.headers["content-type"]
+            if path != "/metrics":
+                assert head.headers["content-length"] == str(len(whole.content)), path
+        assert client.head("/v1/chat/completions", headers=headers).status_code == 405
+        assert client.head("/health").status_code == 200
+        assert client.head("/v1/models").status_code == 401
 
 
 def test_a_missing_key_is_said_before_the_body_is_looked_at(keyed):

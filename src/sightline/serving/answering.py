@@ -1,7 +1,8 @@
 """The door between HTTP and the engine: requests go in while there is a place, answers come out as they are written.
 
-The engine has a thread of its own, and reading a prompt takes another; here their results become asyncio's. Whatever
-is refused is refused before it is read.
+The engine has a thread of its own, and reading a prompt takes another; here their results become asyncio's. A place is
+taken before a request's pictures are opened and its grammar is compiled, so that a full server does nothing for one
+more.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 from starlette.requests import Request
 
@@ -23,7 +25,7 @@ from sightline.engine.scoring import Graded
 from sightline.serving.errors import APIError
 from sightline.serving.settings import Limits
 
-__all__ = ["Answering", "Choices", "ClientGone", "unless_gone"]
+__all__ = ["Answering", "Choices", "ClientGone", "Place", "Question", "unless_gone"]
 
 Result = TypeVar("Result")
 Messages = Sequence[dict[str, Any]]
@@ -33,6 +35,45 @@ _READERS = 4  # threads that decode pictures and read prompts; computing is the 
 
 class ClientGone(Exception):
     """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, once it has been read.
+
+    Args:
+        prompts: conversations with open pictures, or prompts that the engine has prepared.
+        rule: makes a further processor of logits for each answer.
+    """
+
+    prompts: Sequence[Messages | Prepared]
+    rule: Callable[[], LogitsRule] | None = None
+
+
+class Place:
+    """Room for a request's answers, in the batch or in the queue, until nothing works on it any more.
+
+    Use it as a context manager. Who works on it beyond that shares it.
+    """
+
+    def __init__(self, give_back: Callable[[], None]):
+        self._give_back, self._users = give_back, 1
+
+    def share(self) -> None:
+        """One more works on it, who will `leave`, too."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """One less does."""
+        self._users -= 1
+        if not self._users:
+            self._give_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 class Answering:
@@ -59,8 +100,7 @@ class Answering:
         self._idle = asyncio.Event()
         self._idle.set()
         self._readers = ThreadPoolExecutor(_READERS, "sightline-reader")
-        # What grades waits for the engine, and what tries a grammar may take a second: neither must keep readers from
-        # the prompts of others.
+        # What grades waits for the engine: it must not keep readers from the prompts of others.
         self._waiters = ThreadPoolExecutor(engine.max_batch_size, "sightline-waiter")
 
     @property
@@ -70,39 +110,52 @@ class Answering:
 
     @property
     def taken(self) -> int:
-        """Answers that are under way or wait."""
+        """Places of answers that are under way, wait or are being read."""
         return self._taken
+
+    def place(self, count: int = 1) -> Place:
+        """Room for `count` answers.
+
+        Raises:
+            APIError: there is none (429), or never will be (400), or the server is stopping (503).
+        """
+        self._check(count)
+        self._taken += count
+        self._idle.clear()
+        return Place(functools.partial(self._leave, count))
 
     async def start(
         self,
-        messages: Messages | Prepared,
         params: Sequence[SamplingParams],
+        read: Callable[[], Awaitable[Question]],
         *,
+        prompts: int = 1,
         salt: bytes = b"",
-        rule: Callable[[], LogitsRule] | None = None,
     ) -> Choices:
-        """One answer for each of `params`, under way when this returns; use it as a context manager.
+        """One answer for each of `params` to each prompt, under way when this returns; use it as a context manager.
 
         Args:
+            read: opens pictures and compiles grammars; it is called once there is a place for all the answers.
+            prompts: how many of them `read` will give.
             salt: requests of another salt share no prefix of their prompts.
-            rule: makes a further processor of logits for each answer.
 
         Raises:
-            APIError: there is no place (429), the server is stopping (503), or the prompt is too long (400).
+            APIError: as `place`, or a prompt is too long (400); and whatever `read` raises.
         """
-        self._take(len(params))
-        choices = Choices(len(params), self._give_back, self._on_answered)
+        count = prompts * len(params)
+        choices = Choices(count, self.place(count), self._on_close, self._on_answered)
         self._open.add(choices)
         try:
-            await self.run(functools.partial(self._submit, choices, messages, params, salt, rule), counted=True)
+            question = await read()
+            assert len(question.prompts) == prompts
+            await self.run(functools.partial(self._submit, choices, question, params, salt))
         except BaseException:
             choices.close()
             raise
         return choices
 
-    async def grade(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> Graded:
-        """How probable each of `choices` is as the whole answer. Raises as `start`."""
-        self._take(1)
+    async def grade(self, place: Place, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> Graded:
+        """How probable each of `choices` is as the whole answer. Raises APIError where it cannot be graded (400)."""
         abandoned = threading.Event()
         loop = asyncio.get_running_loop()
 
@@ -111,29 +164,22 @@ class Answering:
                 return self._grade(messages, choices, salt, abandoned)
             finally:  # not before: until then it takes the engine's time
                 with contextlib.suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(self._leave, 1)
+                    loop.call_soon_threadsafe(place.leave)
 
         grading = loop.run_in_executor(self._waiters, work)
+        place.share()
         grading.add_done_callback(lambda over: over.cancelled() or over.exception())  # nobody may be left to ask
         try:
             return await asyncio.shield(grading)
         finally:
             abandoned.set()
 
-    async def run(self, work: Callable[[], Result], *, counted: bool = False, waits: bool = False) -> Result:
-        """`work` done in a thread: decoding a picture, compiling a grammar.
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """`work`, which computes and waits for nothing, done in a thread: decoding a picture, writing JSON.
 
-        Args:
-            counted: whether the caller holds a place already; otherwise there must be one.
-            waits: whether `work` waits for something rather than computes.
-
-        Raises:
-            APIError: as `start`.
+        Whoever calls it holds a place, here or elsewhere: that bounds how much waits for the threads.
         """
-        if not counted:
-            self._check(1)
-        threads = self._waiters if waits else self._readers
-        return await asyncio.get_running_loop().run_in_executor(threads, work)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     async def drain(self, seconds: float) -> bool:
         """Take no more requests, and wait for those under way; what is not over after `seconds` is cancelled.
@@ -154,21 +200,15 @@ class Answering:
         for threads in (self._readers, self._waiters):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(
-        self,
-        choices: Choices,
-        messages: Messages | Prepared,
-        params: Sequence[SamplingParams],
-        salt: bytes,
-        rule: Callable[[], LogitsRule] | None,
-    ) -> None:
+    def _submit(self, choices: Choices, question: Question, params: Sequence[SamplingParams], salt: bytes) -> None:
         try:
-            read = messages if isinstance(messages, Prepared) else self._engine.prepare(messages, salt)
-            for index, one in enumerate(params):
-                if choices.closed:
-                    return
-                rules = [] if rule is None else [rule()]
-                choices.add(self._engine.submit(read, one, rules=rules, listener=choices.listener(index)))
+            for number, prompt in enumerate(question.prompts):
+                read = prompt if isinstance(prompt, Prepared) else self._engine.prepare(prompt, salt)
+                for index, one in enumerate(params, number * len(params)):
+                    if choices.closed:
+                        return
+                    rules = [] if question.rule is None else [question.rule()]
+                    choices.add(self._engine.submit(read, one, rules=rules, listener=choices.listener(index)))
         except ValueError as error:
             raise _as_api_error(error) from None
 
@@ -178,25 +218,22 @@ class Answering:
         except ValueError as error:
             raise _as_api_error(error) from None
 
-    def _take(self, count: int) -> None:
-        self._check(count)
-        self._taken += count
-        self._idle.clear()
-
     def _check(self, count: int) -> None:
         if self._closing:
             self._on_rejected("closing")
             raise APIError("the server is stopping: ask another one", status=503, code="stopping", retry_after=5)
+        if count > self._places:
+            text = f"{count} answers are more than the {self._places} that this server has places for: ask for fewer"
+            raise APIError(text, param="n", code="invalid_value")
         if self._taken + count > self._places:
             self._on_rejected("queue")
             wait = max(1, round(self._seconds * self._taken / self._engine.max_batch_size))
             message = f"{self._taken} answers are under way or wait, and there is no place for {count} more"
             raise APIError(f"{message}: come again later", status=429, code="queue_full", retry_after=min(wait, 60))
 
-    def _give_back(self, choices: Choices, count: int) -> None:
+    def _on_close(self, choices: Choices) -> None:
         self._open.discard(choices)
         self._seconds += 0.1 * (choices.seconds - self._seconds)
-        self._leave(count)
 
     def _leave(self, count: int) -> None:
         self._taken -= count
@@ -205,30 +242,36 @@ class Answering:
 
 
 class Choices:
-    """The answers to one request, side by side. Leaving the context cancels what is still under way."""
+    """The answers to one request, side by side. Leaving the context cancels what is still under way.
 
-    def __init__(self, count: int, on_close: Callable[[Choices, int], None], on_answered: Callable[[Reply], None]):
+    Args:
+        place: theirs, which they leave in the end.
+    """
+
+    def __init__(
+        self, count: int, place: Place, on_close: Callable[[Choices], None], on_answered: Callable[[Reply], None]
+    ):
         self._loop = asyncio.get_running_loop()
-        self._count, self._on_close, self._on_answered = count, on_close, on_answered
+        self._count, self._place, self._on_close, self._on_answered = count, place, on_close, on_answered
         self._started = self._loop.time()
         self._pieces: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue()
         self._handles: list[Handle] = []
         self._lock = threading.Lock()  # handles come from a reader's thread
-        self.closed = False
+        self._cancelled = self.closed = False
 
     def add(self, handle: Handle) -> None:
-        """One more answer; cancelled at once if nobody waits any more."""
+        """One more answer; cancelled at once if all have been."""
         with self._lock:
             self._handles.append(handle)
-            closed = self.closed
-        if closed:
+            cancelled = self._cancelled
+        if cancelled:
             handle.cancel()
 
     def listener(self, index: int) -> Callable[[Piece | None], None]:
         """What the engine tells answer `index` to."""
 
         def hear(piece: Piece | None) -> None:
-            if not self._loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._pieces.put_nowait, (index, piece))
 
         return hear
@@ -272,18 +315,19 @@ class Choices:
     def cancel(self) -> None:
         """End all answers now; what there is of them is their reply."""
         with self._lock:
+            self._cancelled = True
             handles = list(self._handles)
         for handle in handles:
             handle.cancel()
 
     def close(self) -> None:
-        """Cancel what is under way, and give the places back."""
-        with self._lock:
-            if self.closed:
-                return
-            self.closed = True
+        """Cancel what is under way, and leave the place."""
+        if self.closed:
+            return
+        self.closed = True
         self.cancel()
-        self._on_close(self, self._count)
+        self._on_close(self)
+        self._place.leave()
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:

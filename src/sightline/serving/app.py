@@ -28,7 +28,7 @@ def create_app(state: State) -> FastAPI:
         yield
         state.answering.close()
         await asyncio.to_thread(state.engine.close)
-        state.grammars.close()
+        await asyncio.to_thread(state.grammars.close)
 
     app = FastAPI(
         title="Sightline",

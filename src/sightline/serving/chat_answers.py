@@ -5,7 +5,7 @@ It knows nothing of where they come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -36,15 +36,17 @@ def finish_reason(reply: Reply) -> Literal["stop", "length"]:
 
 @dataclass(frozen=True)
 class ChatAnswers:
-    """Words the answers to one request.
+    """Words the answers to one request (`responding.Wording`).
 
     Args:
+        count: how many answers there are.
         has_logprobs: whether the tokens' are told.
         has_usage: whether a stream tells it; a whole answer always does.
     """
 
     mark: Mark
     vocabulary: Vocabulary
+    count: int
     has_logprobs: bool
     has_usage: bool
 
@@ -60,16 +62,11 @@ class ChatAnswers:
             system_fingerprint=self.mark.fingerprint,
         )
 
-    def first(self, index: int) -> str:
-        """The chunk that an answer begins with: its role."""
-        return self._chunk(
-            ChunkChoice(
-                index=index,
-                delta=Delta(role="assistant", content="", refusal=None),
-                logprobs=None,
-                finish_reason=None,
-            )
-        )
+    def first(self) -> Iterator[str]:
+        """The chunk that each answer begins with: its role."""
+        delta = Delta(role="assistant", content="", refusal=None)
+        for index in range(self.count):
+            yield self._chunk(ChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=None))
 
     def more(self, index: int, text: str, said: Sequence[Said]) -> str:
         """A chunk with some text and the tokens it ends."""

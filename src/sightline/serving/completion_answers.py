@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,28 +18,43 @@ __all__ = ["CompletionAnswers"]
 
 @dataclass(frozen=True)
 class CompletionAnswers:
-    """Words the answers to one request.
+    """Words the answers to one request (`responding.Wording`); those to the first prompt come first.
 
     Args:
-        echoed: for each prompt what is put before its answers.
+        prompts, each: how many prompts there are, and answers to each.
+        echo: what is put before the answers to a prompt, by its number; it is called once the prompts are known to be
+            good.
         has_logprobs: whether the tokens' are told.
         has_usage: whether a stream tells it; a whole answer always does.
     """
 
     mark: Mark
     vocabulary: Vocabulary
-    echoed: Sequence[str]
+    prompts: int
+    each: int
+    echo: Callable[[int], str]
     has_logprobs: bool
     has_usage: bool
 
-    def whole(self, prompts: Sequence[Sequence[Reply]]) -> Completion:
-        """All answers at once, given by prompt."""
-        replies = [(echo, reply) for echo, its in zip(self.echoed, prompts, strict=True) for reply in its]
+    @property
+    def count(self) -> int:
+        """How many answers there are."""
+        return self.prompts * self.each
+
+    def whole(self, replies: Sequence[Reply]) -> Completion:
+        """All answers at once."""
+        echoes = self._echoes()
         choices = [
             self._choice(index, echo + reply.text, said_of(reply, self.vocabulary), finish_reason(reply))
-            for index, (echo, reply) in enumerate(replies)
+            for index, (echo, reply) in enumerate(zip(echoes, replies, strict=True))
         ]
-        return self._completion(choices, usage_of(prompts))
+        return self._completion(choices, self._usage_of(replies))
+
+    def first(self) -> Iterator[str]:
+        """The chunk that an answer begins with, where its prompt is echoed."""
+        for index, echo in enumerate(self._echoes()):
+            if echo:
+                yield self.more(index, echo, [])
 
     def more(self, index: int, text: str, said: Sequence[Said]) -> str:
         """A chunk with some text and the tokens it ends."""
@@ -49,9 +64,15 @@ class CompletionAnswers:
         """The chunk that tells why an answer ends."""
         return self._chunk(CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_reason(reply)))
 
-    def usage(self, prompts: Sequence[Sequence[Reply]]) -> str:
+    def usage(self, replies: Sequence[Reply]) -> str:
         """The chunk that tells what all answers took."""
-        return self._chunk(usage=usage_of(prompts))
+        return self._chunk(usage=self._usage_of(replies))
+
+    def _echoes(self) -> list[str]:
+        return [echo for number in range(self.prompts) for echo in [self.echo(number)] * self.each]
+
+    def _usage_of(self, replies: Sequence[Reply]) -> Usage:
+        return usage_of([replies[first : first + self.each] for first in range(0, self.count, self.each)])
 
     def _chunk(self, *choices: CompletionChoice, usage: Usage | None = None) -> str:
         exclude = None if self.has_usage else {"usage"}

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-__all__ = ["DEFAULT_ERROR", "ERRORS", "APIError", "ErrorBody", "error_response", "install_error_handlers"]
+__all__ = ["DEFAULT_ERROR", "ERRORS", "APIError", "ErrorBody", "error_response", "install_error_handlers", "short_name"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _WANTED = {
     "float_type": "it has to be a number",
 }
 _TRY_AGAIN = (408, 429, 503)
+_NAME_CHARS = 200
 
 
 class ErrorDetail(BaseModel):
@@ -151,7 +152,7 @@ async def _on_failure(request: Request, error: Exception) -> JSONResponse:
 def invalid(error: dict[str, Any]) -> APIError:
     """One of pydantic's errors: which field, and what it should be."""
     where, *path = error["loc"]
-    param = _dotted(path if where in ("body", "query", "path", "header") else error["loc"]) or None
+    param = short_name(_dotted(path if where in ("body", "query", "path", "header") else error["loc"])) or None
     if error["type"] == "extra_forbidden":
         return APIError(f"{param} is not a field that this server knows", param=param, code="unknown_parameter")
     if error["type"] == "missing":
@@ -159,6 +160,12 @@ def invalid(error: dict[str, Any]) -> APIError:
         return APIError(f"{name} is missing", param=param, code="missing_required_parameter")
     text = _WANTED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     return APIError(f"{param or 'the body'}: {text}", param=param, code="invalid_value")
+
+
+def short_name(name: str) -> str:
+    """A field's name on one line: a client may call one whatever it likes."""
+    name = " ".join(name.split())
+    return name if len(name) <= _NAME_CHARS else f"{name[: _NAME_CHARS - 3]}..."
 
 
 def _dotted(path: list[Any] | tuple[Any, ...]) -> str:

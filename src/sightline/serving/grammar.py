@@ -7,13 +7,15 @@ client may ask for is `grammar_source`'s to check.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import secrets
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -44,32 +46,46 @@ PARSER_LIMITS: dict[str, Any] = {
 }
 # Seconds of the processor that following a grammar may take: at once, and for each token.
 BURST_SECONDS, TOKEN_SECONDS = 0.25, 0.01
-WAIT_SECONDS = 0.5  # for others' grammars; whoever waits keeps a worker thread
+WAIT_SECONDS = 0.5  # for others' grammars to be tried out
+_WORKERS = 2  # threads that compile what is known to be good
+
+Result = TypeVar("Result")
 
 
 class Grammars:
     """Compiles grammars for one model, and remembers of the last `limits.grammar_cache` whether they can be.
 
     Each request's is compiled anew, in milliseconds: copies of one matcher share their lexer, and with it the limit
-    that one of them hits.
+    that one of them hits. The threads that do it do nothing else, and the one that tries out what is new is none of
+    them: whatever is hard to compile keeps neither pictures and prompts waiting nor grammars that are known.
 
     Args:
         processor: has a `tokenizer` with a `tokenizers` backend.
         end_tokens: ids that end an answer.
         vocab_size: of the model; it may exceed the tokenizer's.
+        on_rejected: told why a request was refused.
     """
 
-    def __init__(self, processor: Any, end_tokens: Iterable[int], vocab_size: int, limits: Limits):
+    def __init__(
+        self,
+        processor: Any,
+        end_tokens: Iterable[int],
+        vocab_size: int,
+        limits: Limits,
+        on_rejected: Callable[[str], None] = lambda reason: None,
+    ):
         self._processor, self._limits, self._vocab_size = processor, limits, vocab_size
         self._end_tokens = sorted({token for token in end_tokens if 0 <= token < vocab_size})
-        self._trying = threading.Lock()  # what is hard to compile keeps one core busy, not all
-        self._lock = threading.Lock()
+        self._on_rejected = on_rejected
+        self._trying = asyncio.Lock()  # what is hard to compile keeps one core busy, not all
+        self._workers = ThreadPoolExecutor(_WORKERS, "sightline-grammar")
+        self._trials = ThreadPoolExecutor(1, "sightline-trial")
         self._tried: OrderedDict[str, str] = OrderedDict()  # what is wrong with a grammar; empty: nothing
         self._tokenizer: LLTokenizer | None = None
         self._trial: Trial | None = None
 
-    def compile(self, kind: Kind, value: Any, param: str) -> Callable[[], LogitsRule]:
-        """What makes a rule for each answer that is to follow the grammar. It waits: call it in a worker thread.
+    async def compile(self, kind: Kind, value: Any, param: str) -> Callable[[], LogitsRule]:
+        """What makes a rule for each answer that is to follow the grammar.
 
         Args:
             kind: `json_object` (`value` is not looked at), `json_schema` (a dict), `regex` (a string that all of the
@@ -81,44 +97,66 @@ class Grammars:
         """
         if not self._end_tokens:
             raise APIError(f"{param} needs a model with an end token, which this one has not", param=param)
-        source = grammar_source(kind, value, param, self._limits)
+        source = await self._in_thread(functools.partial(grammar_source, kind, value, param, self._limits))
         wrong = self._known(source)
         if wrong is None:
-            if not self._trying.acquire(timeout=WAIT_SECONDS):
-                raise APIError("grammars are being compiled: try again", status=429, param=param, retry_after=2)
-            try:
-                wrong = self._known(source)
-                wrong = self._try(source) if wrong is None else wrong
-            finally:
-                self._trying.release()
+            wrong = await self._try_in_turn(source, param)
         if wrong:
             raise APIError(f"{param} {wrong}", param=param, code="invalid_grammar")
-        matcher, placeholder = self._compile(source), getattr(self._processor, "image_token_id", None)
+        matcher = await self._in_thread(functools.partial(self._compile, source))
+        placeholder = getattr(self._processor, "image_token_id", None)
         return lambda: GrammarRule(matcher.deep_copy(), self._end_tokens, param, placeholder)
 
     def close(self) -> None:
-        """End the process in which grammars are tried out; another `compile` starts it again."""
-        with self._trying:
-            if self._trial is not None:
-                self._trial.close()
+        """End the process in which grammars are tried out, and the threads. It may wait a moment."""
+        for threads in (self._workers, self._trials):
+            threads.shutdown(wait=False, cancel_futures=True)
+        if self._trial is not None:
+            self._trial.close()  # ends what is being tried, too
+        self._trials.shutdown()
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work)
 
     def _known(self, source: str) -> str | None:
-        with self._lock:
-            if source in self._tried:
-                self._tried.move_to_end(source)
-            return self._tried.get(source)
+        if source in self._tried:
+            self._tried.move_to_end(source)
+        return self._tried.get(source)
+
+    async def _try_in_turn(self, source: str, param: str) -> str:
+        """What is wrong with a grammar. Its turn is over when its trial is, whether or not someone still waits."""
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await self._trying.acquire()
+        except TimeoutError:
+            self._on_rejected("grammars")
+            text = "others' grammars are being compiled: try again"
+            raise APIError(text, status=429, param=param, code="grammars", retry_after=2) from None
+        if (wrong := self._known(source)) is not None:
+            self._trying.release()
+            return wrong
+        try:
+            trial = asyncio.get_running_loop().run_in_executor(self._trials, self._try, source)
+        except RuntimeError:  # it is closed
+            self._trying.release()
+            raise
+        trial.add_done_callback(functools.partial(self._on_tried, source))
+        return await asyncio.shield(trial)
+
+    def _on_tried(self, source: str, trial: asyncio.Future[str]) -> None:
+        self._trying.release()
+        if trial.cancelled() or trial.exception() is not None:
+            return
+        self._tried[source] = trial.result()
+        while len(self._tried) > self._limits.grammar_cache:
+            self._tried.popitem(last=False)
 
     def _try(self, source: str) -> str:
         if self._trial is None:
             self._read_tokenizer()
         assert self._trial is not None
         said = self._trial.run(source)
-        wrong = TOO_LONG if said is None else complaint_of(said) if said else ""
-        with self._lock:
-            self._tried[source] = wrong
-            while len(self._tried) > self._limits.grammar_cache:
-                self._tried.popitem(last=False)
-        return wrong
+        return TOO_LONG if said is None else complaint_of(said) if said else ""
 
     def _compile(self, source: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits

@@ -13,6 +13,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urljoin
@@ -93,7 +94,8 @@ def read_url(url: str) -> Target:
 
 async def resolve(host: str, port: int) -> list[str]:
     """All addresses of a name, by the system's resolver. Raises OSError where it has none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_resolvers(), look_up)
     return [str(address[0]) for *_, address in found]
 
 
@@ -128,7 +130,7 @@ class Fetcher:
         if not self.hosts:
             text = f"{param} is a URL, and this server fetches none: send the picture as a data URI"
             raise APIError(text, param=param, code="image_url_not_allowed")
-        if self.under_way >= self.limits.queue:
+        if self.under_way >= self.limits.fetches:
             self.on_rejected("fetching")
             text = f"{self.under_way} pictures are being fetched: come again later"
             raise APIError(text, status=429, code="fetching", retry_after=1)
@@ -237,6 +239,12 @@ def _joined(base: str, location: str) -> str:
         return urljoin(base, location)
     except ValueError:
         raise _Refused("it was redirected to what is no URL") from None
+
+
+@functools.cache
+def _resolvers() -> ThreadPoolExecutor:
+    """Threads of their own: a name that nobody answers for keeps one for longer than the request is waited for."""
+    return ThreadPoolExecutor(8, "sightline-resolver")
 
 
 @functools.cache

@@ -1,8 +1,8 @@
 """Pictures of requests: data URIs, uploaded files and, where that is allowed, URLs become `PIL.Image`s in RGB.
 
 Limits are checked on what is there before the next thing is made of it: the encoded length, the bytes, the header's
-pixels, what other requests' pictures hold. No path is ever opened here. Where a picture stands in a request, and what
-becomes of it, others know.
+pixels, what the request's own and others' pictures hold. No path is ever opened here. Where a picture stands in a
+request, and what becomes of it, others know.
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from sightline.serving.security import Identity
     from sightline.serving.state import State
 
-__all__ = ["PixelBudget", "check_picture", "decode_picture", "read_data_uri", "read_file_image", "read_image"]
+__all__ = [
+    "PixelBudget",
+    "PixelShare",
+    "check_picture",
+    "decode_picture",
+    "read_data_uri",
+    "read_file_image",
+    "read_image",
+]
 
 _HELD = 5  # pictures of the largest size, as a bound on what all requests together hold
 _DATA_HEAD = re.compile(r"data:image/[a-z0-9.+-]{1,64};base64,", re.IGNORECASE | re.ASCII)
@@ -60,20 +68,22 @@ class PixelBudget:
         """Pixels of pictures that are being decoded or that someone still holds."""
         return self._decoding + sum(pixels for picture, pixels in self._alive if picture() is not None)
 
+    def share(self) -> PixelShare:
+        """What one request holds of it."""
+        return PixelShare(self)
+
     def hold(self, pixels: int, decode: Callable[[], Image.Image]) -> Image.Image:
         """What `decode` gives, counted until nobody holds it.
 
         Raises:
-            APIError: 429, there are too many.
+            APIError: 429, others hold too many.
         """
         with self._lock:
             self._alive = [one for one in self._alive if one[0]() is not None]
             if self.held + pixels > self.max_pixels:
                 self._on_rejected("pixels")
-                text = "the pictures of all requests under way are too large together"
-                raise APIError(
-                    f"{text}: come again later, or send fewer", status=429, code="too_many_pixels", retry_after=1
-                )
+                text = "the pictures of all requests under way are too large together: come again later"
+                raise APIError(text, status=429, code="too_many_pixels", retry_after=1)
             self._decoding += pixels
         picture = None
         try:
@@ -85,34 +95,59 @@ class PixelBudget:
         return picture
 
 
-async def read_image(source: str, state: State, identity: Identity, param: str) -> Image.Image:
+class PixelShare:
+    """The pixels of one request's pictures, which are bounded by themselves: nobody else's end would make room."""
+
+    def __init__(self, budget: PixelBudget) -> None:
+        self._budget, self._pixels = budget, 0
+
+    def hold(self, pixels: int, decode: Callable[[], Image.Image], param: str) -> Image.Image:
+        """As `PixelBudget.hold`.
+
+        Args:
+            param: the field that the picture stands in, for the error.
+
+        Raises:
+            APIError: 413, the request's own pictures are too many; or as `PixelBudget.hold`.
+        """
+        most, together = self._budget.max_pixels, self._pixels + pixels
+        if together > most:
+            text = f"{param}: with it the request's pictures have {together} pixels, more than the {most} of a request"
+            raise APIError(f"{text}: send fewer or smaller ones", status=413, param=param, code="too_many_pixels")
+        picture = self._budget.hold(pixels, decode)
+        self._pixels = together
+        return picture
+
+
+async def read_image(source: str, state: State, share: PixelShare, param: str) -> Image.Image:
     """The picture that `source`, a data URI or an http(s) URL, is.
 
     Args:
+        share: what the request holds already.
         param: the field that it stands in, for the error.
 
     Raises:
         APIError: it is neither, cannot be read, or exceeds the limits; its URL is not allowed or gives no picture.
     """
     if source[:5].lower() == "data:":
-        work = functools.partial(_from_data_uri, source, state, param)
+        work = functools.partial(_from_data_uri, source, state, share, param)
     elif source[:8].lower().startswith(("http://", "https://")):
         data = await state.fetcher.fetch(source, param)
-        work = functools.partial(_from_bytes, data, state, param)
+        work = functools.partial(_from_bytes, data, state, share, param)
     else:
         raise APIError(f"{param} has to be a data URI, as data:image/png;base64,...", param=param, code="invalid_image")
     return await state.answering.run(work)
 
 
-async def read_file_image(file_id: str, state: State, identity: Identity, param: str) -> Image.Image:
+async def read_file_image(file_id: str, state: State, identity: Identity, share: PixelShare, param: str) -> Image.Image:
     """The picture that was uploaded as `file_id`. Raises as `read_image`, and where who asks has no such file (404)."""
     data = state.files.get(identity, file_id, param).data
-    return await state.answering.run(functools.partial(_from_bytes, data, state, param))
+    return await state.answering.run(functools.partial(_from_bytes, data, state, share, param))
 
 
 def check_picture(data: bytes, state: State, param: str) -> None:
     """Whether the bytes of a file are a picture that can be asked about. Raises APIError as `read_image`."""
-    _from_bytes(data, state, param)
+    _from_bytes(data, state, state.pixels.share(), param)
 
 
 def read_data_uri(uri: str, limits: Limits, param: str) -> bytes:
@@ -140,11 +175,12 @@ def read_data_uri(uri: str, limits: Limits, param: str) -> bytes:
     return data
 
 
-def decode_picture(data: bytes, limits: Limits, budget: PixelBudget, processor: Any, param: str) -> Image.Image:
+def decode_picture(data: bytes, limits: Limits, share: PixelShare, processor: Any, param: str) -> Image.Image:
     """The picture in the bytes of a file, in RGB, upright, on white where it is transparent.
 
     Raises:
-        APIError: it is none or damaged, or has too many pixels (400), or others' pictures take the place (429).
+        APIError: it is none or damaged, or has too many pixels (400) or too many with the request's others (413), or
+            others' pictures take the place (429).
     """
 
     def refuse(text: str) -> APIError:
@@ -170,7 +206,7 @@ def decode_picture(data: bytes, limits: Limits, budget: PixelBudget, processor: 
         except Exception:  # whatever a decoder raises, it is the file's fault
             raise refuse("it is damaged or cut short") from None
 
-    return budget.hold(width * height, decode)
+    return share.hold(width * height, decode, param)
 
 
 def _open(data: bytes, format: str) -> Image.Image:
@@ -192,12 +228,12 @@ def _resized_pixels(size: tuple[int, int], processor: Any) -> int:
     return 0 if not edge or wanted.get("longest_edge") else edge * edge * max(size) // min(size)
 
 
-def _from_data_uri(uri: str, state: State, param: str) -> Image.Image:
-    return _from_bytes(read_data_uri(uri, state.settings.limits, param), state, param)
+def _from_data_uri(uri: str, state: State, share: PixelShare, param: str) -> Image.Image:
+    return _from_bytes(read_data_uri(uri, state.settings.limits, param), state, share, param)
 
 
-def _from_bytes(data: bytes, state: State, param: str) -> Image.Image:
-    return decode_picture(data, state.settings.limits, state.pixels, state.processor, param)
+def _from_bytes(data: bytes, state: State, share: PixelShare, param: str) -> Image.Image:
+    return decode_picture(data, state.settings.limits, share, state.processor, param)
 
 
 def _too_large(limits: Limits, param: str) -> APIError:

@@ -15,15 +15,17 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sightline.engine.request import Usage
 from sightline.serving.errors import APIError, error_response
 
-__all__ = ["Entry", "JsonLines", "Observer", "add_usage", "configure_logs", "name_key"]
+if TYPE_CHECKING:  # the server's process has a port before torch is there
+    from sightline.engine.request import Usage
+
+__all__ = ["Entry", "JsonLines", "Observer", "add_usage", "configure_logs", "log_refused", "name_key"]
 
 access = logging.getLogger("sightline.access")
 log = logging.getLogger(__name__)
@@ -115,18 +117,27 @@ class Observer:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         status = _CLIENT_GONE if entry.status is None else entry.status
         self._on_request(route, method, status, seconds)
-        said = {
-            "request_id": entry.request_id,
-            "method": method,
-            "route": route,
-            "status": status,
-            "seconds": round(seconds, 4),
-            "prompt_tokens": entry.prompt_tokens,
-            "cached_tokens": entry.cached_tokens,
-            "completion_tokens": entry.completion_tokens,
-            "key": entry.key,
-        }
-        access.info("%s %s %d", method, route, status, extra={"said": said})
+        _write(entry, method, route, status, seconds)
+
+
+def log_refused(status: int) -> None:
+    """The line of what could not be read as a request, and was answered so."""
+    _write(Entry(), "OTHER", "unmatched", status, 0.0)
+
+
+def _write(entry: Entry, method: str, route: str, status: int, seconds: float) -> None:
+    said = {
+        "request_id": entry.request_id,
+        "method": method,
+        "route": route,
+        "status": status,
+        "seconds": round(seconds, 4),
+        "prompt_tokens": entry.prompt_tokens,
+        "cached_tokens": entry.cached_tokens,
+        "completion_tokens": entry.completion_tokens,
+        "key": entry.key,
+    }
+    access.info("%s %s %d", method, route, status, extra={"said": said})
 
 
 class JsonLines(logging.Formatter):

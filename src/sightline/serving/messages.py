@@ -1,7 +1,7 @@
 """From a request's messages to the engine's: roles, texts, and pictures that are opened.
 
-All that can be counted is counted before the first picture is opened. What is typed goes on as it is: that it stays
-text is the processor's business.
+All that can be counted is counted first (`read_turns`); pictures are opened (`open_turns`) once a request has its
+place. What is typed goes on as it is: that it stays text is the processor's business.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from sightline.serving.errors import APIError
-from sightline.serving.images import read_file_image, read_image
+from sightline.serving.images import PixelShare, read_file_image, read_image
 from sightline.serving.schemas.chat import FilePart, ImagePart, Message, TextPart
 from sightline.serving.security import Identity
 from sightline.serving.settings import Limits
 from sightline.serving.state import State
 
-__all__ = ["Picture", "Turn", "about", "open_turns", "read_messages"]
+__all__ = ["Picture", "Turn", "about", "check_turns", "open_turns", "read_turns"]
 
 
 @dataclass(frozen=True)
@@ -40,29 +38,24 @@ class Turn:
     parts: tuple[str | Picture, ...]
 
 
-async def read_messages(
-    messages: Sequence[Message], state: State, identity: Identity, param: str = "messages"
-) -> list[dict[str, Any]]:
-    """A conversation for `Answering.start`, its pictures opened in RGB.
-
-    Raises:
-        APIError: as `open_turns`.
-    """
+def read_turns(messages: Sequence[Message], limits: Limits, param: str = "messages") -> list[Turn]:
+    """The turns of a conversation. Raises as `check_turns`."""
     turns = [_turn(message, f"{param}[{index}]") for index, message in enumerate(messages)]
-    return await open_turns(turns, state, identity, param)
+    check_turns(turns, limits, param)
+    return turns
 
 
-async def open_turns(turns: Sequence[Turn], state: State, identity: Identity, param: str) -> list[dict[str, Any]]:
-    """As `read_messages`, of turns whose field is `param`.
+async def open_turns(turns: Sequence[Turn], state: State, identity: Identity) -> list[dict[str, Any]]:
+    """A conversation for the engine, its pictures opened in RGB.
 
     Raises:
-        APIError: it ends with the assistant's turn, it has more turns, text or pictures than the server takes, or a
-            picture cannot be read (`read_image`, `read_file_image`).
+        APIError: a picture cannot be read (`read_image`, `read_file_image`).
     """
-    _check(turns, state.settings.limits, param)
+    share = state.pixels.share()
     # One after the other: the first that is wrong is named, and one request keeps one thread busy at most.
     return [
-        {"role": turn.role, "content": [await _opened(part, state, identity) for part in turn.parts]} for turn in turns
+        {"role": turn.role, "content": [await _opened(part, state, identity, share) for part in turn.parts]}
+        for turn in turns
     ]
 
 
@@ -90,7 +83,12 @@ def _part(part: TextPart | ImagePart | FilePart, where: str) -> str | Picture:
     return Picture(part.file.file_id, f"{where}.file.file_id", is_file=True)
 
 
-def _check(turns: Sequence[Turn], limits: Limits, param: str) -> None:
+def check_turns(turns: Sequence[Turn], limits: Limits, param: str) -> None:
+    """Whether a conversation whose field is `param` can be answered.
+
+    Raises:
+        APIError: it ends with the assistant's turn, or has more turns, text or pictures than the server takes.
+    """
     if len(turns) > limits.messages:
         raise APIError(f"{len(turns)} messages are more than the {limits.messages} that are taken", param=param)
     parts = [part for turn in turns for part in turn.parts]
@@ -110,9 +108,11 @@ def _pictures(parts: Iterable[str | Picture]) -> list[Picture]:
     return [part for part in parts if isinstance(part, Picture)]
 
 
-async def _opened(part: str | Picture, state: State, identity: Identity) -> dict[str, Any]:
+async def _opened(part: str | Picture, state: State, identity: Identity, share: PixelShare) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
-    read = read_file_image if part.is_file else read_image
-    image: Image.Image = await read(part.source, state, identity, part.param)
+    if part.is_file:
+        image = await read_file_image(part.source, state, identity, share, part.param)
+    else:
+        image = await read_image(part.source, state, share, part.param)
     return {"type": "image", "image": image}

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from sightline.engine.engine import Prepared
 from sightline.serving.errors import APIError
 from sightline.serving.schemas.completions import Prompts
+from sightline.serving.settings import Limits
 from sightline.serving.state import State
 
-__all__ = ["listed", "read_prompts"]
+__all__ = ["check_prompts", "listed", "read_prompts"]
 
 
 def listed(prompts: Prompts) -> list[str | list[int]]:
@@ -22,17 +23,21 @@ def listed(prompts: Prompts) -> list[str | list[int]]:
     return list(prompts)
 
 
-def read_prompts(prompts: Sequence[str | list[int]], state: State, salt: bytes) -> list[Prepared]:
-    """What the engine takes. It may take a while: call it in a worker thread.
-
-    Raises:
-        APIError: a prompt is empty, or all together are longer than the server takes, or an id stands for no text.
-    """
-    most = state.settings.limits.prompt_chars
+def check_prompts(prompts: Sequence[str | list[int]], limits: Limits) -> None:
+    """Raises APIError where all prompts together are longer than the server takes."""
+    most = limits.prompt_chars
     length = sum(map(len, prompts))
     if length > most:
         message = f"prompts of {length} characters or ids are more than the {most} that are taken"
         raise APIError(message, param="prompt", code="context_length_exceeded")
+
+
+def read_prompts(prompts: Sequence[str | list[int]], state: State, salt: bytes) -> list[Prepared]:
+    """What the engine takes. It may take a while: call it in a worker thread.
+
+    Raises:
+        APIError: a prompt is empty, or an id stands for no text.
+    """
     controls = _control_ids(state)
     fields = [f"prompt[{index}]" if len(prompts) > 1 else "prompt" for index in range(len(prompts))]
     return [_read(one, state, salt, controls, field) for one, field in zip(prompts, fields, strict=True)]

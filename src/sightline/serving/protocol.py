@@ -17,10 +17,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from sightline.serving.errors import APIError
-from sightline.serving.refusing import OnRejected, Refusal
+from sightline.serving.logs import log_refused
+from sightline.serving.refusing import BROWSER_HEADERS, OnRejected, Refusal
 from sightline.serving.settings import Limits
 
-__all__ = ["KEEP_ALIVE_SECONDS", "Protocol"]
+__all__ = ["CROWDED", "KEEP_ALIVE_SECONDS", "Protocol"]
+
+# Of a request's scope, where its connection is one too many: who checks requests refuses it.
+CROWDED = "sightline.crowded"
 
 # Longer than the clients' and proxies' own, which are a minute at most: a connection is theirs to close, since one that
 # is closed while a request is on its way fails that request.
@@ -31,6 +35,13 @@ _GRACE = 1.0
 _WHOLE = (h11.DONE, h11.MUST_CLOSE, h11.MIGHT_SWITCH_PROTOCOL)
 # Beyond the limit, so many connections are still told so.
 _TOLD = 64
+# Of a body: so many chunks, and one more for each so many bytes. Each costs the server a hundred times what it costs
+# who sends it, and while they are taken apart everyone waits.
+_CHUNKS, _CHUNK_BYTES = 4096, 256
+
+
+class _SmallChunks(h11.RemoteProtocolError):
+    """A body in more chunks than its length explains."""
 
 
 class Protocol(H11Protocol):
@@ -48,6 +59,19 @@ class Protocol(H11Protocol):
         self._arrival: asyncio.TimerHandle | None = None  # by then the request is whole
         self._delivery: asyncio.TimerHandle | None = None  # by then the client has read some more
         self._refused = False
+        self._chunks = self._bytes = 0  # of the body under way
+        self._next_event, self.conn.next_event = self.conn.next_event, self._counted  # type: ignore[method-assign]
+
+    def _counted(self) -> Any:
+        """The next event, unless the body is in too many chunks."""
+        event = self._next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks, self._bytes = self._chunks + 1, self._bytes + len(event.data)
+            if self._chunks > _CHUNKS + self._bytes // _CHUNK_BYTES:
+                raise _SmallChunks("the chunks are too small")
+        return event
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, unless there are too many: then what it asks is refused, or it is not even heard."""
@@ -58,7 +82,7 @@ class Protocol(H11Protocol):
             self._on_rejected("connections")
             transport.abort()
         elif excess > 0:
-            self.app = _Full(self.app, self._on_rejected)
+            self.app = _Full(self.app)
         self._watch_arrival()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,7 +125,9 @@ class Protocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP, or has too long a header, is refused; uvicorn calls this where it caught h11's error."""
         error = sys.exc_info()[1]
-        if getattr(error, "error_status_hint", 400) == 431:
+        if isinstance(error, _SmallChunks):
+            self._refuse(Refusal("chunks", "the body comes in too many small chunks: send larger ones", 400))
+        elif getattr(error, "error_status_hint", 400) == 431:
             text = f"the request's headers are larger than {self._limits.header_bytes} bytes"
             self._refuse(Refusal("header_size", text, 431))
         else:
@@ -145,6 +171,8 @@ class Protocol(H11Protocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Say why, and close when the client has had time to read it: closed at once, its kernel would drop it."""
         self._on_rejected(refusal.reason)
+        if self.conn.our_state is h11.IDLE:  # a request that has begun has its own line
+            log_refused(refusal.error.status)
         self._refused = True
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # another answer is on its way
             self.transport.abort()
@@ -176,28 +204,23 @@ class Protocol(H11Protocol):
 
 
 class _Full:
-    """The application of a connection too many: only whether the server lives is still answered."""
+    """The application of a connection too many, which is closed after an answer: kept open, it would be so for ever."""
 
-    def __init__(self, app: ASGIApp, on_rejected: OnRejected):
-        self._app, self._on_rejected = app, on_rejected
+    def __init__(self, app: ASGIApp):
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/health":
-            await self._app(scope, receive, send)
-            return
-        text = "there are more connections than this server takes: come again later"
-
         async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start":  # kept open, it would be one too many for ever
+            if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["connection"] = "close"
             await send(message)
 
-        await Refusal("connections", text, 503, retry_after=1).answer(self._on_rejected, scope, receive, closing)
+        await self._app({**scope, CROWDED: True}, receive, closing)
 
 
 def _response(error: APIError) -> list[h11.Event]:
     body = json.dumps(error.body()).encode()
-    headers = error.headers() | {
+    headers = {**BROWSER_HEADERS, **error.headers()} | {
         "content-type": "application/json",
         "content-length": str(len(body)),
         "connection": "close",

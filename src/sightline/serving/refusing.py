@@ -8,9 +8,18 @@ from starlette.types import Receive, Scope, Send
 
 from sightline.serving.errors import APIError, error_response
 
-__all__ = ["OnRejected", "Refusal"]
+__all__ = ["BROWSER_HEADERS", "OnRejected", "Refusal"]
 
 OnRejected = Callable[[str], None]
+
+# Beside the page's own policy: an answer of the API is never a document, and no other site's to show.
+BROWSER_HEADERS = {
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 
 
 class Refusal(Exception):

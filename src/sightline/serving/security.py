@@ -18,8 +18,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sightline.serving.bodies import BodyLimit
+from sightline.serving.head import HeadAsGet
 from sightline.serving.logs import Observer, name_key
-from sightline.serving.refusing import OnRejected, Refusal
+from sightline.serving.protocol import CROWDED
+from sightline.serving.refusing import BROWSER_HEADERS, OnRejected, Refusal
 from sightline.serving.routes.page import load_bundle
 from sightline.serving.settings import Settings
 
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Guard", "Identity", "SecurityHeaders", "identity", "install_security"]
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# Beside the page's own policy: an answer of the API is never a document, and no other site's to show.
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
 
 
 @dataclass(frozen=True)
@@ -58,6 +52,7 @@ def install_security(app: FastAPI, state: State) -> None:
     """Put all that is checked of a request in front of `app`. The last one added is the first to see it."""
     settings, metrics = state.settings, state.metrics
     public = {"/", "/health", *load_bundle()}
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limits=settings.limits, on_rejected=metrics.rejected)
     app.add_middleware(Guard, settings=settings, public=public, on_rejected=metrics.rejected)
     app.add_middleware(Observer, on_request=metrics.requested)
@@ -74,7 +69,7 @@ class SecurityHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in BROWSER_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -109,6 +104,7 @@ class Guard:
 
     def _check(self, scope: Scope) -> Identity:
         headers = Headers(scope=scope)
+        _check_room(scope)
         _check_size(scope, self._header_bytes)
         _check_host(headers, scope, self._hosts)
         if scope["method"] not in _SAFE_METHODS:
@@ -120,6 +116,13 @@ class Guard:
         found = _check_key(headers, self._keys)
         name_key(found.name)
         return found
+
+
+def _check_room(scope: Scope) -> None:
+    """The protocol marks requests of a connection too many; whether the server lives is answered to them, too."""
+    if scope.get(CROWDED) and scope["path"] != "/health":
+        text = "there are more connections than this server takes: come again later"
+        raise Refusal("connections", text, 503, retry_after=1)
 
 
 def _check_size(scope: Scope, most: int) -> None:

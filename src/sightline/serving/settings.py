@@ -27,7 +27,7 @@ class Limits:
         queue: requests that wait for a place in the batch; one more is refused.
         grammar_bytes, grammar_cache: the text of a schema or regular expression; how many are kept compiled.
         files, file_bytes, files_bytes, file_seconds: uploads of one key, the bytes of one and of all, and their life.
-        url_seconds, url_redirects: of a picture that is fetched.
+        fetches, url_seconds, url_redirects: pictures that are fetched at once, and of each its time and its redirects.
         explain_queue: explanations that wait for the one under way.
         shutdown_seconds: how long answers under way may go on once the server is told to stop.
     """
@@ -56,6 +56,7 @@ class Limits:
     file_bytes: int = 10 * MIB
     files_bytes: int = 64 * MIB
     file_seconds: float = 3600.0
+    fetches: int = 32
     url_seconds: float = 10.0
     url_redirects: int = 3
     explain_queue: int = 4

@@ -48,6 +48,6 @@ def build_state(model: Any, processor: Any, settings: Settings, **engine_options
         files=FileStore(settings.limits),
         pixels=PixelBudget(settings.limits, metrics.rejected),
         fetcher=Fetcher(settings.image_hosts, settings.limits, metrics.rejected),
-        grammars=Grammars(processor, engine.end_tokens, model.config.vocab_size, settings.limits),
+        grammars=Grammars(processor, engine.end_tokens, model.config.vocab_size, settings.limits, metrics.rejected),
         metrics=metrics,
     )

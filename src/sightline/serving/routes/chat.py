@@ -1,33 +1,31 @@
 """`POST /v1/chat/completions`: a conversation with pictures, answered whole or as it is written.
 
 It joins what others do: reading pictures, compiling grammars, choosing tokens, wording answers. What can be refused
-is refused before the first byte of an answer.
+without work is refused first, then a place is taken, and all else is refused before the first byte of an answer.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 
-from sightline.engine.sampling import LogitsRule
-from sightline.serving.answering import Choices, unless_gone
+from sightline.serving.answering import Choices, Question
 from sightline.serving.bodies import StrictRoute
 from sightline.serving.chat_answers import ChatAnswers
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.grammar_source import Kind
-from sightline.serving.logprobs import TokenStream, Vocabulary
-from sightline.serving.messages import about, read_messages
+from sightline.serving.logprobs import Vocabulary
+from sightline.serving.messages import about, open_turns, read_turns
+from sightline.serving.responding import respond
 from sightline.serving.sampling import check_stream_options, sampling_fields, to_params
 from sightline.serving.schemas.chat import ChatCompletion, ChatRequest, JsonSchemaFormat
 from sightline.serving.security import Identity, identity
-from sightline.serving.sse import DONE, EventStream, error_event, sse_event, stream_documentation
+from sightline.serving.sse import stream_documentation
 from sightline.serving.state import State
-from sightline.serving.usage import Mark, check_finished, check_model, fingerprint, new_id
-from sightline.serving.written import json_response
+from sightline.serving.usage import Mark, check_model, fingerprint, new_id
 
 __all__ = ["router"]
 
@@ -52,40 +50,11 @@ def router(state: State) -> APIRouter:
         mark = Mark(new_id("chatcmpl-"), int(time.time()), body.model, print_)
         options = body.stream_options
         has_usage = options is not None and bool(options.include_usage)
-        answers = ChatAnswers(mark, vocabulary, bool(body.logprobs), has_usage)
-        if not body.stream:
-            return await unless_gone(request, _whole(body, state, identity(request), answers))
-        choices = await unless_gone(request, _start(body, state, identity(request)))
-        return EventStream(_events(choices, body.n or 1, answers), choices.close, error_event)
+        answers = ChatAnswers(mark, vocabulary, body.n or 1, bool(body.logprobs), has_usage)
+        start = functools.partial(_start, body, state, identity(request))
+        return await respond(request, state, answers, bool(body.stream), start)
 
     return routes
-
-
-async def _whole(body: ChatRequest, state: State, who: Identity, answers: ChatAnswers) -> Response:
-    async with await _start(body, state, who) as choices:
-        replies = await choices.replies()
-    check_finished(replies)
-    # Many answers with log probabilities take seconds to write down, and the others' streams must not wait.
-    return await state.answering.run(lambda: json_response(answers.whole(replies)), counted=True)
-
-
-async def _events(choices: Choices, count: int, answers: ChatAnswers) -> AsyncGenerator[bytes]:
-    for index in range(count):
-        yield sse_event(answers.first(index))
-    streams = [TokenStream(answers.vocabulary) for _ in range(count)]
-    async for index, piece in choices:
-        said = streams[index].push(piece)
-        if piece.text or said:
-            yield sse_event(answers.more(index, piece.text, said))
-    replies = [choices.reply(index) for index in range(count)]
-    check_finished(replies)
-    for index, reply in enumerate(replies):
-        if said := streams[index].finish(reply):
-            yield sse_event(answers.more(index, "", said))
-        yield sse_event(answers.last(index, reply))
-    if answers.has_usage:
-        yield sse_event(answers.usage(replies))
-    yield DONE
 
 
 async def _start(body: ChatRequest, state: State, who: Identity) -> Choices:
@@ -102,10 +71,15 @@ async def _start(body: ChatRequest, state: State, who: Identity) -> Choices:
         logprobs=_logprobs(body),
         **sampling_fields(body),
     )
-    rule = await _rule(body, state)
-    messages = await read_messages(body.messages, state, who)
+    form = _form(body)
+    turns = read_turns(body.messages, state.settings.limits)
+
+    async def read() -> Question:
+        rule = None if form is None else await state.grammars.compile(*form)
+        return Question([await open_turns(turns, state, who)], rule)
+
     with about("messages"):
-        return await state.answering.start(messages, params, salt=who.salt, rule=rule)
+        return await state.answering.start(params, read, salt=who.salt)
 
 
 def _max_tokens(body: ChatRequest) -> dict[str, Any]:
@@ -123,15 +97,13 @@ def _logprobs(body: ChatRequest) -> int | None:
     return (body.top_logprobs or 0) if body.logprobs else None
 
 
-async def _rule(body: ChatRequest, state: State) -> Callable[[], LogitsRule] | None:
-    """What the answer's form is held to, if anything."""
+def _form(body: ChatRequest) -> tuple[Kind, Any, str] | None:
+    """What the answer is held to, if anything."""
     asked = _forms(body)
     if len(asked) > 1:
         (_, _, first), (_, _, second) = asked[:2]
         raise APIError(f"{first} and {second} both say what form the answer has: give one of them", param=second)
-    if not asked:
-        return None
-    return await state.answering.run(functools.partial(state.grammars.compile, *asked[0]), waits=True)
+    return asked[0] if asked else None
 
 
 def _forms(body: ChatRequest) -> list[tuple[Kind, Any, str]]:

@@ -13,12 +13,12 @@ from fastapi import APIRouter, Request
 from sightline.engine.request import Usage as Counts
 from sightline.engine.scoring import Graded
 from sightline.serving import deciding
-from sightline.serving.answering import unless_gone
+from sightline.serving.answering import Place, unless_gone
 from sightline.serving.bodies import StrictRoute
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.item_turns import parts_of, turns_of
 from sightline.serving.logprobs import clamped
-from sightline.serving.messages import Turn, open_turns, read_messages
+from sightline.serving.messages import Turn, check_turns, open_turns, read_turns
 from sightline.serving.response_events import response_usage
 from sightline.serving.schemas.decisions import (
     ChoiceQuestion,
@@ -70,8 +70,9 @@ async def _score(body: ScoreRequest, state: State, who: Identity) -> ScoreResult
     _check_count("choices", len(body.choices), limits)
     _check_length("choices", body.choices, limits)
     _check_alike([((text,), f"choices[{index}]") for index, text in enumerate(body.choices)])
-    messages = await read_messages(body.messages, state, who)
-    graded = await _grade(messages, body.choices, state, who)
+    turns = read_turns(body.messages, limits)
+    with state.answering.place() as place:
+        graded = await _grade(place, await open_turns(turns, state, who), body.choices, state, who)
     choices = [
         ScoredChoice(index=index, text=one.text, logprob=clamped(one.logprob), probability=one.probability)
         for index, one in enumerate(graded.scores)
@@ -86,13 +87,15 @@ async def _decide(body: DecisionRequest, state: State, who: Identity) -> Decisio
     # All at once, so that the limits are those of the request.
     turns = turns_of(body.input)
     asked = [_turn(question, f"questions[{index}]") for index, question in enumerate(body.questions)]
-    opened = await open_turns(turns + asked, state, who, "input")
+    check_turns(turns + asked, limits, "input")
     answers, counts = [], []
-    for question, own, wordings in zip(body.questions, opened[len(turns) :], texts, strict=True):
-        messages = _followed(opened[: len(turns)], own)
-        graded = await _grade(messages, [text for group in wordings for text in group], state, who)
-        answers.append(deciding.answer(question, deciding.probabilities(wordings, graded.scores)))
-        counts.append(graded.usage)
+    with state.answering.place() as place:
+        opened = await open_turns(turns + asked, state, who)
+        for question, own, wordings in zip(body.questions, opened[len(turns) :], texts, strict=True):
+            messages = _followed(opened[: len(turns)], own)
+            graded = await _grade(place, messages, [text for group in wordings for text in group], state, who)
+            answers.append(deciding.answer(question, deciding.probabilities(wordings, graded.scores)))
+            counts.append(graded.usage)
     return Decision(model=body.model, answers=answers, usage=response_usage(_sum(counts)))
 
 
@@ -157,8 +160,10 @@ def _lines(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-async def _grade(messages: Sequence[dict[str, Any]], texts: Sequence[str], state: State, who: Identity) -> Graded:
-    graded = await state.answering.grade(messages, texts, salt=who.salt)
+async def _grade(
+    place: Place, messages: Sequence[dict[str, Any]], texts: Sequence[str], state: State, who: Identity
+) -> Graded:
+    graded = await state.answering.grade(place, messages, texts, salt=who.salt)
     state.metrics.used(graded.usage)
     return graded
 

@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request, Response
 from sightline.engine.request import SamplingParams
 from sightline.explain.explaining import explain
 from sightline.explain.occlusion import Windows
-from sightline.serving.answering import unless_gone
+from sightline.serving.answering import Question, unless_gone
 from sightline.serving.bodies import StrictRoute
 from sightline.serving.errors import ERRORS, APIError
-from sightline.serving.messages import read_messages
+from sightline.serving.messages import Turn, open_turns, read_turns
 from sightline.serving.schemas.chat import TextPart
 from sightline.serving.schemas.explain import Explained, ExplainRequest
 from sightline.serving.security import Identity, identity
@@ -44,7 +44,8 @@ def router(state: State) -> APIRouter:
     async def explain_answer(body: ExplainRequest, request: Request) -> Response:
         """Which patches of the pictures each word of an answer attended to, and what it loses when they are hidden."""
         _check(body, state)
-        read = functools.partial(_read, body, state, identity(request))
+        conversation = read_turns(body.messages, state.settings.limits)
+        read = functools.partial(_read, body, conversation, state, identity(request))
         found = await unless_gone(request, turns.run(read, functools.partial(_explain, body, state)))
         return Response(found, media_type="application/json")
 
@@ -88,12 +89,17 @@ def _check_windows(body: ExplainRequest, side: int) -> None:
             raise APIError(str(error), param=field) from None
 
 
-async def _read(body: ExplainRequest, state: State, who: Identity) -> _Read:
-    messages = await read_messages(body.messages, state, who)
+async def _read(body: ExplainRequest, conversation: Sequence[Turn], state: State, who: Identity) -> _Read:
     if body.answer is not None:
-        return messages, body.answer
+        return await open_turns(conversation, state, who), body.answer
+    messages: list[dict[str, Any]] = []
+
+    async def read() -> Question:
+        messages.extend(await open_turns(conversation, state, who))
+        return Question([messages])
+
     most = min(_MAX_NEW_TOKENS, state.settings.limits.max_tokens or _MAX_NEW_TOKENS)
-    async with await state.answering.start(messages, [SamplingParams(max_new_tokens=most)], salt=who.salt) as choices:
+    async with await state.answering.start([SamplingParams(max_new_tokens=most)], read, salt=who.salt) as choices:
         replies = await choices.replies()
     check_finished(replies)
     (reply,) = replies

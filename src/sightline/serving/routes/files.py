@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from sightline.serving.errors import ERRORS, APIError
+from sightline.serving.errors import ERRORS, APIError, short_name
 from sightline.serving.files import File
 from sightline.serving.images import check_picture
 from sightline.serving.schemas.files import UPLOAD, FileDeleted, FileList, FileObject, ListQuery
@@ -105,8 +105,9 @@ async def _keep(form: FormData, state: State, who: Identity) -> File:
     if not 0 < len(name) <= 255 or not _is_text(name):
         raise APIError("the name of the file has to be of 1 to 255 characters", param="file", code="invalid_value")
     state.files.check(who, file.size or 0)
-    data = await file.read()
-    await state.answering.run(functools.partial(check_picture, data, state, "file"))
+    with state.answering.place():
+        data = await file.read()
+        await state.answering.run(functools.partial(check_picture, data, state, "file"))
     return state.files.put(who, name, data, purpose, seconds)
 
 
@@ -124,7 +125,7 @@ async def _read_form(request: Request) -> FormData:
 def _check_names(form: FormData) -> None:
     for name in form:
         if name not in _FIELDS:
-            told = _short(name) if _is_text(name) else None
+            told = short_name(name) if _is_text(name) else None
             text = f"{told or 'one of the names'} is not a field that this server knows"
             raise APIError(text, param=told, code="unknown_parameter")
         if len(form.getlist(name)) > 1:
@@ -182,8 +183,3 @@ def _is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= 100 else name[:97] + "..."

@@ -76,9 +76,9 @@ def router(state: State) -> APIRouter:
     found = APIRouter(include_in_schema=False)
     bundle = load_bundle()
     for path, asset in bundle.items():
-        found.add_api_route(path, _sender(asset), methods=["GET", "HEAD"])
+        found.add_api_route(path, _sender(asset), methods=["GET"])
     if not bundle:
-        found.add_api_route("/", _say_missing, methods=["GET", "HEAD"])
+        found.add_api_route("/", _say_missing, methods=["GET"])
     return found
 
 

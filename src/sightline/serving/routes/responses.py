@@ -5,7 +5,6 @@ Nothing is kept, so nothing can be fetched, continued or deleted by an id. What 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
@@ -13,12 +12,12 @@ from fastapi import APIRouter, Request
 
 from sightline.engine.request import SamplingParams
 from sightline.engine.sampling import LogitsRule
-from sightline.serving.answering import Choices, unless_gone
+from sightline.serving.answering import Choices, Question, unless_gone
 from sightline.serving.bodies import StrictRoute
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.item_turns import turns_of
 from sightline.serving.logprobs import Vocabulary
-from sightline.serving.messages import Turn, open_turns
+from sightline.serving.messages import Turn, about, check_turns, open_turns
 from sightline.serving.response_events import Writing
 from sightline.serving.sampling import to_params
 from sightline.serving.schemas.responses import Event, JsonSchemaOutput, PlainOutput, Response, ResponseRequest
@@ -105,9 +104,14 @@ def _sse(events: Iterable[Event]) -> bytes:
 async def _start(body: ResponseRequest, params: SamplingParams, state: State, who: Identity) -> Choices:
     turns = [Turn("system", (body.instructions,))] if body.instructions else []
     turns += turns_of(body.input)
-    rule = await _rule(body, state)
-    messages = await open_turns(turns, state, who, "input")
-    return await state.answering.start(messages, [params], salt=who.salt, rule=rule)
+    check_turns(turns, state.settings.limits, "input")
+
+    async def read() -> Question:
+        rule = await _rule(body, state)
+        return Question([await open_turns(turns, state, who)], rule)
+
+    with about("input"):
+        return await state.answering.start([params], read, salt=who.salt)
 
 
 async def _rule(body: ResponseRequest, state: State) -> Callable[[], LogitsRule] | None:
@@ -115,5 +119,4 @@ async def _rule(body: ResponseRequest, state: State) -> Callable[[], LogitsRule]
     if asked is None or isinstance(asked, PlainOutput):
         return None
     schema = asked.json_schema if isinstance(asked, JsonSchemaOutput) else None
-    param = "text.format" if schema is None else "text.format.schema"
-    return await state.answering.run(functools.partial(state.grammars.compile, asked.type, schema, param), waits=True)
+    return await state.grammars.compile(asked.type, schema, "text.format" if schema is None else "text.format.schema")
