@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 from transformers.generation import GenerationConfig
 
 from sightline.config import VLMConfig
 from sightline.images import default_image_processor
 from sightline.interop.families import language_fields, names
 from sightline.interop.language import copy_weights
+from sightline.interop.parts import load_language, load_tokenizer, load_tower, read_config
 from sightline.interop.templates import CHATML, frame
-from sightline.nn.vision import get_vision_model
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.tokenizer import END_TOKEN, START_TOKEN
@@ -33,8 +33,6 @@ __all__ = ["compose"]
 # Placeholders that tokenizers of other vision-language models have; the first is what the others get.
 _IMAGE_TOKENS = ("<image>", "<|image_pad|>", "<|image|>")
 _PAD = "<|pad|>"
-# LLaVA reads CLIP one block early: the last one serves [CLS] alone, which is dropped. SigLIP has none.
-_FEATURE_LAYER = {"clip_vision_model": -2, "siglip_vision_model": -1}
 # What is left to decide where both parts are given.
 _OPEN = names(
     "projector_type projector_bias projector_hidden_act pixel_shuffle_factor vision_feature_layer image_processor "
@@ -57,19 +55,21 @@ def compose(
     vocabulary that are new are the mean of the others (Hewitt, 2021).
 
     Args:
-        vision: folder or hub id of a CLIP or SigLIP checkpoint, whole or vision only.
-        language: folder or hub id of a causal language model with a byte-level tokenizer.
+        vision: folder or hub id of a CLIP or SigLIP checkpoint, whole or vision only, or a checkpoint of ours, whose
+            tower is taken.
+        language: folder, hub id or GGUF file of a causal language model with a byte-level tokenizer.
         overrides: fields of `VLMConfig` that neither part decides, such as `projector_type` or `dropout`.
         trains_embeddings: False refuses a language model that would have to learn a new token to end a turn.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or a part of it is missing.
+        ImportError: a GGUF file is to be read, and the package for it is not installed.
         ValueError: a part is of no known family, the tokenizer is not byte-level, its chat template cannot be
             followed, or an override is not open.
     """
-    fields = language_fields(_read_config(language, "language model"))
-    tower, images = _load_tower(vision)
-    tokenizer = _load_tokenizer(language)
+    fields = language_fields(read_config(language, "language model"))
+    tower, images, layer = load_tower(vision)
+    tokenizer = load_tokenizer(language)
     known = min(len(tokenizer), fields["vocab_size"])
     image_token = _complete(tokenizer)
     closing = _frame_template(tokenizer, image_token, language)
@@ -78,12 +78,13 @@ def compose(
             f"{str(language)!r} has never seen {closing}, which is to end its turns, and its embeddings are not "
             "trained (LoRA leaves them as they are): take its chat-tuned sibling"
         )
-    config = _config(fields | _special_ids(fields, tokenizer, closing), tower, overrides or {})
+    open_fields = {"projector_type": "mlp", "vision_feature_layer": layer, **(overrides or {})}
+    config = _config(fields | _special_ids(fields, tokenizer, closing), tower, open_fields)
     config.image_ids = [_id_of(tokenizer, image_token)] * config.num_image_tokens
     config.image_processor = config.image_processor or images
     config.vision_model_path = str(vision)
     config.check()
-    weights = _load_language(language, dtype)
+    weights = load_language(language, dtype)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         weights[name] = _grown(weights[name], range(known, len(tokenizer)), config.vocab_size)
     model = _joined(config, tower, weights, dtype)
@@ -114,9 +115,7 @@ def _config(fields: Mapping[str, Any], tower: Any, overrides: Mapping[str, Any])
             f"{', '.join(sorted(decided))} cannot be overridden, for the pretrained models decide it; "
             f"what can is {', '.join(sorted(_OPEN))}"
         )
-    vision = deepcopy(tower.config.vision_config)
-    ours = {"projector_type": "mlp", "vision_feature_layer": _FEATURE_LAYER[vision.model_type]}
-    return VLMConfig(**{**fields, "vision_config": vision, **ours, **overrides})
+    return VLMConfig(**{**fields, "vision_config": deepcopy(tower.config.vision_config), **overrides})
 
 
 def _joined(config: VLMConfig, tower: Any, language: dict[str, Tensor], dtype: torch.dtype) -> VLM:
@@ -163,55 +162,3 @@ def _frame_template(tokenizer: PreTrainedTokenizerFast, image_token: str, source
     except ValueError as error:
         raise ValueError(f"the chat template of {str(source)!r} cannot be used: {error}") from None
     return closing
-
-
-def _load_tower(source: str | Path) -> tuple[Any, dict[str, Any]]:
-    """The tower, and how its pictures are prepared."""
-    _read_config(source, "vision tower")
-    try:
-        tower, processor = get_vision_model(source)
-    except OSError as error:
-        raise FileNotFoundError(f"the vision tower {str(source)!r} is incomplete: {_first_line(error)}") from None
-    return tower, getattr(processor, "image_processor", processor).to_dict()
-
-
-def _load_language(source: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True)
-    except OSError as error:
-        raise FileNotFoundError(f"the language model {str(source)!r} is incomplete: {_first_line(error)}") from None
-    model, info = loaded
-    if info["missing_keys"]:
-        raise ValueError(f"the language model {str(source)!r} lacks the weight {min(info['missing_keys'])}")
-    return model.state_dict()
-
-
-def _load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"there is no tokenizer with {str(source)!r}: {_first_line(error)}") from None
-    # transformers makes an empty one for some families.
-    if len(tokenizer) <= len(tokenizer.get_added_vocab()):
-        raise FileNotFoundError(f"there is no tokenizer with {str(source)!r}: save the model's own beside it")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or "ByteLevel" not in str(backend.pre_tokenizer):
-        raise ValueError(
-            f"the tokenizer of {str(source)!r} is not byte-level, as those of Llama 3, Qwen and SmolLM are"
-        )
-    return tokenizer
-
-
-def _read_config(source: str | Path, kind: str) -> PreTrainedConfig:
-    """The config at `source`. What looks like a path is not looked for on the hub."""
-    looks_local = str(source).startswith(("/", ".", "~")) or str(source).count("/") != 1
-    if looks_local and not Path(source).is_dir():
-        raise FileNotFoundError(f"there is no {kind} at {str(source)!r}: give a folder or a hub id")
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"there is no {kind} at {str(source)!r}: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
