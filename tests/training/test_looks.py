@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 
 import pytest
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.console import Console
 from sightline.evaluation.results import Answer, Results
 from sightline.training import looks as module
 from sightline.training.build import build
+from sightline.training.judging import Verdict
 from sightline.training.looks import Looks
 from sightline.training.loop import train
 from sightline.training.report import write_report
@@ -49,21 +51,21 @@ def looked(tmp_path):
 def test_the_first_rows_are_asked_and_the_figures_say_that_they_are_trained_on(of_rows, looked, tmp_path, monkeypatch):
     looks, shown = looked(of_rows(*(row(f"What is {n}?", f"It is {n}.", "a.png") for n in range(9))))
     looks.remember()
-    assert len(json.loads((tmp_path / "run" / "first_answers.json").read_text(encoding="utf-8"))) == module.ROWS
+    assert len(json.loads((tmp_path / "run" / "first_answers.json").read_text(encoding="utf-8"))["rows"]) == module.ROWS
 
     def right(model, processor, tasks):
         questions = [tasks.question(key) for key in tasks.keys]
         return [(one, Answer(*one.key, one.text, one.truths[0], one.truths[0], 1.0)) for one in questions]
 
     monkeypatch.setattr(module, "ask", right)
-    assert looks.look("joint, step 2") == 1.0
+    assert looks.look("joint, step 2") == (1.0, None)
     lines = shown.getvalue().splitlines()
     assert lines[0].startswith("joint, step 2: 100.0")
     assert CAVEAT in lines[0]
     examples = looks.examples()
     assert [one.question for one in examples] == [f"What is {n}?" for n in range(4)]
     assert all(one.before is not None and len(one.pictures) == 1 for one in examples)
-    page = write_report(tmp_path, recipe_yaml="name: x", records=[], results=looks.results, answers=examples)
+    page = write_report(tmp_path, recipe_yaml="name: x", records=[], verdict=Verdict(looks.results, examples=examples))
     text = page.read_text(encoding="utf-8")
     assert f"Accuracy {CAVEAT}" in text
     assert f"4 questions right {CAVEAT}" in text
@@ -96,9 +98,12 @@ def test_no_questions_are_asked_where_the_recipe_wants_none(of_rows, looked):
 def test_more_first_answers_than_questions_are_no_error(of_rows, looked, tmp_path):
     looks, _ = looked(of_rows(row("What?", "A."), row("Why?", "B.")))
     path = tmp_path / "run" / "first_answers.json"
-    path.write_text(json.dumps(["one", "two", "three"]))
+    keys = [*looks.rows.keys, looks.rows.keys[0]._replace(number=7)]
+    said = zip(keys, ["one", "two", "three"], strict=True)
+    first = [asdict(Answer(*key, "?", "A.", text, 0.0)) for key, text in said]
+    path.write_text(json.dumps({"rows": first}))
     assert [one.before for one in looks.examples()] == ["one", "two"]
-    path.write_text(json.dumps(["one"]))
+    path.write_text(json.dumps({"rows": first[:1]}))
     assert [one.before for one in looks.examples()] == ["one", None]
 
 

@@ -4,6 +4,7 @@ import torch
 
 from sightline.evaluation.examples import Example
 from sightline.evaluation.results import Answer, Results
+from sightline.training.judging import Verdict
 from sightline.training.report import write_report
 
 RECIPE = "name: mine\ntrain:\n  seed: 41\n  batch_size: 4\nstages:\n- name: one\n  seed: 42\n"
@@ -22,8 +23,7 @@ def test_the_report_holds_what_a_reader_asks_for(tmp_path):
         tmp_path / "run",
         recipe_yaml=RECIPE,
         records=list(records()),
-        results=results,
-        answers=answers,
+        verdict=Verdict(results=results, examples=answers),
         facts={"kWh": 3},
     )
     assert path == tmp_path / "run" / "report.html"

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from sightline.data.scenes import World
-from sightline.evaluation.answering import answer
-from sightline.evaluation.evaluate import judge
+from sightline.evaluation.answering import Reply, answer
+from sightline.evaluation.evaluate import WINDOW, judge
 from sightline.evaluation.examples import Example, example
 from sightline.evaluation.results import Answer, Results
 from sightline.evaluation.tasks import Question, Tasks, scene_tasks
@@ -31,9 +31,12 @@ def ask(
     Raises:
         FileNotFoundError, ValueError: as `answer`.
     """
-    questions = [tasks.question(key) for key in tasks.keys]
+    batches: list[list[tuple[Question, Reply]]] = []
     with undisturbed(model):
-        batches = list(answer(model, processor, questions, batch_size, max_new_tokens))
+        # A window at a time: the pictures of all questions together may not fit into memory.
+        for start in range(0, len(tasks.keys), WINDOW * batch_size):
+            questions = [tasks.question(key) for key in tasks.keys[start : start + WINDOW * batch_size]]
+            batches += answer(model, processor, questions, batch_size, max_new_tokens)
     judged = {question.key: (question, judge(question, *reply)) for batch in batches for question, reply in batch}
     return [judged[key] for key in tasks.keys]
 

@@ -43,9 +43,11 @@ def save_checkpoint(
     *,
     keep: int,
     score: float | None = None,
+    best: int | None = None,
 ) -> Path:
     """Write `folder/step-NNNNNN`, then drop all but the last `keep` checkpoints and the one with the best score.
 
+    Where `best` names a step, that one stays instead of the one with the best score.
     `write_model` writes the model's files into the folder it is given; `state` holds tensors, numbers, strings
     and containers of these. Scores are better when higher; a checkpoint without one does not compete. Nothing
     old is touched until the new checkpoint is whole on the disk.
@@ -69,7 +71,7 @@ def save_checkpoint(
         raise OSError(_not_written(path, beside, error)) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # gone already where all went well
-    _drop_old(path, keep)
+    _drop_old(path, keep, best)
     return path
 
 
@@ -189,14 +191,15 @@ def _put_in_place(beside: Path, path: Path) -> None:
     _sync(path.parent.parent)  # the first checkpoint's folder is new, too
 
 
-def _drop_old(saved: Path, keep: int) -> None:
+def _drop_old(saved: Path, keep: int, best: int | None) -> None:
     for path in checkpoints(saved.parent):
         if _is_replaced(path) and path.with_suffix("").exists():
             _drop(path)
     # A run that is at an earlier step than a checkpoint could not go on from it: that one goes first.
     found = sorted(checkpoints(saved.parent), key=lambda path: _step(path) <= _step(saved))
     scores = {path: score for path in found if (score := _score(path)) is not None}
-    stay = {*found[-keep:], *sorted(scores, key=scores.__getitem__)[-1:]}
+    best_ones = [path for path in found if _step(path) == best] or sorted(scores, key=scores.__getitem__)[-1:]
+    stay = {*found[-keep:], *best_ones}
     for path in found:
         if path not in stay:
             _drop(path)

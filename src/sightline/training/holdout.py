@@ -9,11 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sightline.data.readers import Data
 from sightline.data.readers.sides import Sides, open_sides
 from sightline.training.recipe import FileSource, Recipe
 
-__all__ = ["judged_files", "sides_of", "sides_of_run"]
+__all__ = ["judged_sides", "sides_of", "sides_of_run"]
 
 _opened: dict[Any, tuple[Any, Sides]] = {}
 
@@ -38,11 +37,10 @@ def sides_of_run(recipe: Recipe) -> list[Sides]:
     return list(dict.fromkeys(sides_of(file) for file in files))
 
 
-def judged_files(recipe: Recipe) -> list[Data]:
-    """The rows held out of the files of the last stage that reads any: what the run is for."""
+def judged_sides(recipe: Recipe) -> list[Sides]:
+    """Those of the files of the last stage that reads any, which the run is for, where rows are held out."""
     files = next((found for stage in reversed(recipe.stages) if (found := recipe.data_of(stage).files)), ())
-    sides = dict.fromkeys(sides_of(file) for file in files)
-    return [side.held_out for side in sides if side.held_out is not None]
+    return [sides for sides in dict.fromkeys(map(sides_of, files)) if sides.held_out is not None]
 
 
 def _state(path: str) -> Any:

@@ -1,61 +1,122 @@
-"""What the model answers while it learns: accuracy of a quick probe, and a few answers before and after.
+"""What the model makes of questions while it learns: accuracy, loss on held-out rows, and answers before and after.
 
-The questions are the test world's, of a seed that no evaluation uses; a recipe without the world has only its own
-rows to ask, and the figures say so. What is done with them is the loop's business.
+Rows that are held out are asked where there are any; else the test world's questions, of a seed that no evaluation
+uses, or, in a run without the world, the first rows that it trains on, and then the figures say so. What is done with
+them is the loop's business.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from sightline.data.readers import Data
 from sightline.data.scenes.world import World
 from sightline.evaluation.examples import Example, example
 from sightline.evaluation.probe import ask, probe, probe_examples, side_by_side, with_before
-from sightline.evaluation.results import Results
-from sightline.evaluation.tasks import Tasks, first_rows
+from sightline.evaluation.results import Answer, Results
+from sightline.evaluation.row_tasks import held_out_tasks
+from sightline.evaluation.tasks import Key, Question, Tasks, first_rows, scene_tasks
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
+from sightline.training.held_out_loss import HeldOutLoss
+from sightline.training.holdout import judged_sides
 from sightline.training.recipe import Recipe
 from sightline.training.sources import open_rows
+from sightline.training.stage import place_of
 from sightline.whole_file import write_whole
 
-__all__ = ["Looks"]
+__all__ = ["FIT", "First", "Look", "Looks"]
 
 SEED = 7_777  # of the probes' world: what chooses a checkpoint must not be what it is judged by
 SHOWN = 6  # on the console
 EXAMPLES = 48  # in the report
 ROWS = 4  # of a file, for each question a kind that the recipe asks of the world
+LOOKED_AT = 64  # held-out rows that are asked in the middle of a run, unless their accuracy decides something
+FIT = "on rows it trains on: fit, not skill"
+HELD_OUT = "on held-out rows"
+
+
+class Look(NamedTuple):
+    """What a look has found; None: it was not asked for."""
+
+    accuracy: float | None
+    loss: float | None
+
+
+class First(NamedTuple):
+    """What was answered before the training: to rows, to the world, and to the examples that are shown."""
+
+    rows: list[Answer]
+    world: list[Answer]
+    examples: list[str]
+    loss: float | None
 
 
 class Looks:
     """Looks at one run's model, always with the same questions; `folder` keeps what it answered at first.
 
+    `held_out` and `rows` are the rows that are asked, `world` is whose questions are asked, if any; `forgets` says
+    whether these are not what the run is for, but what it may forget.
+
     Raises:
-        FileNotFoundError, ValueError: the file whose first rows would be asked cannot be read.
+        FileNotFoundError, ValueError: the rows that would be asked cannot be read.
     """
 
     def __init__(self, recipe: Recipe, model: VLM, processor: VLMProcessor, console: Console, folder: Path):
         self.per_kind = recipe.train.eval_per_kind
         self.model, self.processor, self.console = model, processor, console
-        self.world = self._world(recipe) if self.per_kind else None
-        self.rows = self._rows(recipe) if self.per_kind and self.world is None else None
         self.results: Results | None = None
         self._first = folder / "first_answers.json"
+        self.sides = judged_sides(recipe)
+        held_out = [sides.held_out for sides in self.sides if sides.held_out is not None]
+        self.held_out = self._held_out(held_out, recipe.train.eval_rows) if self.per_kind else None
+        self.world = self._world(recipe) if self.per_kind else None
+        self.rows = self._rows(recipe) if self.per_kind else None
+        self.loss = _loss(recipe, held_out, processor)
+        self._few = None if _by_accuracy(recipe) else LOOKED_AT
+
+    @property
+    def forgets(self) -> bool:
+        return self.world is not None and (self.held_out is not None or self.rows is not None)
+
+    @property
+    def asked_rows(self) -> Tasks | None:
+        """The rows that are asked, held out or not."""
+        return self.held_out or self.rows
+
+    def world_tasks(self) -> Tasks:
+        """The world's questions."""
+        assert self.world is not None
+        return scene_tasks(self.world, self.world.kinds, self.world.languages, self.per_kind)
+
+    def _held_out(self, sides: Sequence[Data], most: int) -> Tasks | None:
+        tasks = held_out_tasks(sides, most) if sides else None
+        if tasks is not None and not tasks.keys:
+            self._say("none of the rows that are held out asks anything: their loss alone is looked at")
+        return tasks if tasks and tasks.keys else None
 
     def _world(self, recipe: Recipe) -> World | None:
+        """The world's test side, where the run mixes it in, or starts from a checkpoint that may know it."""
         source = recipe.data.world
-        if source is None or source.weight == 0:
+        mixed = source is not None and source.weight > 0
+        if not (mixed or (recipe.model.checkpoint is not None and _reads_files(recipe))):
             return None
-        side = self.model.config.vision_config.image_size
-        return World(seed=SEED, split="test", things=source.things, languages=source.languages, image_size=side)
+        known: dict[str, Any] = {}
+        if source is not None and mixed:
+            known = {"things": source.things, "languages": source.languages}
+        return World(seed=SEED, split="test", image_size=self.model.config.vision_config.image_size, **known)
 
     def _rows(self, recipe: Recipe) -> Tasks | None:
-        """The first rows of the file that the last stage with one reads first."""
+        """The first rows of the file that the last stage with one reads first, where there is nothing better to ask."""
         files = [file for stage in reversed(recipe.stages) for file in recipe.data_of(stage).files]
-        if not files:
+        mixed = recipe.data.world is not None and recipe.data.world.weight > 0
+        if not files or mixed or self.held_out is not None:
             return None
         rows, count = open_rows(files[0]), ROWS * self.per_kind
         tasks = first_rows(rows, count)
@@ -65,35 +126,59 @@ class Looks:
 
     def remember(self) -> None:
         """Keep what the model answers now as what it answered before it was trained."""
-        answers = [one.answer for one in self._asked()]
-        write_whole(self._first, json.dumps(answers, ensure_ascii=False))
+        rows, world = self.ask(self.asked_rows), self.ask(self.world_tasks() if self.forgets else None)
+        probed = [] if self.asked_rows else [one.answer for one in self._probed()]
+        first = {
+            "rows": [asdict(answer) for _, answer in rows],
+            "world": [asdict(answer) for _, answer in world],
+            "examples": probed,
+            "loss": self.loss(self.model) if self.loss else None,
+        }
+        write_whole(self._first, json.dumps(first, ensure_ascii=False))
 
-    def look(self, what: str) -> float | None:
-        """Print accuracy and a few answers under the heading `what`; the share of right answers, if any was asked.
+    def first(self) -> First:
+        """What `remember` has kept."""
+        kept = json.loads(self._first.read_text(encoding="utf-8")) if self._first.exists() else {}
+        rows, world = ([Answer(**one) for one in kept.get(name, [])] for name in ("rows", "world"))
+        return First(rows, world, kept.get("examples", []), kept.get("loss"))
 
-        Where the run's own rows are asked, it tells how well the model has learned them by heart, not what it can.
+    def look(self, what: str) -> Look | None:
+        """Print loss, accuracy and a few answers under the heading `what`; None where there is nothing to look at.
+
+        Where rows are asked that are trained on, it tells how well the model knows them by heart, not what it can.
         """
-        if self.world is not None:
+        loss = self.loss(self.model) if self.loss else None
+        told = "" if loss is None else f"loss {HELD_OUT} {loss:.4f}"
+        shown: Sequence[Example] = []
+        if self.asked_rows is not None:
+            asked = self.ask(replace(self.asked_rows, keys=self.asked_rows.keys[: self._few]))
+            self.results = Results((answer for _, answer in asked), HELD_OUT if self.held_out else FIT)
+            shown = self.examples(asked[:SHOWN])
+        elif self.world is not None:
             kinds, languages = self.world.kinds, self.world.languages
             self.results = probe(self.model, self.processor, self.world, kinds, languages, self.per_kind)
-        elif self.rows is not None:
-            asked = ask(self.model, self.processor, self.rows)
-            self.results = Results((answer for _, answer in asked), "on rows it trains on: fit, not skill")
-        else:
+            shown = self.examples()[:SHOWN]
+        elif loss is None:
             return None
-        self._say(f"{what}: {self.results}")
-        for line in side_by_side(self.examples()[:SHOWN]):
+        self._say(f"{what}: {', '.join(filter(None, (told, str(self.results or ''))))}")
+        for line in side_by_side(shown):
             self._say(f"  {line}")
-        return self.results.share().accuracy
+        return Look(self.results.share().accuracy if self.results else None, loss)
 
-    def examples(self) -> list[Example]:
-        """Answers of now, each with the one from before the training."""
-        first = json.loads(self._first.read_text(encoding="utf-8")) if self._first.exists() else []
-        return with_before(self._asked(), first)
+    def ask(self, tasks: Tasks | None) -> list[tuple[Question, Answer]]:
+        """All of `tasks`, in order, with what the model answers now."""
+        return ask(self.model, self.processor, tasks) if tasks else []
 
-    def _asked(self) -> list[Example]:
-        if self.rows is not None:
-            return [example(*pair) for pair in ask(self.model, self.processor, self.rows)]
+    def examples(self, asked: Sequence[tuple[Question, Answer]] | None = None) -> list[Example]:
+        """Answers of now, each with the one from before the training: `asked` ones, or those for the report."""
+        if asked is None and self.asked_rows is None:
+            return with_before(self._probed(), self.first().examples)
+        if asked is None and self.asked_rows is not None:
+            asked = self.ask(replace(self.asked_rows, keys=self.asked_rows.keys[:EXAMPLES]))
+        before: dict[Key, str] = {one.key: one.answer for one in self.first().rows}
+        return [example(question, answer, before.get(answer.key)) for question, answer in asked or []]
+
+    def _probed(self) -> list[Example]:
         if self.world is None:
             return []
         world = self.world
@@ -101,3 +186,19 @@ class Looks:
 
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _reads_files(recipe: Recipe) -> bool:
+    return any(recipe.data_of(stage).files for stage in recipe.stages)
+
+
+def _by_accuracy(recipe: Recipe) -> bool:
+    rules = [recipe.optimisation_of(stage).early_stopping for stage in recipe.stages]
+    return any(rule is not None and rule.by == "accuracy" for rule in rules)
+
+
+def _loss(recipe: Recipe, held_out: Sequence[Data], processor: VLMProcessor) -> HeldOutLoss | None:
+    if not held_out:
+        return None
+    last = next(stage for stage in reversed(recipe.stages) if recipe.data_of(stage).files)
+    return HeldOutLoss(held_out, processor, recipe.optimisation_of(last).max_length, place_of(recipe)[1])

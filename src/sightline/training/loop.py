@@ -6,6 +6,7 @@ Everything that decides the result is in the recipe. The loop saves and prints; 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,18 +31,22 @@ from sightline.training.checkpoint import (
     verify,
 )
 from sightline.training.fingerprints import check_same_files, fingerprints
+from sightline.training.holdout import sides_of_run
 from sightline.training.journal import Journal, read_log
-from sightline.training.looks import Looks
+from sightline.training.judging import judge
+from sightline.training.looks import Look, Looks
 from sightline.training.lora import adapter_state, load_adapter_state, without_adapters, write_merged
 from sightline.training.preflight import StageReport, preflight
 from sightline.training.preflight_page import show
 from sightline.training.progress import Display
+from sightline.training.put_back import put_back
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
 from sightline.training.report import write_report
 from sightline.training.rows import count_rows
 from sightline.training.settling import settled
 from sightline.training.stage import StageRun, place_of
+from sightline.training.stopping import Stopping
 from sightline.whole_file import LEFTOVER
 
 __all__ = ["Stopped", "train"]
@@ -74,6 +79,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     save_recipe(recipe, out / "recipe.yaml")
     run = _Run(recipe, model, processor, out, console)
+    run.say_sides()
     run.rehearse(state["stage"] if state else 0)
     if state is None:
         _keep_base(recipe, out, model, processor)
@@ -132,7 +138,21 @@ class _Run:
         self.flops: dict[str, float] = {}
         self.files = fingerprints(recipe)
         self.looks = Looks(recipe, self.model, processor, console, out)
+        self.stoppings = {
+            stage.name: Stopping(rule)
+            for stage in recipe.stages
+            if (rule := recipe.optimisation_of(stage).early_stopping) and self.looks.loss and not stage.reads_regions
+        }
         self.stopped_by: int | None = None
+
+    def say_sides(self) -> None:
+        """How each file is divided into what is learned from and what is held out."""
+        sides = sides_of_run(self.recipe)
+        for one in sides:
+            self.console.print(f"data: {one}", soft_wrap=True, highlight=False, markup=False)
+        wanted = any(self.recipe.optimisation_of(stage).early_stopping for stage in self.recipe.stages)
+        if wanted and not self.stoppings:
+            self.console.print("warning: nothing is held out, so no stage stops early", soft_wrap=True)
 
     def rehearse(self, first: int) -> None:
         """The preflight of the stages from number `first` on, before the next step of any."""
@@ -158,61 +178,108 @@ class _Run:
         """All stages from the beginning, or from where `state` was taken."""
         first = state["stage"] if state else 0
         self.step = state["step"] if state else 0
+        for name, saved in (state.get("stoppings", {}) if state else {}).items():
+            if name in self.stoppings:
+                self.stoppings[name].load_state_dict(saved)
         with Journal(self.out, self.step) as journal, self._signals():
             for stage in self.recipe.stages[first:]:
                 run = self._stage(stage)
                 if state:
                     run.load_state_dict(state)
                     state = None
+                    self._catch_up(run)
                 self._take(run, journal)
 
     def _take(self, run: StageRun, journal: Journal) -> None:
-        every = self.recipe.train.checkpoint_every
-        if run.progress >= 1.0:
+        stopping = self.stoppings.get(run.stage.name)
+        if run.progress >= 1.0 or (stopping and stopping.over):
             return
         with Display(self.console, run, self.flops.get(run.stage.name, 0.0)) as display:
             for record in run.steps():
                 self.step += 1
                 display.show(record)
-                stopped_by, over = self.stopped_by, run.progress >= 1.0
-                if over:
-                    run.end()
-                score = None if stopped_by else self._look(run, over)
-                looked = {} if score is None else {"accuracy": score}
-                journal.write({"step": self.step, "stage": run.stage.name, "stage_step": run.step, **record, **looked})
-                if over or stopped_by or score is not None or self.step % every == 0:
-                    path = self._save(run, score)
-                if stopped_by:
-                    raise Stopped(stopped_by, path)
+                if self._after_step(run, stopping, record, journal):
+                    return
 
-    def _look(self, run: StageRun, over: bool) -> float | None:
-        """The accuracy where it is time to evaluate, in a stage after which the model can answer."""
+    def _after_step(self, run: StageRun, stopping: Stopping | None, record: dict[str, Any], journal: Journal) -> bool:
+        """Look, log and save where it is time: whether the stage is over.
+
+        Raises:
+            Stopped: a signal has come.
+        """
+        stopped_by, over = self.stopped_by, run.progress >= 1.0
+        if over:
+            run.end()
+        started = time.perf_counter()
+        look = None if stopped_by else self._look(run, over)
+        looked = {} if look is None else {**_figures(look), "look_seconds": time.perf_counter() - started}
+        journal.write({"step": self.step, "stage": run.stage.name, "stage_step": run.step, **record, **looked})
+        if look is not None and stopping is not None:
+            over = self._weigh(run, stopping, look, over)
+        if over or stopped_by or look is not None or self.step % self.recipe.train.checkpoint_every == 0:
+            path = self._save(run, look)
+        if stopped_by:
+            raise Stopped(stopped_by, path)
+        return over
+
+    def _look(self, run: StageRun, over: bool) -> Look | None:
+        """What the model makes of the questions where it is time, in a stage after which it can answer."""
+        return self.looks.look(f"{run.stage.name}, step {run.step}") if self._is_due(run, over) else None
+
+    def _is_due(self, run: StageRun, over: bool) -> bool:
         every = self.recipe.train.eval_every
-        if run.stage.reads_regions or not (over or (every and run.step % every == 0)):
-            return None
-        return self.looks.look(f"{run.stage.name}, step {run.step}")
+        return not run.stage.reads_regions and (over or bool(every and run.step % every == 0))
+
+    def _catch_up(self, run: StageRun) -> None:
+        """Take the look that a signal has left out, for it may be the one that ends the stage."""
+        stopping, over = self.stoppings.get(run.stage.name), run.progress >= 1.0
+        if stopping is None or stopping.over or stopping.last_step == self.step or not self._is_due(run, over):
+            return
+        look = self._look(run, over)
+        if look is not None:
+            self._weigh(run, stopping, look, over)
+            self._save(run, look)
+
+    def _weigh(self, run: StageRun, stopping: Stopping, look: Look, over: bool) -> bool:
+        """Whether the stage is over, now that it has been looked at: then the model has its best weights again."""
+        stopping.take(self.step, stopping.score(look.loss, look.accuracy))
+        if not (over or stopping.over):
+            return False
+        if stopping.best_step not in (None, self.step):
+            best = self.out / "checkpoints" / f"step-{stopping.best_step:06d}"
+            try:
+                put_back(self.model, best, self.recipe.model.lora is not None)
+            except (ValueError, OSError) as error:
+                self.console.print(f"warning: the last weights are kept, not the best: {error}", soft_wrap=True)
+        self.console.print(f"{run.stage.name}: {stopping}", soft_wrap=True, highlight=False, markup=False)
+        return True
 
     def report(self) -> Path:
         """The page about the whole run; one that was over when it was resumed has yet to be looked at."""
-        if self.looks.results is None:
+        if self.looks.results is None and self.looks.asked_rows is None and self.looks.world is not None:
             self.looks.look("at the end")
         return write_report(
             self.out,
             recipe_yaml=(self.out / "recipe.yaml").read_text(encoding="utf-8"),
             records=read_log(self.out / "log.jsonl"),
-            results=self.looks.results,
-            answers=self.looks.examples(),
+            verdict=judge(self.looks),
+            sides=sides_of_run(self.recipe),
+            stoppings=self.stoppings,
         )
 
-    def _save(self, run: StageRun, score: float | None) -> Path:
+    def _save(self, run: StageRun, look: Look | None) -> Path:
         adapters = adapter_state(self.model) if self.recipe.model.lora else {}
+        stopping = self.stoppings.get(run.stage.name)
+        stoppings = {name: one.state_dict() for name, one in self.stoppings.items()}
+        score = None if look is None else stopping.score(look.loss, look.accuracy) if stopping else look.accuracy
         return save_checkpoint(
             self.out / "checkpoints",
             self.step,
             lambda folder: write_merged(self.model, folder, self.processor),
-            {"step": self.step, "files": self.files, "adapters": adapters, **run.state_dict()},
+            {"step": self.step, "files": self.files, "adapters": adapters, "stoppings": stoppings, **run.state_dict()},
             keep=self.recipe.train.keep_checkpoints,
             score=score,
+            best=stopping.best_step if stopping else None,
         )
 
     @contextmanager
@@ -228,3 +295,9 @@ class _Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _figures(look: Look) -> dict[str, float]:
+    """What a record says of a look."""
+    figures = {"accuracy": look.accuracy, "held_out_loss": look.loss}
+    return {name: figure for name, figure in figures.items() if figure is not None}

@@ -1,6 +1,8 @@
-"""The page that a training run leaves behind: curves, accuracy, answers with pictures, recipe, versions and machine.
+"""What a training run leaves behind: `report.html`, a page with figures, pictures, curves and recipe, and the figures
+again as `report.json`.
 
-It knows a run's log and recipe; how a page is drawn is `evaluation.page`'s business, and nothing is measured here.
+It knows a run's log, recipe and verdict; how a page is drawn is `evaluation.page`'s business, and nothing is measured
+here.
 """
 
 from __future__ import annotations
@@ -12,20 +14,36 @@ from typing import Any
 
 import yaml
 
+from sightline.data.readers.sides import Sides
+from sightline.evaluation.answer_file import write_json
 from sightline.evaluation.environment import environment
-from sightline.evaluation.examples import Example
-from sightline.evaluation.page import Accuracy, Curves, Facts, Gallery, Listing, Section, render_report
-from sightline.evaluation.results import Results
+from sightline.evaluation.judgement import Judgement
+from sightline.evaluation.page import Accuracy, Comparison, Curves, Facts, Gallery, Listing, Mistaken, render_report
+from sightline.evaluation.page import Section as PageSection
+from sightline.training.judging import Verdict
+from sightline.training.stopping import Stopping
 
 __all__ = ["write_report"]
 
 # What of a record is drawn, under which name, and whether on a logarithmic scale.
 CURVES = {
     "loss": ("loss", True),
-    "accuracy": ("accuracy of the probes", False),
+    "held_out_loss": ("loss on held-out rows", True),
+    "accuracy": ("accuracy of the looks", False),
     "lr": ("learning rate", False),
     "grad_norm": ("gradient norm", True),
 }
+HOW_TO_READ = (
+    "Majority answer: each question's most frequent answer among the rows that were learned from, without looking.",
+    "Without picture: the tuned model is asked the same words and shown nothing. What it still knows, it could have "
+    "guessed; rows without a picture are not asked. With their pictures it is right in {seeing} of these questions.",
+)
+CHOSEN = "The checkpoint was chosen by rows that stand here too, which flatters the tuned model a little."
+WORLD = (
+    "The same questions about the built-in world, before and after. More of it stays where it is mixed in: see "
+    "data.world.weight in the recipe.",
+)
+SURE = "Wrong answers, those first to which the model gave the highest probability."
 
 
 def write_report(
@@ -33,33 +51,117 @@ def write_report(
     *,
     recipe_yaml: str,
     records: Sequence[Mapping[str, Any]],
-    results: Results | None = None,
-    answers: Sequence[Example] = (),
+    verdict: Verdict | None = None,
+    sides: Sequence[Sides] = (),
+    stoppings: Mapping[str, Stopping] | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write `out/report.html` and return its path.
+    """Write `out/report.html` and `out/report.json`; the path of the page.
 
     Args:
         recipe_yaml: the recipe as it ran; every `seed` in it is listed.
         records: the log's records: `step`, `stage`, `seconds`, and of `CURVES` what each has.
-        results: the accuracy by kind; `answers` are examples of it, with the answers of before where known.
+        verdict: what the final model was asked.
+        sides: how each file was divided.
+        stoppings: by stage, what early stopping has chosen.
         facts: what else should be told, before versions and machine.
     """
-    sections: list[Section] = []
-    if results is not None and results.shares:
-        sections.append(Accuracy(f"Accuracy {results.about}".strip(), results))
+    verdict, stoppings = verdict or Verdict(), stoppings or {}
+    sections = [
+        *_judged(verdict, bool(stoppings)),
+        *_run_facts(sides, stoppings, verdict, records),
+        *_shown(verdict),
+        *_about(recipe_yaml, records, facts or {}),
+    ]
+    page = render_report(
+        out / "report.html", title=f"Training report: {out.name}", sections=sections, summary=_summary(verdict)
+    )
+    write_json(out / "report.json", _as_json(out.name, verdict, sides, stoppings, records))
+    return page
+
+
+def _summary(verdict: Verdict) -> str:
+    if verdict.judgement is not None:
+        return verdict.judgement.summary()
+    return verdict.results.summary() if verdict.results is not None and verdict.results.shares else ""
+
+
+def _judged(verdict: Verdict, was_chosen: bool) -> Iterator[PageSection]:
+    """The figures: beside what must be beaten, or alone."""
+    judgement, results = verdict.judgement, verdict.results
+    if judgement is not None:
+        yield Comparison("Right answers on held-out rows", judgement.columns, _notes(judgement, was_chosen))
+    elif results is not None and results.shares:
+        yield Accuracy(f"Accuracy {results.about}".strip(), results)
+    if verdict.world is not None:
+        columns = {"before": verdict.world.before, "after": verdict.world.after}
+        yield Comparison("What was forgotten of the built-in world", columns, [f"{verdict.world}.", *WORLD])
+
+
+def _notes(judgement: Judgement, was_chosen: bool) -> list[str]:
+    notes = [HOW_TO_READ[0]]
+    if judgement.blind:
+        notes.append(HOW_TO_READ[1].format(seeing=f"{judgement.seeing.share()} %"))
+    return [*notes, CHOSEN] if was_chosen else notes
+
+
+def _run_facts(
+    sides: Sequence[Sides], stoppings: Mapping[str, Stopping], verdict: Verdict, records: Sequence[Mapping[str, Any]]
+) -> Iterator[PageSection]:
+    """The split, the stop and the time."""
+    if not sides:
+        return
+    facts: dict[str, object] = {f"data {number}": one for number, one in enumerate(sides, start=1)}
+    if len(sides) == 1:
+        facts = {"data": sides[0]}
+    facts |= {f"early stopping, {name}": stopping for name, stopping in stoppings.items()}
+    if verdict.first_loss is not None:
+        facts["held-out loss before"] = f"{verdict.first_loss:.4f}"
+    yield Facts("Split, stop and time", {**facts, **_totals(records)})
+
+
+def _shown(verdict: Verdict) -> Iterator[PageSection]:
+    if verdict.judgement is not None and (table := verdict.judgement.confusion) is not None:
+        yield Mistaken("Short answers: what is taken for what", table, ["Rows are truths, columns answers."])
+    if verdict.worst:
+        yield Gallery("The worst mistakes", verdict.worst, [SURE])
+    if verdict.examples:
+        yield Gallery("Answers", verdict.examples)
+
+
+def _about(
+    recipe_yaml: str, records: Sequence[Mapping[str, Any]], facts: Mapping[str, object]
+) -> Iterator[PageSection]:
+    """Curves, recipe and machine."""
     if curves := _curves(records):
         logarithmic = [name for name, is_logarithmic in CURVES.values() if is_logarithmic]
-        sections.append(Curves("Curves", curves, _stage_marks(records), logarithmic))
-    if answers:
-        sections.append(Gallery("Answers", answers))
-    sections.append(Listing("Recipe", recipe_yaml))
+        yield Curves("Curves", curves, _stage_marks(records), logarithmic)
+    yield Listing("Recipe", recipe_yaml)
     seeds = dict(_seeds(yaml.safe_load(recipe_yaml)))
-    sections.append(
-        Facts("Seeds, versions and machine", {**_totals(records), **(facts or {}), **seeds, **environment()})
-    )
-    summary = results.summary() if results is not None and results.shares else ""
-    return render_report(out / "report.html", title=f"Training report: {out.name}", sections=sections, summary=summary)
+    yield Facts("Seeds, versions and machine", {**_totals(records), **facts, **seeds, **environment()})
+
+
+def _as_json(
+    name: str,
+    verdict: Verdict,
+    sides: Sequence[Sides],
+    stoppings: Mapping[str, Stopping],
+    records: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    results = verdict.results
+    return {
+        "name": name,
+        "split": [one.as_dict() for one in sides],
+        "steps": records[-1]["step"] if records else 0,
+        "seconds_in_steps": round(_sum(records, "seconds"), 1),
+        "seconds_in_looks": round(_sum(records, "look_seconds"), 1),
+        "early_stopping": {stage: stopping.as_dict() for stage, stopping in stoppings.items()},
+        "held_out_loss_before": verdict.first_loss,
+        "held_out": verdict.judgement and verdict.judgement.as_dict(),
+        "built_in_world": verdict.world and verdict.world.as_dict(),
+        "accuracy": results.as_dict() | {"about": results.about} if results is not None and results.shares else None,
+        "environment": environment(),
+    }
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[float, float]]]:
@@ -82,8 +184,17 @@ def _stage_marks(records: Sequence[Mapping[str, Any]]) -> list[tuple[float, str]
 def _totals(records: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     if not records:
         return {}
-    seconds = round(sum(record.get("seconds", 0.0) for record in records))
-    return {"steps": f"{records[-1]['step']:,}", "time in steps": str(timedelta(seconds=seconds))}
+    totals: dict[str, object] = {"steps": f"{records[-1]['step']:,}", "time in steps": _time(_sum(records, "seconds"))}
+    looks = _sum(records, "look_seconds")
+    return {**totals, "time in looks": _time(looks)} if looks else totals
+
+
+def _sum(records: Sequence[Mapping[str, Any]], key: str) -> float:
+    return sum(record.get(key, 0.0) for record in records)
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
 
 
 def _seeds(section: Any, place: str = "") -> Iterator[tuple[str, object]]:

@@ -1,0 +1,76 @@
+"""The loss on rows that are held out: the same groups every time, read as training reads them, without dropout.
+
+It takes nothing from the run: random numbers, gradients and modes are as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from sightline.data.readers import Data
+from sightline.data.sample import Sample
+from sightline.evaluation.probe import undisturbed
+from sightline.nn.vlm import VLM
+from sightline.processor import VLMProcessor
+from sightline.training.batches import MicroBatch
+from sightline.training.objectives import Conversations
+from sightline.training.sources import FileGroups
+
+__all__ = ["HeldOutLoss"]
+
+MOST = 256  # groups: more would make the looks longer, and the loss hardly surer
+BATCH = 16  # groups
+SEED = 7_777  # of which groups those are
+
+
+class HeldOutLoss:
+    """Mean cross-entropy over what the assistant says in the held-out rows, with matrix products in `dtype`.
+
+    Raises:
+        FileNotFoundError, ValueError: a row cannot be read, or is longer than `max_length` or the model allows; the
+            message names it.
+    """
+
+    def __init__(self, sides: Sequence[Data], processor: VLMProcessor, max_length: int | None, dtype: torch.dtype):
+        self.processor, self.max_length, self.dtype = processor, max_length, dtype
+        self.files = [FileGroups(rows, SEED) for rows in sides]
+        places = [(file, group) for file, groups in enumerate(self.files) for group in range(len(groups))]
+        chosen = np.random.default_rng(SEED).permutation(len(places))[:MOST]
+        self.places = [places[number] for number in chosen]
+
+    def __call__(self, model: VLM) -> float:
+        objective, total, weight, device = Conversations(model), 0.0, 0, model.device
+        with undisturbed(model), torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            for batch in self._batches():
+                tokens = objective.weight(batch)
+                moved = {name: tensor.to(device) for name, tensor in batch.items()}
+                total += float(objective.loss(moved, max(1, tokens)).value) * tokens
+                weight += tokens
+        return total / max(1, weight)
+
+    def _batches(self) -> Iterator[MicroBatch]:
+        for start in range(0, len(self.places), BATCH):
+            places = self.places[start : start + BATCH]
+            groups = [self.files[file].samples(group) for file, group in places]
+            try:
+                yield self._encode(groups)
+            except (ValueError, OSError):
+                for (file, group), samples in zip(places, groups, strict=True):
+                    self._explain(file, group, samples)
+                raise
+
+    def _encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
+        pairs = [[(one["messages"], one["images"]) for one in group] for group in groups]
+        return self.processor.encode_groups_for_training(pairs, self.max_length)
+
+    def _explain(self, file: int, group: int, samples: Sequence[Sample]) -> None:
+        """Raise the error of a group with its place, if it has one."""
+        try:
+            self._encode([samples])
+        except (ValueError, OSError) as error:
+            where = self.files[file].rows.where(*self.files[file].members(group))
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{where}, which is held out: {error}") from None
