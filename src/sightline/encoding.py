@@ -26,13 +26,15 @@ __all__ = [
     "check_lengths",
     "group_images",
     "images_beside",
+    "labelled",
     "pad",
-    "round_up",
     "share_trunk",
 ]
 
 Span = tuple[int, int]  # start and end, in characters of a rendered string
 Row = tuple[list[int], list[int]]  # input ids, and 1 where the assistant wrote the token
+
+IGNORED_LABEL = -100
 
 
 class ChatEncoder:
@@ -190,9 +192,19 @@ def share_trunk(rows: Sequence[Row]) -> tuple[Row, list[int]]:
     return (joined, marks), branches
 
 
-def round_up(length: int, multiple: int | None) -> int:
+def _round_up(length: int, multiple: int | None) -> int:
     """The least multiple of `multiple` that is not below `length`."""
     return -(-length // multiple) * multiple if multiple else length
+
+
+def labelled(rows: Sequence[Row], pad_token_id: int, multiple: int | None) -> dict[str, list[list[int]]]:
+    """`input_ids`, `attention_mask` and `labels`, padded on the right; the labels are what the assistant wrote."""
+    padded = pad(rows, pad_token_id, {"padding_side": "right", "pad_to_multiple_of": multiple})
+    labels = [
+        [token if written else IGNORED_LABEL for token, written in zip(ids, mask, strict=True)]
+        for ids, mask in zip(padded["input_ids"], padded.pop("assistant_masks"), strict=True)
+    ]
+    return {**padded, "labels": labels}
 
 
 def pad(rows: Sequence[Row], pad_token_id: int, options: dict[str, Any]) -> dict[str, list[list[int]]]:
@@ -201,7 +213,7 @@ def pad(rows: Sequence[Row], pad_token_id: int, options: dict[str, Any]) -> dict
     longest = max((len(ids) for ids, _ in rows), default=0)
     if padding == "max_length" and options.get("max_length") is not None:
         longest = options["max_length"]
-    length = round_up(longest, options.get("pad_to_multiple_of"))
+    length = _round_up(longest, options.get("pad_to_multiple_of"))
     off = padding in (False, None, "do_not_pad")
     left = options.get("padding_side", "left") == "left"
 

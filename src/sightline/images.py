@@ -1,8 +1,8 @@
 """From whatever holds a picture (path, bytes, data URI, PIL image, any mode) to an RGB `PIL.Image`.
 
 Everything that can be wrong with a file is found here, before a tensor exists, and is one `ValueError` or
-`FileNotFoundError` of one line. Sizes, crops and normalisation are the image processor's, which
-`default_image_processor` builds from a config; this file runs no model, and fetches nothing from the network.
+`FileNotFoundError` of one line. Sizes, crops and normalisation are the image processor's (`image_processing.py`);
+this file runs no model, and fetches nothing from the network.
 """
 
 from __future__ import annotations
@@ -13,17 +13,12 @@ import io
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-if TYPE_CHECKING:
-    from transformers.image_processing_utils import BaseImageProcessor
-
-    from sightline.config import VLMConfig
-
-__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "default_image_processor", "load_rgb", "open_image", "to_rgb"]
+__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "load_rgb", "open_image", "to_rgb"]
 
 ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
 
@@ -89,30 +84,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     except ValueError:
         raise ValueError(f"an image of mode {image.mode!r} cannot become RGB") from None
-
-
-def default_image_processor(config: VLMConfig) -> BaseImageProcessor:
-    """How a model's pictures are prepared: as `config.image_processor` says, else whole pictures squeezed to the
-    tower's square, so that what stands at the edge of a picture is never cropped away.
-
-    Raises:
-        ValueError: `config.image_processor` names a class that transformers does not have.
-    """
-    import transformers
-
-    settings = dict(config.image_processor or {})
-    if not settings:
-        side = config.vision_config.image_size
-        square = {"height": side, "width": side}
-        settings = {"size": square, "crop_size": square, "do_center_crop": False}
-        if config.vision_config.model_type.startswith("siglip"):
-            settings |= {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
-    kind = settings.pop("image_processor_type", "CLIPImageProcessorPil")
-    # Of the backends only Pillow's is sure to be installed.
-    name = kind.removesuffix("Fast").removesuffix("Pil") + "Pil"
-    if not hasattr(transformers, name):
-        raise ValueError(f"image_processor_type={kind!r} is no image processor of transformers")
-    return getattr(transformers, name)(**settings)
 
 
 def _read(source: ImageSource) -> tuple[bytes, str]:

@@ -29,18 +29,18 @@ from sightline.encoding import (
     check_lengths,
     group_images,
     images_beside,
+    labelled,
     pad,
-    round_up,
     share_trunk,
 )
-from sightline.images import ImageSource, default_image_processor, load_rgb
+from sightline.image_processing import default_image_processor
+from sightline.images import ImageSource, load_rgb
 from sightline.rendering import render
 from sightline.tokenizer import IMAGE_TOKEN
 
 __all__ = ["VLMProcessor"]
 
 Messages = Sequence[dict[str, Any]]
-IGNORED_LABEL = -100
 MAX_IMAGE_TOKENS = 2**20
 PADDING_BRANCH = -1  # or padding would lengthen the trunk
 _CALL_OPTIONS = frozenset(TextKwargs.__annotations__) | {"text_kwargs", "images_kwargs", "common_kwargs"}
@@ -299,16 +299,8 @@ class VLMProcessor(ProcessorMixin):
     def _training_batch(
         self, rows: Sequence[Row], sources: list[list[ImageSource]], pad_to_multiple_of: int | None
     ) -> dict[str, Tensor]:
-        seq = round_up(max((len(ids) for ids, _ in rows), default=0), pad_to_multiple_of)
-        batch = {
-            "input_ids": torch.full((len(rows), seq), self.tokenizer.pad_token_id),
-            "attention_mask": torch.zeros((len(rows), seq), dtype=torch.long),
-            "labels": torch.full((len(rows), seq), IGNORED_LABEL),
-        }
-        for index, (ids, mask) in enumerate(rows):
-            batch["input_ids"][index, : len(ids)] = written = torch.tensor(ids)
-            batch["attention_mask"][index, : len(ids)] = 1
-            batch["labels"][index, : len(ids)] = written.where(torch.tensor(mask, dtype=torch.bool), IGNORED_LABEL)
+        padded = labelled(rows, self.tokenizer.pad_token_id, pad_to_multiple_of)
+        batch = {name: torch.tensor(values, dtype=torch.long) for name, values in padded.items()}
         if any(sources):
             batch["pixel_values"] = self._pixel_values(sources, {})
         return batch

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.models.siglip import SiglipImageProcessorPil
 
-from sightline.images import default_image_processor
+from sightline.image_processing import default_image_processor
 from sightline.nn.vision import build_tower, get_image_embeddings, get_vision_model, image2tensor
 
 TEXT = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 50}

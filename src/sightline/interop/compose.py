@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.generation import GenerationConfig
 
 from sightline.config import VLMConfig
-from sightline.images import default_image_processor
+from sightline.image_processing import default_image_processor
 from sightline.interop.families import language_fields, names
 from sightline.interop.language import copy_weights
 from sightline.interop.parts import load_language, load_tokenizer, load_tower, read_config

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from sightline.config import VLMConfig
-from sightline.images import default_image_processor
+from sightline.image_processing import default_image_processor
 from sightline.interop.load import DEFAULT_MODEL, load
 from sightline.nn.vision import build_tower, get_vision_model
 

@@ -17,7 +17,7 @@ from transformers.cache_utils import Cache
 from transformers.generation import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from sightline.config import VLMConfig
-from sightline.images import default_image_processor
+from sightline.image_processing import default_image_processor
 from sightline.nn import vision
 from sightline.nn.fusion import check_runs, find_runs, fuse
 from sightline.nn.language import CausalLM, CausalLMOutput
