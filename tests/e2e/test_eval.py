@@ -43,7 +43,7 @@ def test_the_world_is_asked_and_counted(evaluate, tmp_path):
     assert str(tmp_path / "run" / "mistakes.html") in out
     answers = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == 12
-    assert set(answers[0]) == {"kind", "language", "index", "question", "truth", "answer", "right"}
+    assert set(answers[0]) == {"kind", "language", "index", "question", "truth", "answer", "right", "sure"}
     assert {(one["kind"], one["language"]) for one in answers} == {
         (k, x) for k in ("name", "size") for x in ("en", "zh")
     }
@@ -229,3 +229,69 @@ def test_killed_at_any_moment_the_answers_are_those_of_an_undisturbed_run(tiny_m
     whole, cut = (sorted((tmp_path / name / "answers.jsonl").read_text().splitlines()) for name in ("whole", "cut"))
     assert cut == whole
     assert len(whole) == 240
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A folder of thirty pictures, each in a row of a table with columns of its own naming."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    lines = ["photo,wanted,told"]
+    for number in range(30):
+        Image.new("RGB", (24, 24), (number * 8, 40, 90)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,Which?,{number}")
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+COLUMNS = ["--image-column", "photo", "--question-column", "wanted", "--answer-column", "told"]
+
+
+def test_a_table_is_read_by_the_columns_that_are_named(evaluate, table, tmp_path):
+    assert evaluate("--tasks", table)[0] == 2
+    code, _, err = evaluate("--tasks", table, *COLUMNS)
+    assert code == 0, err
+    answers = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text().splitlines()]
+    assert {one["truth"] for one in answers} == {str(number) for number in range(30)}
+    code, _, err = evaluate("--tasks", table, *COLUMNS, "--prompt", "What?")
+    assert code == 2
+    assert "holds answers with prompt=None, not 'What?'" in err
+
+
+def test_only_what_training_holds_out_is_asked(evaluate, table, tmp_path):
+    from sightline.data.readers.sides import open_sides
+
+    reading = {"image_column": "photo", "question_column": "wanted", "answer_column": "told"}
+    for out, share in (("auto", "auto"), ("half", 0.5)):
+        sides = open_sides(table, share, **reading)
+        code, _, err = evaluate("--tasks", table, *COLUMNS, "--held-out", share, out=out)
+        assert code == 0, err
+        assert f"data: {sides}" in err
+        answers = [json.loads(line) for line in (tmp_path / out / "answers.jsonl").read_text().splitlines()]
+        held = {row.messages[-1]["content"][0]["text"] for row in sides.held_out}
+        assert {one["truth"] for one in answers} == held
+        assert len(held) == (10 if share == "auto" else len(sides.held_out)) < 30
+
+
+def test_a_folder_needs_no_slash(evaluate, table, monkeypatch):
+    monkeypatch.chdir(table.parent)
+    code, out, err = evaluate("--tasks", "shop", *COLUMNS, "--json")
+    assert code == 0, err
+    assert json.loads(out)["overall"]["total"] == 30
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--held-out", "auto"], "--held-out says nothing about the built-in world"),
+        (["--image-column", "a"], "--image-column says nothing about the built-in world"),
+        (
+            ["--tasks", "./x.jsonl", "--held-out", "some"],
+            "--held-out is auto or a share between 0 and 1, but is 'some'",
+        ),
+    ],
+)
+def test_options_of_ones_own_data_are_refused_where_they_say_nothing(evaluate, words, message):
+    code, _, err = evaluate(*words)
+    assert code == 2
+    assert message in err

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sightline.commands.options import Model
+from sightline.commands.options import AnswerColumn, Format, ImageColumn, ImageFolder, Model, Prompt, QuestionColumn
 
 if TYPE_CHECKING:
     from sightline.data.check import Report
@@ -30,15 +30,6 @@ DataPath = Annotated[
         metavar="DATA", help="JSON, JSONL, CSV, Parquet, WebDataset shards; a folder; or hub:ORGANISATION/NAME."
     ),
 ]
-Format = Annotated[
-    str | None,
-    typer.Option(help="chat, llava, minimind-v, cauldron, table or classes; found out if not given."),
-]
-ImageColumn = Annotated[str | None, typer.Option(help="A table's column of the picture, where it has no usual name.")]
-QuestionColumn = Annotated[str | None, typer.Option(help="That of the question.")]
-AnswerColumn = Annotated[str | None, typer.Option(help="That of the answer.")]
-Prompt = Annotated[str | None, typer.Option(help="What is asked where a row has no question of its own.")]
-ImageFolder = Annotated[Path | None, typer.Option(help="Where paths of pictures start; beside the rows if not given.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only the first rows.")]
 Streaming = Annotated[bool, typer.Option("--streaming", help="Read a dataset of the hub without keeping it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of the summary.")]

@@ -17,10 +17,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sightline.commands.options import Device, Dtype, MaxNewTokens, Quantize
+from sightline.commands.options import (
+    AnswerColumn,
+    Device,
+    Dtype,
+    Format,
+    ImageColumn,
+    ImageFolder,
+    MaxNewTokens,
+    Prompt,
+    Quantize,
+    QuestionColumn,
+)
 from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
+    from sightline.data.readers.sides import Share
     from sightline.evaluation.results import Answer, Results
     from sightline.evaluation.tasks import Tasks
 
@@ -37,7 +49,7 @@ def evaluate(
     tasks: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of the built-in world (name,colour) or your data, file or FOLDER/; all kinds if not given."
+            help="Kinds of the built-in world (name,colour) or your data, a file or folder; all kinds if not given."
         ),
     ] = None,
     per_kind: Annotated[
@@ -55,9 +67,18 @@ def evaluate(
         Metric | None,
         typer.Option(help="When an answer to a file's question is right; exact, or choice, if not given."),
     ] = None,
-    image_folder: Annotated[
-        Path | None, typer.Option(help="Where a file's pictures are; beside it if not given.")
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|SHARE", help="Only the rows of your data that training holds out, at its auto or at a share."
+        ),
     ] = None,
+    format: Format = None,
+    image_column: ImageColumn = None,
+    question_column: QuestionColumn = None,
+    answer_column: AnswerColumn = None,
+    prompt: Prompt = None,
+    image_folder: ImageFolder = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 32,
     max_new_tokens: MaxNewTokens = 128,
     workers: Annotated[
@@ -75,10 +96,15 @@ def evaluate(
     answers.jsonl, results.json and mistakes.html.
     """
     file = _file(tasks)
-    of_the_world, of_a_file = (
-        {"--languages": languages, "--axis": axis, "--things": things},
-        {"--metric": metric, "--image-folder": image_folder},
-    )
+    reading: dict[str, Any] = {
+        "format": format,
+        "image_column": image_column,
+        "question_column": question_column,
+        "answer_column": answer_column,
+        "prompt": prompt,
+    }
+    of_the_world = {"languages": languages, "axis": axis, "things": things}
+    of_a_file = {"metric": metric, "held_out": held_out, **reading, "image_folder": image_folder}
     _refuse(
         of_the_world if file else of_a_file, f"the file {file}" if file else "the built-in world: give --tasks FILE"
     )
@@ -86,7 +112,10 @@ def evaluate(
     from sightline.interop.load import load
 
     # A file is checked before a model is loaded; the world's pictures are as large as the model wants them.
-    asked = file_tasks(file, metric, image_folder, per_kind) if file else None
+    share = _share(held_out)
+    asked = file_tasks(file, metric, image_folder, per_kind, share, **reading) if file else None
+    if asked and asked.settings["split"]:
+        typer.echo(f"data: {asked.settings['split']}", err=True)
     loaded, processor = load(model, device, dtype, quantize)
     if asked is None:
         side = loaded.config.vision_config.image_size
@@ -102,16 +131,31 @@ def evaluate(
 
 
 def _file(tasks: str | None) -> Path | None:
-    """The file or folder (with a slash in it) that `--tasks` names, or None where it names kinds."""
-    if tasks is None or not ("." in tasks or "/" in tasks or Path(tasks).is_file()):
+    """The file or folder that `--tasks` names, or None where it names kinds; a kind goes before a folder so called."""
+    from sightline.data.scenes import KINDS
+
+    if tasks is None or not ("." in tasks or "/" in tasks or (Path(tasks).exists() and tasks not in KINDS)):
         return None
     return Path(tasks)
+
+
+def _share(held_out: str | None) -> Share | None:
+    """`--held-out` as a share."""
+    if held_out is None or held_out == "auto":
+        return held_out  # type: ignore[return-value]
+    try:
+        share = float(held_out)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"--held-out is auto or a share between 0 and 1, but is {held_out!r}")
+    return share
 
 
 def _refuse(options: dict[str, Any], subject: str) -> None:
     for option, value in options.items():
         if value is not None:
-            raise ValueError(f"{option} says nothing about {subject}")
+            raise ValueError(f"--{option.replace('_', '-')} says nothing about {subject}")
 
 
 def _scene_tasks(kinds: str | None, languages: str, per_kind: int, axis: str, things: int | None, side: int) -> Tasks:

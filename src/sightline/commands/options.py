@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,3 +21,12 @@ MaxNewTokens = Annotated[int, typer.Option(min=1, help="The answer ends here at 
 Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest token; above: sample.")]
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 Quantize = Annotated[str | None, typer.Option(help="int8: the language model's weights in a quarter of the memory.")]
+Format = Annotated[
+    str | None,
+    typer.Option(help="chat, llava, minimind-v, cauldron, table or classes; found out if not given."),
+]
+ImageColumn = Annotated[str | None, typer.Option(help="A table's column of the picture, where it has no usual name.")]
+QuestionColumn = Annotated[str | None, typer.Option(help="That of the question.")]
+AnswerColumn = Annotated[str | None, typer.Option(help="That of the answer.")]
+Prompt = Annotated[str | None, typer.Option(help="What is asked where a row has no question of its own.")]
+ImageFolder = Annotated[Path | None, typer.Option(help="Where paths of pictures start; beside the rows if not given.")]

@@ -19,6 +19,7 @@ from PIL import Image
 
 from sightline.data.conversation import ChatRow, Picture
 from sightline.data.readers import Data, open_data
+from sightline.data.readers.sides import Share, open_sides
 from sightline.data.sample import Sample
 from sightline.data.scenes import KINDS, World
 from sightline.data.scenes.atlas import check_name
@@ -111,6 +112,8 @@ def file_tasks(
     metric: str | None = None,
     image_folder: str | Path | None = None,
     per_kind: int | None = None,
+    held_out: Share | None = None,
+    **reading: Any,
 ) -> Tasks:
     """The rows of a file or folder of any format, each a question; at most the first `per_kind` of each kind.
 
@@ -118,11 +121,16 @@ def file_tasks(
     file's name), `language`, `choices`, and a `metric` of its own: else it is `metric`, else multiple choice
     where it has choices and exact match where not.
 
+    Args:
+        held_out: only the rows that training keeps out at this share, or at its "auto".
+        reading: how the rows are understood, as for `open_data`.
+
     Raises:
-        FileNotFoundError, ValueError: as `open_data`, and for a row that ends without a truth, has an unknown
-            metric, or a truth that is none of its choices. All rows are checked before the first is asked.
+        FileNotFoundError, ValueError: as `open_data` or `open_sides`, and for a row that ends without a truth, has an
+            unknown metric, or a truth that is none of its choices; or nothing is held out. All rows are checked before
+            the first is asked.
     """
-    rows = open_data(path, image_folder=image_folder)
+    rows, split = _rows_of(path, held_out, {**reading, "image_folder": image_folder})
     groups: dict[tuple[str, str], list[Key]] = {}
     pictures: dict[str, None] = {}  # those that lie in files
     for number, row in enumerate(rows):
@@ -138,8 +146,20 @@ def file_tasks(
         "pictures": _state_of(pictures),
         "metric": metric,
         "per_kind": per_kind,
+        "split": split,
+        **{name: value for name, value in reading.items() if value is not None},
     }
     return Tasks(keys, partial(_file_question, rows, metric), settings)
+
+
+def _rows_of(path: str | Path, held_out: Share | None, reading: dict[str, Any]) -> tuple[Data, str | None]:
+    """The rows, all or those that are held out, and how these were told apart."""
+    if held_out is None:
+        return open_data(path, **reading), None
+    sides = open_sides(path, held_out, **reading)
+    if sides.held_out is None:
+        raise ValueError(f"{sides}: there is nothing to ask, so leave held-out out, or give a share")
+    return sides.held_out, str(sides)
 
 
 def first_rows(rows: Data, count: int) -> Tasks:
