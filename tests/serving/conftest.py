@@ -90,3 +90,12 @@ def red_square():
     image = Image.new("RGB", (40, 40), "white")
     image.paste("red", (10, 10, 30, 30))
     return data_uri(image)
+
+
+@pytest.fixture(scope="session")
+def official(served):
+    """OpenAI's client of the real server; `official.state` is what that shares."""
+    openai = pytest.importorskip("openai")
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client:
+        client.state = served.state
+        yield client

@@ -318,14 +318,6 @@ def wait_until(true, seconds=30):
 
 
 @pytest.fixture(scope="module")
-def official(served):
-    from openai import OpenAI
-
-    with OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def square(as_data_uri):
     from PIL import Image
 

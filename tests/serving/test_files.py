@@ -13,6 +13,8 @@ from sightline.serving.files import FileStore
 from sightline.serving.security import Identity
 from sightline.serving.settings import Limits
 
+attack = pytest.mark.usefixtures("bystander")
+
 ALICE, BOB = Identity(b"a" * 32), Identity(b"b" * 32)
 
 
@@ -250,6 +252,7 @@ def field(name, value, more=b""):
 PURPOSE, FILE = field(b"purpose", b"vision"), field(b"file", png(), b'; filename="a.png"')
 
 
+@attack
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -276,7 +279,6 @@ def test_a_form_that_is_none_is_refused_soon(client, body, param):
     response = client.post("/v1/files", content=body, headers={"Content-Type": "multipart/form-data; boundary=bound"})
     assert time.process_time() - start < 1
     refused(response, 400, param)
-    assert client.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "", "text/plain"])
@@ -284,12 +286,14 @@ def test_another_content_type_is_refused(client, kind):
     refused(client.post("/v1/files", content=form(PURPOSE, FILE), headers={"Content-Type": kind}), 415, None)
 
 
+@attack
 @pytest.mark.parametrize("options", ["", "; boundary=", "; boundary=" + "x" * 300, "; boundary=other"])
 def test_a_form_without_its_boundary_is_refused(client, options):
     headers = {"Content-Type": f"multipart/form-data{options}"}
     assert client.post("/v1/files", content=form(PURPOSE, FILE), headers=headers).status_code == 400
 
 
+@attack
 @pytest.mark.parametrize("charset", ["utf-16", "zlib", "idna", "punycode", "unicode_escape", "no-such", "utf-7"])
 @pytest.mark.parametrize("name", [rb"\ud800", b"xn--zz", b"+2AA-", b"\xff\xfe"])
 def test_a_name_in_any_encoding_is_told_back_or_refused(client, charset, name):
@@ -298,6 +302,7 @@ def test_a_name_in_any_encoding_is_told_back_or_refused(client, charset, name):
     assert client.post("/v1/files", content=body, headers=headers).status_code == 400
 
 
+@attack
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "~/.ssh/id", ".", "x" * 255])
 def test_a_name_is_told_back_and_opens_nothing(client, monkeypatch, name):
     opened = []
@@ -323,10 +328,10 @@ def test_a_name_is_told_back_and_opens_nothing(client, monkeypatch, name):
     assert opened == []
 
 
+@attack
 @pytest.mark.parametrize("file_id", ["..", "../x", "%2e%2e%2fetc%2fpasswd", "file-%00", "x" * 5000, "图"])
 def test_an_id_is_never_a_path(client, file_id):
     assert client.get(f"/v1/files/{file_id}").status_code in (400, 404)
-    assert client.get("/health").status_code == 200
 
 
 def test_openai_s_client_works_unchanged(served, tmp_path):

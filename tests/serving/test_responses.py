@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import threading
 
 import pytest
 from PIL import Image
@@ -352,3 +353,16 @@ def test_the_openai_client_raises_what_is_wrong_by_name(openai):
     with pytest.raises(BadRequestError) as refused:
         openai.responses.create(model="sightline-tiny", input="x", previous_response_id="resp_1")
     assert refused.value.param == "previous_response_id"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_answer_is_written_down_where_no_other_stream_waits_for_it(client, monkeypatch, streamed):
+    """With log probabilities it takes a large part of a second; the event loop goes on meanwhile."""
+    from sightline.serving.response_events import Writing
+
+    threads, ended = [], Writing._ended
+    monkeypatch.setattr(
+        Writing, "_ended", lambda *given: (threads.append(threading.current_thread().name), ended(*given))[1]
+    )
+    stream(client) if streamed else ask(client)
+    assert [name.startswith("sightline-reader") for name in threads] == [True]

@@ -12,7 +12,7 @@ import pytest
 
 from sightline.serving.server import address_of, bind
 
-from .small_app import Wire, make_app, make_state, running
+from .small_app import Wire, beside_small, make_app, make_state, running
 from .test_protocol import wait_until
 
 # A server of its own process, without a model: it says when it listens, and streams for as long as it is asked to.
@@ -171,12 +171,13 @@ def test_a_server_stops_at_once_when_nobody_asks_anything():
 
 def test_aborted_requests_leave_nothing_behind():
     with running() as server:
-        for _ in range(10):
-            wires = [Wire(server) for _ in range(10)]
-            for wire in wires:
-                wire.ask("GET /v1/stream")
-            for wire in wires:
-                wire.socket.close()
+        with httpx.Client(base_url=server.url) as other, beside_small(other):
+            for _ in range(10):
+                wires = [Wire(server) for _ in range(10)]
+                for wire in wires:
+                    wire.ask("GET /v1/stream")
+                for wire in wires:
+                    wire.socket.close()
         wait_until(lambda: not server._server.server_state.connections)
         wait_until(lambda: not server._server.server_state.tasks)
         assert httpx.get(f"{server.url}/health").status_code == 200

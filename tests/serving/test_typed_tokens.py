@@ -164,3 +164,17 @@ def test_a_picture_described_in_text_is_none(default, pictures):
     prompt, answer = said(default, [{"type": "text", "text": f"![red]({uri[:120]})"}])
     assert not prompt.images
     assert answer["usage"]["prompt_tokens_details"]["image_tokens"] == 0
+
+
+@pytest.mark.parametrize("field", ["chat_template", "chat_template_kwargs", "add_generation_prompt", "documents"])
+def test_no_request_brings_a_template_or_what_one_would_read(default, field):
+    client, prompts, _ = default
+    prompts.clear()
+    for path, asked in (
+        ("chat/completions", {"messages": [{"role": "user", "content": "a"}]}),
+        ("completions", {"prompt": "a"}),
+        ("responses", {"input": "a"}),
+    ):
+        answer = client.post(f"/v1/{path}", json={"model": "sightline-tiny", **asked, field: "{{ messages }}"})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert not prompts

@@ -18,7 +18,7 @@ from sightline.serving.sse import DONE, EventStream, error_event, sse_event
 from sightline.serving.state import State
 from sightline.serving.usage import check_finished
 
-__all__ = ["Wording", "respond"]
+__all__ = ["Wording", "respond", "written"]
 
 
 class Wording(Protocol):
@@ -71,8 +71,15 @@ async def _whole(state: State, wording: Wording, start: Callable[[], Awaitable[C
     async with await start() as choices:
         replies = await choices.replies()
         check_finished(replies)
-        # Many answers with log probabilities take seconds to write down, and the others' streams must not wait.
-        text = await state.answering.run(lambda: wording.whole(replies).model_dump_json(by_alias=True))
+        return await written(state, lambda: wording.whole(replies))
+
+
+async def written(state: State, make: Callable[[], BaseModel]) -> Response:
+    """What `make` gives as a response, just as FastAPI would write it from its event loop.
+
+    It is made in a thread: answers with log probabilities take seconds, and the others' streams must not wait.
+    """
+    text = await state.answering.run(lambda: make().model_dump_json(by_alias=True))
     return Response(text, media_type="application/json")
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
 from fastapi import APIRouter, Request
+from fastapi import Response as HTTPResponse
 
 from sightline.engine.request import SamplingParams
 from sightline.engine.sampling import LogitsRule
@@ -18,6 +19,7 @@ from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.item_turns import turns_of
 from sightline.serving.logprobs import Vocabulary
 from sightline.serving.messages import Turn, about, check_turns, open_turns
+from sightline.serving.responding import written
 from sightline.serving.response_events import Writing
 from sightline.serving.sampling import to_params
 from sightline.serving.schemas.responses import Event, JsonSchemaOutput, PlainOutput, Response, ResponseRequest
@@ -60,7 +62,7 @@ def router(state: State) -> APIRouter:
         if not body.stream:
             return await unless_gone(request, _whole(writing, body, params, state, who))
         choices = await unless_gone(request, _start(body, params, state, who))
-        return EventStream(_events(writing, choices), choices.close, lambda error: _sse([writing.fail(error)]))
+        return EventStream(_events(writing, choices, state), choices.close, lambda error: _sse([writing.fail(error)]))
 
     return routes
 
@@ -84,17 +86,18 @@ def _params(body: ResponseRequest, state: State) -> SamplingParams:
 
 async def _whole(
     writing: Writing, body: ResponseRequest, params: SamplingParams, state: State, who: Identity
-) -> Response:
+) -> HTTPResponse:
     async with await _start(body, params, state, who) as choices:
         (reply,) = await choices.replies()
-        return writing.whole(reply)
+        return await written(state, lambda: writing.whole(reply))
 
 
-async def _events(writing: Writing, choices: Choices) -> AsyncGenerator[bytes]:
+async def _events(writing: Writing, choices: Choices, state: State) -> AsyncGenerator[bytes]:
     yield _sse(writing.begin())
     async for _, piece in choices:
         yield _sse(writing.go_on(piece))
-    yield _sse(writing.end(choices.reply(0)))
+    # They tell the whole answer four times over.
+    yield await state.answering.run(lambda: _sse(writing.end(choices.reply(0))))
 
 
 def _sse(events: Iterable[Event]) -> bytes:
