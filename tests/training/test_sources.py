@@ -14,8 +14,9 @@ from sightline.data.sample import answers_of
 from sightline.training.batches import RegionBatches, StageBatches, batches_from
 from sightline.training.build import build
 from sightline.training.contrast import patch_weights
+from sightline.training.grouping import MOST
 from sightline.training.rows import count_rows, measure_groups
-from sightline.training.sources import BLOCK, MOST, Deal, FileGroups
+from sightline.training.sources import BLOCK, Deal, FileGroups
 
 
 def test_every_block_holds_the_proportions_exactly():

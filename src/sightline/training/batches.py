@@ -22,9 +22,12 @@ from sightline.data.sample import Sample
 from sightline.data.scenes.regions import Regions
 from sightline.images import load_rgb
 from sightline.processor import VLMProcessor
+from sightline.training.background import RowWatch
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.recipe import Recipe, Stage
+from sightline.training.row_checks import limit_of
+from sightline.training.rows import sampled_files
 from sightline.training.sources import Deal, open_sources, world_of
 
 __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batches_from", "open_batches"]
@@ -231,11 +234,16 @@ class _OrError(Dataset[Any]):
             return error
 
 
-def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int) -> Iterator[list[MicroBatch]]:
+def batches_from(
+    dataset: StageBatches | RegionBatches, step: int, workers: int, position_limit: int | None = None
+) -> Iterator[list[MicroBatch]]:
     """The batches of `step` and after, in order and without end, made beside the training by `workers`.
 
+    Rows of large files are checked meanwhile, as preflight checks those of small ones.
+
     Raises:
-        FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made.
+        FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made; or a row of
+            a large file cannot be learned from.
     """
     loader = DataLoader(
         _OrError(dataset),
@@ -246,10 +254,20 @@ def batches_from(dataset: StageBatches | RegionBatches, step: int, workers: int)
         worker_init_fn=_leave_signals_to_the_trainer,
         prefetch_factor=4 if workers else None,
     )
-    for batch in loader:
-        if isinstance(batch, Exception):
-            raise batch
-        yield batch
+    with _watch(dataset, position_limit) as watch:
+        for batch in loader:
+            if isinstance(batch, Exception):
+                raise batch
+            watch.raise_found()
+            yield batch
+
+
+def _watch(dataset: StageBatches | RegionBatches, position_limit: int | None) -> RowWatch:
+    """Over the files of `dataset` that preflight has not read whole."""
+    if isinstance(dataset, RegionBatches):
+        return RowWatch((), dataset.processor, None)
+    limit = limit_of(dataset.settings.max_length, position_limit)
+    return RowWatch(sampled_files(dataset), dataset.processor, limit)
 
 
 def _leave_signals_to_the_trainer(_: int) -> None:

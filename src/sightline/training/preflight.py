@@ -16,7 +16,7 @@ from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
 from sightline.training.memory import SavedForBackward, memory_limit, memory_used, peak_memory, reset_peak
 from sightline.training.parts import count_parameters
 from sightline.training.recipe import Part
-from sightline.training.rows import GroupSize, measure_groups, odd_groups
+from sightline.training.rows import GroupSize, measure_groups, odd_groups, sampled_files
 from sightline.training.stage import StageRun
 
 __all__ = ["StageReport", "preflight", "remedies"]
@@ -92,7 +92,8 @@ def _plan(run: StageRun, on_row: Callable[[int], None] | None = None) -> _Plan:
     longest = odd.pop("longest")
     encode = _Encoder(run.data)
     small = encode(longest[:FEW]) if full > FEW else None
-    return _Plan({name: encode(few) for name, few in odd.items()}, small, encode(longest), _rows(sizes))
+    rest = sum(map(len, sampled_files(run.data)))
+    return _Plan({name: encode(few) for name, few in odd.items()}, small, encode(longest), _rows(sizes, rest))
 
 
 class _Encoder:
@@ -103,11 +104,13 @@ class _Encoder:
         return self.data.encode([self.data.sources[one.source].group(one.number) for one in groups])
 
 
-def _rows(sizes: list[GroupSize]) -> str:
+def _rows(sizes: list[GroupSize], rest: int) -> str:
+    """In words; `rest` is how many rows the files have of which only a part was read."""
     by_length = sorted(sizes, key=lambda one: one.tokens)
     return (
         f"{len(sizes)} read, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
         f"{by_length[-1].origin}), {sum(one.images == 0 for one in sizes)} without a picture"
+        + (f"; {rest:,} rows of large files are checked while the run is under way" if rest else "")
     )
 
 

@@ -1,30 +1,35 @@
 """What a stage is about to read, looked at before it trains: each row's size, and whether it can teach at all.
 
-Files are read whole, without opening a picture; of the built-in world, which has no end, a sample is drawn.
+Files of up to `WHOLE` rows are read whole, without opening a picture; of larger ones, of streams, and of the built-in
+world, which has no end, a sample is read. The rest of a large file is `background.py`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from sightline.data.readers import Data
-from sightline.data.sample import Sample, answers_of
-from sightline.encoding import Row, share_trunk
+from sightline.data.sample import Sample
+from sightline.encoding import share_trunk
 from sightline.processor import VLMProcessor
-from sightline.training.batches import StageBatches
-from sightline.training.sources import FileGroups, Source
+from sightline.training.grouping import WHOLE
+from sightline.training.row_checks import Limit, check_length, checked_row, limit_of
+from sightline.training.sources import FileGroups, Source, WindowedGroups
 
-__all__ = ["GroupSize", "count_rows", "measure_groups", "odd_groups"]
+if TYPE_CHECKING:
+    from sightline.training.batches import StageBatches
+
+__all__ = ["GroupSize", "count_rows", "measure_groups", "odd_groups", "sampled_files"]
 
 WORLD_SAMPLE = 64  # pictures of the built-in world that are measured
-
-_Limit: TypeAlias = tuple[int, str] | None
+SAMPLE = 2048  # rows of a large file
+STRETCHES = 8  # of rows that follow each other, for what is packed together is read together
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,20 @@ class _Sizes(NamedTuple):
     supervised: int
 
 
+def sampled_files(data: StageBatches) -> list[Data]:
+    """The files of which `measure_groups` reads a part only, each once."""
+    return list(dict.fromkeys(source.rows for source in data.sources if _is_sampled(source)))
+
+
+def _is_sampled(source: Source) -> TypeGuard[FileGroups | WindowedGroups]:
+    """Whether it is a file too large to be read before the first step."""
+    return isinstance(source, WindowedGroups) or (isinstance(source, FileGroups) and len(source.rows) > WHOLE)
+
+
 def measure_groups(
     data: StageBatches, position_limit: int | None = None, on_row: Callable[[int], None] | None = None
 ) -> list[GroupSize]:
-    """The sizes of what `data` will deal out in one epoch.
+    """The sizes of what `data` will deal out in one epoch; of large files and the world, of a part of it.
 
     Args:
         position_limit: the model's `max_position_embeddings`, if it has one.
@@ -63,26 +78,27 @@ def measure_groups(
         ValueError: a row cannot be read, carries no loss, says nothing, has other pictures than placeholders, or is
             longer than the recipe or the model allows; the message names the row and the remedy.
     """
-    limit = _limit(data.settings.max_length, position_limit)
+    limit = limit_of(data.settings.max_length, position_limit)
     found = []
     for index, source in enumerate(data.sources):
-        if isinstance(source, FileGroups):
+        if isinstance(source, FileGroups) and not _is_sampled(source):
             measured = _measured_file(source, data.processor, on_row)
             for group, row in enumerate(measured):
                 _check_length(_Sizes(*row.tolist()), limit, partial(_where, source, group))
-            sizes = [_Sizes(*measured[source.which(number)].tolist()) for number in range(len(source))]
+            sizes = [(number, _Sizes(*measured[source.which(number)].tolist())) for number in range(len(source))]
         else:
-            sizes = [_measured_world(source, number, data.processor, limit) for number in range(WORLD_SAMPLE)]
+            sizes = list(_measured_places(source, data.processor, limit, on_row))
         found += [
             GroupSize(index, number, source.origin(number), one.tokens, one.images, one.supervised)
-            for number, one in enumerate(sizes)
+            for number, one in sizes
         ]
     return found
 
 
 def count_rows(data: StageBatches) -> int:
     """How many rows of files `measure_groups` reads."""
-    return sum(len(source.rows) for source in data.sources if isinstance(source, FileGroups))
+    files = [one for one in data.sources if isinstance(one, (FileGroups, WindowedGroups))]
+    return sum(SAMPLE if _is_sampled(one) else len(one.rows) for one in files)
 
 
 # By file, and there with the processor: stages often read the same one.
@@ -108,50 +124,53 @@ def _where(source: FileGroups, group: int, sample: int) -> str:
     return source.rows.where(source.members(group)[sample])
 
 
-def _measured_world(source: Source, number: int, processor: VLMProcessor, limit: _Limit) -> _Sizes:
-    def where(_: int) -> str:
-        return source.origin(number)
+def _measured_places(
+    source: Source, processor: VLMProcessor, limit: Limit, on_row: Callable[[int], None] | None
+) -> Iterator[tuple[int, _Sizes]]:
+    """Places of a source, and the sizes of what stands there: enough of them to tell what it is like."""
+    rows = 0
+    for number in _places(source):
+        group = source.group(number)
+        where = partial(_where_at, source, number)
+        sizes = _measure(group, processor, where)
+        _check_length(sizes, limit, where)
+        yield number, sizes
+        rows += len(group)
+        if isinstance(source, WindowedGroups) and rows >= SAMPLE:
+            return
+        if on_row is not None and _is_sampled(source):
+            on_row(rows)
 
-    sizes = _measure(source.group(number), processor, where)
-    _check_length(sizes, limit, where)
-    return sizes
+
+def _places(source: Source) -> Iterator[int]:
+    """Where to look: of a file the first window, which is from all over it, or stretches that are."""
+    if isinstance(source, WindowedGroups):
+        yield from range(SAMPLE)
+    elif isinstance(source, FileGroups):
+        long = SAMPLE // STRETCHES
+        for start in np.linspace(0, len(source) - long, STRETCHES).astype(int).tolist():
+            yield from (source.place_of(index) for index in range(start, start + long))
+    else:
+        yield from range(WORLD_SAMPLE)
+
+
+def _where_at(source: Source, number: int, sample: int) -> str:
+    if isinstance(source, WindowedGroups):
+        return source.rows.where(source.members(number)[sample])
+    return source.origin(number)
 
 
 def _measure(group: Sequence[Sample], processor: VLMProcessor, where: Callable[[int], str]) -> _Sizes:
     """The sizes of a group, whose conversation `n` people call `where(n)`."""
-    rows = [_row(sample, processor, partial(where, number)) for number, sample in enumerate(group)]
+    rows = [checked_row(sample, processor, partial(where, number)) for number, sample in enumerate(group)]
     lengths = [len(ids) for ids, _ in rows]
     longest = max(lengths)
     (ids, mask), _ = share_trunk(rows)
     return _Sizes(len(ids), longest, lengths.index(longest), len(group[0]["images"]), sum(mask))
 
 
-def _row(sample: Sample, processor: VLMProcessor, where: Callable[[], str]) -> Row:
-    try:
-        (row,), _ = processor.encode_rows([(sample["messages"], sample["images"])])
-    except ValueError as error:
-        raise ValueError(f"{where()}: {str(error).removeprefix('sample 0: ').removeprefix('sample 0 ')}") from None
-    if 1 not in row[1]:
-        raise ValueError(
-            f"{where()}: no token of it carries loss; give it an assistant message with text, or take the row out"
-        )
-    if not all(text.strip() for text in answers_of(sample)):
-        raise ValueError(f"{where()}: an assistant message of it says nothing; give it text, or take the row out")
-    return row
-
-
-def _limit(max_length: int | None, position_limit: int | None) -> _Limit:
-    """The lower of the two limits, and how a message calls it and its remedy."""
-    limits = [
-        (max_length, f"train.max_length {max_length}; shorten it or raise that"),
-        (position_limit, f"the model's max_position_embeddings {position_limit}; shorten it or take the row out"),
-    ]
-    return min(((limit, text) for limit, text in limits if limit is not None), default=None)
-
-
-def _check_length(sizes: _Sizes, limit: _Limit, where: Callable[[int], str]) -> None:
-    if limit is not None and sizes.longest > limit[0]:
-        raise ValueError(f"{where(sizes.which)}: its {sizes.longest} tokens are more than {limit[1]}")
+def _check_length(sizes: _Sizes, limit: Limit, where: Callable[[int], str]) -> None:
+    check_length(sizes.longest, limit, partial(where, sizes.which))
 
 
 def odd_groups(sizes: Sequence[GroupSize], batch: int, few: int) -> dict[str, list[GroupSize]]:

@@ -7,8 +7,6 @@ function of the recipe, the stage and the place, so that a resumed run sees what
 from __future__ import annotations
 
 import bisect
-import hashlib
-import json
 import random
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,17 +14,16 @@ from typing import Protocol
 
 import numpy as np
 
-from sightline.data.conversation import ChatRow
 from sightline.data.readers import Data
 from sightline.data.sample import Sample, sample_of
 from sightline.data.scenes.world import World
+from sightline.training.grouping import WHOLE, Windows, groups_of
 from sightline.training.holdout import sides_of
 from sightline.training.recipe import DataSection, FileSource, WorldSource
 
-__all__ = ["Deal", "FileGroups", "Source", "WorldGroups", "open_rows", "open_sources", "world_of"]
+__all__ = ["Deal", "FileGroups", "Source", "WindowedGroups", "WorldGroups", "open_rows", "open_sources", "world_of"]
 
 BLOCK = 1000  # places within which the proportions are exact
-MOST = 8  # conversations a group of a file's rows; more would make its row much longer than the others
 
 
 class Source(Protocol):
@@ -82,7 +79,7 @@ class FileGroups:
 
     def __init__(self, rows: Data, seed: int):
         self.rows, self.seed = rows, seed
-        self._members, self._starts = _groups_of(rows)
+        self._members, self._starts = groups_of(rows)
 
     def __len__(self) -> int:
         return len(self._starts) - 1
@@ -96,7 +93,11 @@ class FileGroups:
     def which(self, number: int) -> int:
         """Which of the file's groups stands at a place."""
         epoch, place = divmod(number, len(self))
-        return int(_permutation(self.seed, epoch, len(self))[place])
+        return int(_permutation((self.seed, epoch), len(self))[place])
+
+    def place_of(self, index: int) -> int:
+        """The place in the first epoch at which the file's group `index` stands."""
+        return int(np.flatnonzero(_permutation((self.seed, 0), len(self)) == index)[0])
 
     def members(self, index: int) -> list[int]:
         """The rows of the file's group `index`, in the file's order."""
@@ -107,41 +108,48 @@ class FileGroups:
         return [sample_of(self.rows[row]) for row in self.members(index)]
 
 
+class WindowedGroups:
+    """As `FileGroups`, of a file that is too large to be read before the first step: window by window.
+
+    In an epoch each row is seen once, as there; but only rows of one window are put together, and only their groups are
+    shuffled among each other. Windows come in another order in each epoch.
+    """
+
+    def __init__(self, rows: Data, seed: int):
+        self.rows, self.seed = rows, seed
+        self._windows = Windows(rows, seed)
+
+    def group(self, number: int) -> list[Sample]:
+        return [sample_of(self.rows[row]) for row in self.members(number)]
+
+    def origin(self, number: int) -> str:
+        return self.rows.where(*self.members(number))
+
+    def members(self, number: int) -> list[int]:
+        """The rows of the group at a place, in the file's order."""
+        epoch, window, place = self._find(number)
+        members, starts = self._windows[window]
+        index = int(_permutation((self.seed, epoch, window), len(starts) - 1)[place])
+        return members[starts[index] : starts[index + 1]].tolist()
+
+    def _find(self, number: int) -> tuple[int, int, int]:
+        """Epoch, window, and place in the window. Of the first epoch, no window is read before its turn."""
+        for window in range(len(self._windows)):
+            if number < (count := self._windows.count(window)):
+                return 0, window, number
+            number -= count
+        counts = np.array([self._windows.count(window) for window in range(len(self._windows))])
+        epoch, number = divmod(number, int(counts.sum()))
+        order = _permutation((self.seed, epoch + 1), len(counts))
+        ends = np.cumsum(counts[order])
+        turn = int(np.searchsorted(ends, number, side="right"))
+        return epoch + 1, int(order[turn]), number - int(ends[turn - 1] if turn else 0)
+
+
 # Kept for the process, not in the object, which is sent to the workers.
 @lru_cache(maxsize=8)
-def _permutation(seed: int, epoch: int, length: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(length)
-
-
-@lru_cache(maxsize=8)
-def _groups_of(rows: Data) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers, group by group in the order of each one's first row, and where the groups begin and end."""
-    if rows.holds_pictures:
-        return np.arange(len(rows)), np.arange(len(rows) + 1)
-    numbers: dict[bytes, int] = {}
-    # A row that stands alone has its number for a key, which is shorter than any digest and so like none.
-    keys = (_beginning(row) or str(number).encode() for number, row in enumerate(rows))
-    alike = np.fromiter((numbers.setdefault(key, len(numbers)) for key in keys), dtype=np.int64, count=len(rows))
-    order = np.argsort(alike, kind="stable")
-    begins = np.flatnonzero(np.diff(alike[order], prepend=-1))
-    within = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
-    starts = np.flatnonzero(within % MOST == 0)
-    rank = np.argsort(order[starts])
-    sizes = np.diff(starts, append=len(order))[rank]
-    ends = np.cumsum([0, *sizes])
-    return order[np.repeat(starts[rank] - ends[:-1], sizes) + np.arange(len(order))], ends
-
-
-def _beginning(row: ChatRow) -> bytes | None:
-    """A digest of a row's pictures and of what stands before them; None where they do not open the user's turn."""
-    first = next((n for n, message in enumerate(row.messages) if message["role"] == "user"), None)
-    if first is None or not row.images or any(isinstance(picture, bytes) for picture in row.images):
-        return None
-    before, opening = row.messages[:first], row.messages[first]["content"][: len(row.images)]
-    opens = len(opening) == len(row.images) and all(part["type"] == "image" for part in opening)
-    if not opens or any(message["role"] != "system" for message in before):
-        return None
-    return hashlib.blake2b(json.dumps([row.images, before]).encode(), digest_size=16).digest()
+def _permutation(seed: tuple[int, ...], length: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(length)
 
 
 def open_rows(file: FileSource) -> Data:
@@ -165,7 +173,9 @@ def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool
         sources.append(WorldGroups(data.world, seed, image_size, words_only))
         weights.append(data.world.weight)
     for file in data.files:
-        sources.append(FileGroups(open_rows(file), seed))
+        rows = open_rows(file)
+        large = rows.may_share_pictures and len(rows) > WHOLE
+        sources.append(WindowedGroups(rows, seed) if large else FileGroups(rows, seed))
         weights.append(file.weight)
     return sources, weights
 

@@ -99,7 +99,7 @@ def test_files_of_different_columns_are_read_one_after_the_other(tmp_path, write
     assert [said(row) for row in rows] == [said(rows[n]) for n in range(2)] == expected
 
 
-def test_a_file_is_copied_once_and_anew_when_it_has_changed(tmp_path, write_parquet, picture_bytes, said):
+def test_a_row_group_is_copied_when_it_is_asked_for(tmp_path, write_parquet, picture_bytes, said):
     copies = tmp_path / "cache" / "sightline" / "arrow"
     for answer in ("A1", "A2"):
         path = write_parquet([minimind(answer[1:], picture_bytes(1))] * 70, row_group_size=9)
@@ -108,8 +108,10 @@ def test_a_file_is_copied_once_and_anew_when_it_has_changed(tmp_path, write_parq
         for _ in range(2):
             rows = open_data(path)
             assert said(rows[0]) == said(rows[69]) == asked("What?", answer)
-            (copy,) = copies.iterdir()
-        assert copy.stat().st_size > 70 * len(picture_bytes(1))
+            (of_file,) = copies.iterdir()
+        first, last = sorted(of_file.iterdir())  # of eight row groups, those that were asked for
+        assert (first.name, last.name) == ("0.arrow", "7.arrow")
+        assert first.stat().st_size > last.stat().st_size > 7 * len(picture_bytes(1))
 
 
 def test_a_copy_that_cannot_be_made_is_one_line(tmp_path, write_parquet, picture_bytes, monkeypatch):

@@ -1,4 +1,4 @@
-"""Parquet in any order: `ArrowCopy`, a copy of a file as Arrow, of which single rows can be read where they lie.
+"""Parquet in any order: `ArrowCopy`, a copy of a row group as Arrow, of which single rows can be read where they lie.
 
 Parquet itself cannot give one row without the thousands around it. Hugging Face `datasets` makes such copies too, but
 needs three times the memory of a file's largest row group for it, and itself a second and 150 MB in every process.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,18 +24,19 @@ BUFFER = 2**20  # bytes of each column that are read ahead
 
 
 class ArrowCopy:
-    """The rows of a Parquet file by number. The copy is made where there is none yet, and mapped, not read.
+    """The rows of a row group of a Parquet file, by number. The copy is made where there is none yet, and mapped.
 
-    Copies lie in `sightline/arrow` below `XDG_CACHE_HOME` (`~/.cache` if that is not set); to delete them does no harm.
+    So what is copied is what is read, and the first row of a large file does not wait for all of it. Copies lie in
+    `sightline/arrow` below `XDG_CACHE_HOME` (`~/.cache` if that is not set); to delete them does no harm.
 
     Raises:
         ValueError: the file is damaged, or there is no room for its copy.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, group: int):
         import pyarrow as pa
 
-        self._file = pa.ipc.open_file(pa.memory_map(str(_copied(path))))
+        self._file = pa.ipc.open_file(pa.memory_map(str(_copied(path, group))))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         (fields,) = self._file.get_batch(index // AT_ONCE).slice(index % AT_ONCE, 1).to_pylist()
@@ -50,21 +52,23 @@ def batches_of(path: Path, groups: Sequence[int] | None = None) -> Iterator[Any]
         yield from file.iter_batches(AT_ONCE, row_groups=groups)
 
 
-def _copied(path: Path) -> Path:
-    """The copy of a Parquet file; of one that has changed, a new copy in the old one's place."""
+def _copied(path: Path, group: int) -> Path:
+    """The copy of a row group; of a file that has changed, the old one's copies go."""
     import pyarrow as pa
 
     folder = cache_folder("arrow")
     state, name = path.stat(), hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:32]
-    copy = folder / f"{name}-{state.st_size}-{state.st_mtime_ns}.arrow"
+    copies = folder / f"{name}-{state.st_size}-{state.st_mtime_ns}"
+    copy = copies / f"{group}.arrow"
     if copy.is_file():
         return copy
-    beside = folder / f".{uuid.uuid4().hex}"
+    beside = copies / f".{uuid.uuid4().hex}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(path, beside)
-        for old in folder.glob(f"{name}-*.arrow"):
-            old.unlink(missing_ok=True)
+        for old in folder.glob(f"{name}-*"):
+            if old != copies:
+                shutil.rmtree(old, ignore_errors=True)
+        copies.mkdir(parents=True, exist_ok=True)
+        _write(path, group, beside)
         beside.replace(copy)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
@@ -77,14 +81,14 @@ def _copied(path: Path) -> Path:
     return copy
 
 
-def _write(path: Path, copy: Path) -> None:
+def _write(path: Path, group: int, copy: Path) -> None:
     """Batches of exactly `AT_ONCE` rows, the last apart, so that a row's number tells its batch."""
     import pyarrow as pa
     from pyarrow.parquet import read_schema
 
     schema, left, rows = read_schema(path), list[Any](), 0
     with pa.OSFile(str(copy), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for batch in batches_of(path):
+        for batch in batches_of(path, [group]):
             left.append(batch)
             rows += len(batch)
             if rows >= AT_ONCE:

@@ -48,6 +48,11 @@ class Data:
         return not isinstance(self._items, (LineItems, PictureItems))
 
     @property
+    def may_share_pictures(self) -> bool:
+        """Whether rows can name the same picture file; reading them opens no picture."""
+        return isinstance(self._items, LineItems)
+
+    @property
     def is_streamed(self) -> bool:
         """Whether rows come in their order only, and nobody knows how many there are."""
         return isinstance(self._items, StreamItems)

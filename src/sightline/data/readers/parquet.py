@@ -6,6 +6,7 @@ It knows columns and bytes, not what they mean.
 from __future__ import annotations
 
 import bisect
+from collections import OrderedDict
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
@@ -15,6 +16,8 @@ from sightline.data.readers.arrow import ArrowCopy, batches_of, class_names, nam
 from sightline.data.readers.items import Item, Place, outline
 
 __all__ = ["ParquetItems"]
+
+MAPPED = 512  # copies at a time: a process may have only so many files mapped
 
 
 class ParquetItems:
@@ -39,7 +42,7 @@ class ParquetItems:
                 counts.append(rows)
                 before += rows
         self._starts = [0, *accumulate(counts)]
-        self._copies: dict[Path, ArrowCopy] = {}
+        self._copies: OrderedDict[int, ArrowCopy] = OrderedDict()
         if not len(self):
             raise ValueError(f"{paths[0] if len(paths) == 1 else folder} holds no rows")
 
@@ -47,7 +50,7 @@ class ParquetItems:
         return self._starts[-1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_copies": {}}  # each process maps them itself
+        return {**self.__dict__, "_copies": OrderedDict()}  # each process maps them itself
 
     def read(self, start: int, stop: int) -> Iterator[Item]:
         stop = min(stop, len(self))
@@ -59,11 +62,18 @@ class ParquetItems:
 
     def __getitem__(self, index: int) -> Item:
         group = bisect.bisect_right(self._starts, index) - 1
-        path, _, before = self._groups[group]
-        if path not in self._copies:
-            self._copies[path] = ArrowCopy(path)
-        fields = self._copies[path][before + index - self._starts[group]]
-        return Item(str(self.place(index)), named(fields, self._names[path]))
+        fields = self._copy_of(group)[index - self._starts[group]]
+        return Item(str(self.place(index)), named(fields, self._names[self._groups[group][0]]))
+
+    def _copy_of(self, group: int) -> ArrowCopy:
+        if group in self._copies:
+            self._copies.move_to_end(group)
+        else:
+            path, number, _ = self._groups[group]
+            self._copies[group] = ArrowCopy(path, number)
+            if len(self._copies) > MAPPED:
+                self._copies.popitem(last=False)
+        return self._copies[group]
 
     def place(self, index: int) -> Place:
         group = bisect.bisect_right(self._starts, index) - 1

@@ -1,0 +1,321 @@
+"""However many rows there are, the first step comes soon, all of them are checked, and memory stays as it was."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sightline.data.readers import Data, open_data
+from sightline.data.sample import answers_of
+from sightline.training import background, grouping, rows, sources
+from sightline.training.background import RowWatch
+from sightline.training.batches import StageBatches
+from sightline.training.build import build
+from sightline.training.grouping import MOST
+from sightline.training.preflight import preflight
+from sightline.training.rows import count_rows, measure_groups, sampled_files
+from sightline.training.sources import FileGroups, WindowedGroups, open_sources
+from sightline.training.stage import StageRun
+
+ROWS = 500
+PICTURES = 40
+
+
+def written(folder: Path, count: int, change=None) -> Path:
+    """Rows about pictures, three of a picture after each other; `change` may replace one."""
+    folder.mkdir(exist_ok=True)
+    for number in range(PICTURES):
+        Image.new("RGB", (40, 30), (number, 100, 3 * number)).save(folder / f"{number}.png")
+    with (folder / "rows.jsonl").open("w") as file:
+        for n in range(count):
+            asked = [{"type": "image"}, {"type": "text", "text": f"What is {n}?"}]
+            turns = [{"role": "user", "content": asked}, {"role": "assistant", "content": f"It is {n}."}]
+            line = {"messages": turns, "images": [f"{n // 3 % PICTURES}.png"]}
+            file.write(json.dumps(change(n, line) if change else line) + "\n")
+    return folder / "rows.jsonl"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Limits that make a file of `ROWS` rows a large one."""
+    monkeypatch.setattr(sources, "WHOLE", 100)
+    monkeypatch.setattr(rows, "WHOLE", 100)
+    monkeypatch.setattr(rows, "SAMPLE", 64)
+    monkeypatch.setattr(grouping, "BLOCK_ROWS", 9)
+    monkeypatch.setattr(grouping, "WINDOW_ROWS", 90)
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The numbers of the rows that have been read."""
+    seen = []
+    get = Data.__getitem__
+    monkeypatch.setattr(Data, "__getitem__", lambda self, number: seen.append(number) or get(self, number))
+    return seen
+
+
+@pytest.fixture(scope="module")
+def processor(recipe):
+    return build(recipe)[1]
+
+
+def reading(make_recipe, path, **train):
+    return make_recipe(
+        data={"world": {"weight": 0}, "files": [{"path": str(path)}]},
+        train=train,
+        stages=[{"kind": "instruct", "steps": 3}],
+    )
+
+
+def test_an_epoch_of_a_large_file_has_each_row_once_and_every_epoch_its_own_order(small, tmp_path):
+    groups = WindowedGroups(open_data(written(tmp_path, ROWS)), seed=0)
+    epochs, number = [], 0
+    for _ in range(3):
+        seen: list[int] = []
+        order = []
+        while len(seen) < ROWS:
+            order.append(groups.members(number))
+            seen += order[-1]
+            number += 1
+        assert sorted(seen) == list(range(ROWS))
+        epochs.append(order)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert len(epochs[0]) == len(epochs[1]) == len(epochs[2]) < ROWS / 2
+    assert max(map(len, epochs[0])) <= MOST
+    together = [members for members in epochs[0] if len(members) > 1]
+    assert all(len({row // 3 % PICTURES for row in members}) == 1 for members in together)
+    first = np.array([members[0] for members in epochs[0][:20]])
+    assert first.max() - first.min() > ROWS / 2  # from all over the file
+
+
+def test_what_stands_at_a_place_does_not_depend_on_what_was_asked_before(small, tmp_path):
+    path = written(tmp_path, ROWS)
+    forward = WindowedGroups(open_data(path), seed=3)
+    expected = [forward.members(number) for number in range(900)]
+    assert WindowedGroups(open_data(path), seed=3).members(777) == expected[777]
+    other = pickle.loads(pickle.dumps(forward))
+    assert [other.members(number) for number in reversed(range(900))] == expected[::-1]
+    assert [WindowedGroups(open_data(path), seed=4).members(n) for n in range(20)] != expected[:20]
+    assert forward.origin(5).endswith(", ".join(str(row + 1) for row in expected[5]))
+
+
+def test_the_first_group_of_a_large_file_needs_one_window(small, tmp_path, read):
+    groups = WindowedGroups(open_data(written(tmp_path, ROWS)), seed=0)
+    assert read == []
+    said = [answer for sample in groups.group(0) for answer in answers_of(sample)]
+    assert said == [f"It is {row}." for row in groups.members(0)]
+    assert len(read) <= 90 + MOST
+
+
+def test_only_rows_that_may_share_a_picture_file_are_read_to_find_out(tmp_path, read):
+    for name in ("cats", "dogs"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (20, 20)).save(tmp_path / "pets" / name / f"{number}.png")
+    folder = open_data(tmp_path / "pets")
+    assert not folder.may_share_pictures
+    assert len(FileGroups(folder, seed=0)) == 6
+    assert read == []
+
+
+def test_a_large_file_is_sampled_and_a_small_one_read_whole(small, make_recipe, tmp_path, processor, read, monkeypatch):
+    recipe = reading(make_recipe, written(tmp_path, ROWS))
+    data = StageBatches(recipe, recipe.stages[0], processor, 32)
+    sizes, heard = measure_groups(data, None, (heard := []).append), heard
+    assert 64 <= sum(one.origin.count(",") for one in sizes) < 2 * 64 + MOST
+    assert len(read) < 90 + 2 * 64 + MOST
+    assert heard[-1] <= count_rows(data) == 64
+    assert sampled_files(data) == [data.sources[0].rows]
+    monkeypatch.setattr(sources, "WHOLE", ROWS)
+    monkeypatch.setattr(rows, "WHOLE", ROWS)
+    data = StageBatches(recipe, recipe.stages[0], processor, 32)
+    assert sampled_files(data) == []
+    assert count_rows(data) == ROWS
+
+
+def test_a_large_parquet_file_is_looked_at_in_stretches(small, make_recipe, tmp_path, processor, read, monkeypatch):
+    pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    from pyarrow import parquet
+
+    turns = json.dumps([{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}])
+    table = pa.Table.from_pylist([{"conversations": turns, "n": n} for n in range(ROWS)])
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=10)
+    recipe = reading(make_recipe, tmp_path / "rows.parquet")
+    sizes = measure_groups(StageBatches(recipe, recipe.stages[0], processor, 32))
+    assert len(sizes) == 64
+    assert (min(read), max(read)) == (0, ROWS - 1)
+    groups = {number // 10 for number in read}
+    assert len(groups) <= 2 * rows.STRETCHES < ROWS // 10
+    copies = list((Path(os.environ["XDG_CACHE_HOME"]) / "sightline" / "arrow").rglob("*.arrow"))
+    assert len(copies) == len(groups)
+
+
+def bad(number, line):
+    """Row `number` with an answer that says nothing."""
+
+    def change(n, given):
+        if n == number:
+            given["messages"][1]["content"] = line
+        return given
+
+    return change
+
+
+def test_a_bad_row_of_a_large_file_stops_the_run_with_its_name(small, make_recipe, tmp_path):
+    recipe = reading(make_recipe, written(tmp_path, ROWS, bad(ROWS - 1, " ")))
+    model, processor = build(recipe)
+    run = StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32)
+    assert f"; {ROWS} rows of large files are checked while the run is under way" in preflight(run).rows
+    run.stage = run.stage.model_copy(update={"steps": 10**6})
+    with pytest.raises(ValueError, match=rf"rows\.jsonl, line {ROWS}: an assistant message of it says nothing"):
+        list(run.steps())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda n, line: line | {"messages": line["messages"][: 2 - (n == 300)]},
+            r"line 301: no token of it carries loss",
+        ),
+        (bad(300, "word " * 200), r"line 301: its \d+ tokens are more than the model's max_position_embeddings 90"),
+        (lambda n, line: line | {"images": []} if n == 300 else line, r"line 301: 1 places for pictures, but 0"),
+        (lambda n, line: {"words": 1} if n == 300 else line, r"line 301 has "),
+        (lambda n, line: line | {"images": ["none.png"]} if n == 300 else line, r"line 301: there is no picture"),
+    ],
+)
+def test_the_watch_finds_what_preflight_would_have_found(tmp_path, processor, change, message):
+    data = open_data(written(tmp_path, ROWS, change))
+    with RowWatch([data], processor, (90, "the model's max_position_embeddings 90")) as watch:
+        with pytest.raises(ValueError, match=message) as caught:
+            watch.raise_found(wait=True)
+        process = watch._process
+    assert "\n" not in str(caught.value)
+    assert not process.is_alive()
+
+
+def test_what_was_watched_to_its_end_is_not_watched_again(tmp_path, processor):
+    data = open_data(written(tmp_path, 30))
+    with RowWatch([data], processor, None) as watch:
+        watch.raise_found(wait=True)
+        assert watch.files == []
+    assert RowWatch([data], processor, None).files == []
+    assert RowWatch([data], processor, (9, "")).files == [data]
+
+
+def test_a_watch_that_is_left_early_ends(tmp_path, processor, monkeypatch):
+    monkeypatch.setattr(background, "checked_row", lambda *given: time.sleep(60))
+    started = time.monotonic()
+    with RowWatch([open_data(written(tmp_path, 30))], processor, None) as watch:
+        watch.raise_found()
+        process = watch._process
+        assert process.is_alive()
+    assert not process.is_alive()
+    assert time.monotonic() - started < 30
+
+
+def test_a_large_file_is_dealt_out_in_windows_and_a_resumed_run_goes_on_in_them(small, make_recipe, tmp_path):
+    recipe = reading(make_recipe, written(tmp_path, ROWS), batch_size=8)
+    (source,), _ = open_sources(recipe.data_of(recipe.stages[0]), 0, 32, False)
+    assert isinstance(source, WindowedGroups)
+    model, processor = build(recipe)
+
+    def run():
+        return StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32)
+
+    data = run().data
+    whole = [data[step] for step in range(40)]
+    resumed = run().data[39]
+    assert all(
+        torch.equal(one[name], other[name]) for one, other in zip(whole[39], resumed, strict=True) for name in one
+    )
+
+
+RUN = """
+import json, sys, time
+import psutil
+import torch
+from sightline.training import build as building
+from sightline.training.batches import batches_from
+from sightline.training.preflight import preflight
+from sightline.training.recipe import Recipe
+from sightline.training.stage import StageRun
+
+def held(process):
+    # What is this process's own: without pages of mapped files, which the system takes back when it needs them.
+    return sum(one.private_dirty for one in process.memory_maps()) / 2**20
+
+fields, first, last = json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+recipe = Recipe.model_validate(fields)
+model, processor = building.build(recipe)
+started, said = time.monotonic(), {}
+run = StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32)
+preflight(run)
+steps = run.steps()
+next(steps)
+said["seconds"] = time.monotonic() - started
+steps.close()
+me = psutil.Process()
+for number, _ in enumerate(batches_from(run.data, 1, 2, 256), 1):
+    if number in (first, last):
+        workers = sorted(me.children(), key=lambda one: one.pid)
+        said[f"at {number}"] = [held(one) for one in (me, *workers)]
+    if number == last:
+        break
+print(json.dumps(said))
+"""
+
+
+def memory(recipe, first, last):
+    """Seconds to the first step, and MiB of the run's processes after `first` and `last` batches."""
+    fields = recipe.model_dump_json(exclude_none=True)
+    command = [sys.executable, "-c", RUN, fields, str(first), str(last)]
+    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    return said["seconds"], said[f"at {first}"], said[f"at {last}"]
+
+
+def check_flat(before, after, room):
+    assert len(after) <= len(before) == 4  # the trainer, the watch, two workers; the watch may have read all by then
+    for one, other in zip((before[0], *before[-2:]), (after[0], *after[-2:]), strict=True):
+        assert other < one + room, f"{before} MiB became {after}"
+
+
+def many(make_recipe, path):
+    return make_recipe(
+        data={"world": {"weight": 0}, "files": [{"path": str(path)}]},
+        train={"workers": 2, "batch_size": 8},
+        stages=[{"kind": "instruct", "steps": 10**6}],
+    )
+
+
+def test_memory_stays_flat_over_some_thousand_rows(make_recipe, tmp_path):
+    recipe = many(make_recipe, written(tmp_path, 24_000))
+    _, before, after = memory(recipe, 20, 300)
+    check_flat(before, after, room=16)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("container", ["jsonl", "parquet"])
+def test_200_000_rows_begin_within_seconds_and_keep_memory_flat(make_recipe, tmp_path, container):
+    path = written(tmp_path, 200_000)
+    if container == "parquet":
+        pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+        from pyarrow import parquet
+
+        turns = json.dumps([{"role": "user", "content": "<image>\nQ"}, {"role": "assistant", "content": "A"}])
+        pictures = [(tmp_path / f"{n}.png").read_bytes() for n in range(PICTURES)]
+        table = {"conversations": [turns] * 200_000, "image_bytes": [pictures[n % PICTURES] for n in range(200_000)]}
+        path = tmp_path / "rows.parquet"
+        parquet.write_table(pa.table(table), path, row_group_size=1000)
+    seconds, before, after = memory(many(make_recipe, path), 100, 4000)
+    print(f"{container}: first step after {seconds:.1f} s; {before} MiB, then {after}")
+    assert seconds < 30
+    check_flat(before, after, room=24)
