@@ -231,7 +231,8 @@ def test_a_run_may_go_on_with_other_rates_and_longer(path, override):
 def test_files_may_lie_elsewhere_but_weigh_the_same(path):
     def reading(place, weight):
         joint = "stages=[{kind: joint, steps: 1}]"
-        files = f"[{{path: {place}/rows.jsonl, image_folder: {place}, weight: {weight}}}]"
+        where = f"path: {place}/rows.jsonl, image_folder: {place}, validation: {place}/held.jsonl"
+        files = f"[{{{where}, weight: {weight}}}]"
         return load_recipe(path, [joint, f"data.files={files}", f"stages.joint.data.files={files}"])
 
     check_same_run(reading("here", 2), reading("there", 2))

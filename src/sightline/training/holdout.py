@@ -6,6 +6,7 @@ It joins a recipe's files with `data.readers.sides`; what is asked of the rows t
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ __all__ = ["judged_sides", "sides_of", "sides_of_run"]
 _opened: dict[Any, tuple[Any, Sides]] = {}
 
 
-def sides_of(file: FileSource) -> Sides:
+def sides_of(file: FileSource, on_row: Callable[[], None] = lambda: None) -> Sides:
     """Both sides of a recipe's file. Stages that read one file, unchanged, get one object.
+
+    `on_row` hears of each row that is read to divide them.
 
     Raises:
         FileNotFoundError, ValueError: as `open_sides`.
@@ -27,14 +30,14 @@ def sides_of(file: FileSource) -> Sides:
     known = (file.path, file.held_out, file.validation, *options.items(), Path.cwd())
     state = _state(file.path), file.validation and _state(file.validation)
     if known not in _opened or _opened[known][0] != state:
-        _opened[known] = (state, open_sides(file.path, file.held_out or 0.0, file.validation, **options))
+        _opened[known] = (state, open_sides(file.path, file.held_out or 0.0, file.validation, on_row, **options))
     return _opened[known][1]
 
 
-def sides_of_run(recipe: Recipe) -> list[Sides]:
-    """Those of all files that its stages read, each once."""
+def sides_of_run(recipe: Recipe, on_row: Callable[[], None] = lambda: None) -> list[Sides]:
+    """Those of all files that its stages read, each once; raises as `sides_of`."""
     files = [file for stage in recipe.stages for file in recipe.data_of(stage).files]
-    return list(dict.fromkeys(sides_of(file) for file in files))
+    return list(dict.fromkeys(sides_of(file, on_row) for file in files))
 
 
 def judged_sides(recipe: Recipe) -> list[Sides]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
@@ -73,13 +73,13 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
     console = console or Console(stderr=True)
     recipe = settled(recipe, out / "recipe.yaml" if resume else None)
     checkpoint = _place(recipe, out, resume, console)
+    _divide(recipe, console)
     out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     state = load_state(checkpoint) if checkpoint else None
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     save_recipe(recipe, out / "recipe.yaml")
     run = _Run(recipe, model, processor, out, console)
-    run.say_sides()
     run.rehearse(state["stage"] if state else 0)
     if state is None:
         _keep_base(recipe, out, model, processor)
@@ -109,6 +109,17 @@ def _place(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path | 
     if out.exists() and {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} - known:
         raise FileExistsError(f"{out} is not empty and no run that could go on: give another --out")
     return None
+
+
+def _divide(recipe: Recipe, console: Console) -> None:
+    """Open the files, and say of each what is learned from and what is held out; pictures are compared for that."""
+    if not any(recipe.data_of(stage).files for stage in recipe.stages):
+        return
+    with Progress(TextColumn("comparing pictures"), MofNCompleteColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        sides = sides_of_run(recipe, lambda: progress.advance(bar))
+    for one in sides:
+        console.print(f"data: {one}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _keep_base(recipe: Recipe, out: Path, model: VLM, processor: VLMProcessor) -> None:
@@ -145,14 +156,8 @@ class _Run:
         }
         self.stopped_by: int | None = None
 
-    def say_sides(self) -> None:
-        """How each file is divided into what is learned from and what is held out."""
-        sides = sides_of_run(self.recipe)
-        for one in sides:
-            self.console.print(f"data: {one}", soft_wrap=True, highlight=False, markup=False)
-        wanted = any(self.recipe.optimisation_of(stage).early_stopping for stage in self.recipe.stages)
-        if wanted and not self.stoppings:
-            self.console.print("warning: nothing is held out, so no stage stops early", soft_wrap=True)
+        if not self.stoppings and any(recipe.optimisation_of(stage).early_stopping for stage in recipe.stages):
+            console.print("warning: nothing is held out, so no stage stops early", soft_wrap=True)
 
     def rehearse(self, first: int) -> None:
         """The preflight of the stages from number `first` on, before the next step of any."""

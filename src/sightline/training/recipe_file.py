@@ -103,7 +103,10 @@ def _stage_differences(recipe: Recipe, saved: Recipe, index: int, other_data: bo
 
 def _without_places(data: DataSection) -> DataSection:
     """`data` less where its files and pictures lie."""
-    files = tuple(file.model_copy(update={"path": "", "image_folder": None}) for file in data.files)
+    nowhere: dict[str, Any] = {"path": "", "image_folder": None}
+    files = tuple(
+        file.model_copy(update=nowhere | {"validation": None if file.validation is None else ""}) for file in data.files
+    )
     return data.model_copy(update={"files": files})
 
 
