@@ -8,6 +8,8 @@ import sightline
 from sightline.commands.info import count_parameters
 from sightline.interop.load import best_dtype
 
+from .stand_ins import save_llava
+
 
 def test_load_gives_model_and_processor(tiny_model_folder):
     model, processor = sightline.load(tiny_model_folder, device="cpu", dtype="float32")
@@ -82,44 +84,13 @@ def test_a_folder_without_or_with_a_foreign_model_is_an_error(tmp_path):
         sightline.load(tmp_path)
 
 
-LLAVA_TEMPLATE = (
-    "{% for message in messages %}USER: {% for part in message.content %}"
-    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:"
-)
-
-
 def test_a_llava_folder_loads_and_answers_as_transformers_does(tmp_path, picture, capsys):
-    from transformers import (
-        CLIPImageProcessorPil,
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-    )
+    from transformers import LlavaForConditionalGeneration
 
     from sightline.cli import main
-    from sightline.tokenizer import train_tokenizer
 
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["What is this? A duck."] * 4, 300)
-    tokenizer.add_tokens(["<image>"], special_tokens=True)
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(image_size=32, patch_size=8, **sizes),
-        text_config=LlamaConfig(vocab_size=len(tokenizer), **sizes),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )
-    theirs = LlavaForConditionalGeneration(config).eval()
-    theirs.save_pretrained(tmp_path)
-    LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
-        tokenizer,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=LLAVA_TEMPLATE,
-    ).save_pretrained(tmp_path)
+    save_llava(tmp_path)
+    theirs = LlavaForConditionalGeneration.from_pretrained(tmp_path).eval()
     model, processor = sightline.load(tmp_path, device="cpu", dtype="float32")
     content = [{"type": "image", "image": Image.open(picture)}, {"type": "text", "text": "What is this?"}]
     inputs = processor.apply_chat_template(
@@ -129,7 +100,7 @@ def test_a_llava_folder_loads_and_answers_as_transformers_does(tmp_path, picture
         return_dict=True,
         return_tensors="pt",
     )
-    assert (inputs["input_ids"] == config.image_token_id).sum() == 16
+    assert (inputs["input_ids"] == theirs.config.image_token_id).sum() == 16
     torch.testing.assert_close(model.image2tensor(Image.open(picture), model.processor), inputs["pixel_values"])
     with torch.no_grad():
         torch.testing.assert_close(model(**inputs).logits, theirs(**inputs).logits, atol=1e-4, rtol=0)
