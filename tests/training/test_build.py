@@ -1,11 +1,14 @@
 """Where a run's model comes from: the same recipe gives the same model, from each of the three origins."""
 
+import json
+
 import pytest
 import torch
 
 import sightline
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
+from sightline.training.batches import open_batches
 from sightline.training.build import build, reload
 from sightline.training.checkpoint import save_model
 from sightline.training.recipe import Recipe
@@ -140,3 +143,57 @@ def test_a_pretrained_tower_and_language_model_are_composed(recipe, monkeypatch)
     assert (asked["vision"], asked["language"]) == ("towers/clip", "models/small")
     assert asked["overrides"]["dropout"] == 0.1
     assert asked["trains_embeddings"]
+
+
+def with_rows(recipe, folder, path, **model):
+    fields = recipe.model_dump(exclude_none=True) | {
+        "model": {"checkpoint": str(folder), **model},
+        "data": {"files": [{"path": str(path)}]},
+        "stages": [{"kind": "instruct", "steps": 1}],
+    }
+    return Recipe.model_validate(fields)
+
+
+def test_a_checkpoint_may_be_taken_for_pictures_of_another_size(recipe, folder):
+    recipe = from_checkpoint(recipe, folder, image_size=48)
+    model, processor = build(recipe)
+    assert model.config.num_image_tokens == processor.num_image_tokens == 36
+    batches = open_batches(recipe, recipe.stages[0], processor, model.config.vision_config)
+    (batch,) = batches[0]
+    assert batch["pixel_values"].shape[1:] == (3, 48, 48)
+    assert model(**{name: batch[name] for name in ("input_ids", "pixel_values")}).logits.isfinite().all()
+    with pytest.raises(ValueError, match=r"image_size=50 is no multiple of patch_size=8"):
+        build(from_checkpoint(recipe, folder, image_size=50))
+
+
+def test_words_that_the_files_say_and_the_tokenizer_spells_out_become_tokens(recipe, folder, tmp_path):
+    said = "Der Würfel liegt auf der Wiese, und die Wiese ist neben dem Würfel."
+    turns = [{"role": "user", "content": said}, {"role": "assistant", "content": "Würfel"}]
+    (tmp_path / "rows.jsonl").write_text(f"{json.dumps({'messages': turns})}\n" * 3)
+    plain = build(with_rows(recipe, folder, tmp_path / "rows.jsonl"))[1]
+    recipe = with_rows(recipe, folder, tmp_path / "rows.jsonl", new_words=4)
+    model, processor = build(recipe)
+    assert len(processor.encode_text(said)) < 0.7 * len(plain.encode_text(said))
+    assert model.config.vocab_size == len(processor.tokenizer) > 600
+    assert same_weights(model, build(recipe)[0])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"preset": "sightline-tiny", "image_size": 32}, r"a fresh one's is overrides\.vision_config\.image_size"),
+        ({"preset": "sightline-tiny", "new_words": 3}, r"a fresh one's are tokenizer\.vocab_size"),
+        ({"checkpoint": "x", "new_words": 3, "lora": {}}, r"LoRA leaves embeddings as they are"),
+        ({"checkpoint": "x", "new_words": 3}, r"new_words come from files"),
+    ],
+)
+def test_what_cannot_grow_is_refused(recipe, model, message):
+    with pytest.raises(ValueError, match=message):
+        with_model(recipe, **model)
+
+
+def test_new_words_need_a_stage_that_learns_them(recipe, folder):
+    fields = with_rows(recipe, folder, "rows.jsonl", new_words=3).model_dump()
+    fields["stages"] = [{"kind": "align", "steps": 1}]
+    with pytest.raises(ValueError, match="give a stage that trains the language model"):
+        Recipe.model_validate(fields)

@@ -177,3 +177,12 @@ def test_a_stage_that_trains_the_projector_alone_needs_pictures(with_rows, make_
     recipe = recipe.model_copy(update={"stages": make_recipe(stages=[{"kind": "align", "steps": 1}]).stages})
     with pytest.raises(ValueError, match=r"stage align: it trains the projector alone, and no row has a picture"):
         preflight(run_of(recipe))
+
+
+def test_a_language_that_the_tokenizer_does_not_know_is_a_warning(with_rows):
+    russian = {"messages": [turn("user", "Что изображено на картинке?"), turn("assistant", "Красный мяч на траве.")]}
+    run = run_of(with_rows([russian] * 5))
+    assert "warning: the tokenizer carries this language badly: 1." in printed(preflight(run), run)
+    english = {"messages": [turn("user", "What colour is the circle at the top?"), turn("assistant", "Red and blue.")]}
+    run = run_of(with_rows([english] * 10))
+    assert "carries" not in printed(preflight(run), run)

@@ -315,7 +315,7 @@ def test_200_000_rows_begin_within_seconds_and_keep_memory_flat(make_recipe, tmp
         table = {"conversations": [turns] * 200_000, "image_bytes": [pictures[n % PICTURES] for n in range(200_000)]}
         path = tmp_path / "rows.parquet"
         parquet.write_table(pa.table(table), path, row_group_size=1000)
-    seconds, before, after = memory(many(make_recipe, path), 100, 4000)
+    seconds, before, after = memory(many(make_recipe, path), 100, 1500)
     print(f"{container}: first step after {seconds:.1f} s; {before} MiB, then {after}")
     assert seconds < 30
     check_flat(before, after, room=24)

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -58,6 +59,10 @@ def test_without_peft_there_are_no_adapters():
     assert str(choose(facts(420, tuned=500_000_000, memory=GIB, has_peft=False))) == "projector"
     assert "pip install 'sightline[train]'" in choose(facts(420, has_peft=False)).because
     assert "PEFT" not in choose(facts(MANY, has_peft=False)).because
+
+
+def test_new_words_need_embeddings_that_move():
+    assert str(choose(replace(facts(420), new_words=True))) == "full"
 
 
 def test_the_reason_gives_the_figures():
@@ -178,6 +183,7 @@ def test_a_resumed_run_tunes_what_it_tuned_whatever_the_rule_says_now(tuned, tmp
     ("sections", "message"),
     [
         ({"tune": "some"}, r"tune\.what"),
+        ({"tune": "lora", "model": {"checkpoint": "x", "new_words": 3}}, r"tune: lora does not: make it full"),
         ({"tune": "auto", "model": {"preset": next(iter(PRESETS))}}, r"a fresh model has nothing to tune"),
         ({"tune": "auto", "model": {"checkpoint": "x", "lora": {}}}, r"tune and model\.lora both"),
         (

@@ -62,6 +62,8 @@ def _figures(found: Report, model: str) -> Iterator[str]:
         )
     if tokens["pieces_of_characters"] > 0.02:
         yield f"{tokens['pieces_of_characters']:.0%} of the answers' tokens are only pieces of characters"
+    if tokens["warning"]:
+        yield f"warning: {tokens['warning']}"
     if split["held_out"] and split["train"]:
         across = split["near_copies_across"]
         yield (

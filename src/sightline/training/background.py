@@ -6,6 +6,7 @@ stops the run as it would have stopped it in preflight, with its name, only late
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -71,6 +72,7 @@ def _check(files: Sequence[Data], processor: VLMProcessor, limit: Limit, sender:
     """Send "" for each file that is good, or the first thing that is wrong."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    gc.freeze()  # as a data worker: or collecting garbage would copy what it has from the trainer
     with suppress(OSError, AttributeError):
         os.nice(10)
     with suppress(BrokenPipeError):

@@ -6,6 +6,7 @@ it does not know the model.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 import signal
@@ -28,7 +29,7 @@ from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.row_checks import limit_of
 from sightline.training.rows import sampled_files
-from sightline.training.sources import Deal, open_sources, world_of
+from sightline.training.sources import Deal, open_rows, open_sources, world_of
 
 __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batches_from", "open_batches"]
 
@@ -50,6 +51,7 @@ class StageBatches(Dataset[list[MicroBatch]]):
         seed = recipe.seed_of(stage)
         self.sources, weights = open_sources(recipe.data_of(stage), seed, image_size, stage.kind == "language")
         self.deal = Deal(weights, seed)
+        self.files = [open_rows(file) for file in recipe.data_of(stage).files]
         self.keyed = recipe.train.feature_cache_gib > 0 and "vision" not in stage.trains
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
@@ -251,7 +253,7 @@ def batches_from(
         sampler=_From(step),
         num_workers=workers,
         generator=torch.Generator(),  # or each start would draw from the model's random numbers
-        worker_init_fn=_leave_signals_to_the_trainer,
+        worker_init_fn=_begin_worker,
         prefetch_factor=4 if workers else None,
     )
     with _watch(dataset, position_limit) as watch:
@@ -270,7 +272,9 @@ def _watch(dataset: StageBatches | RegionBatches, position_limit: int | None) ->
     return RowWatch(sampled_files(dataset), dataset.processor, limit)
 
 
-def _leave_signals_to_the_trainer(_: int) -> None:
+def _begin_worker(_: int) -> None:
     """Ctrl-C and a scheduler's SIGTERM reach every process of a run; the trainer, which ends it, needs its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    # Or the garbage collector, as it marks what the worker has from the trainer, would copy it all.
+    gc.freeze()

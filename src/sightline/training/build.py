@@ -13,11 +13,14 @@ import torch
 from sightline.config import VLMConfig
 from sightline.engine.quantize import is_quantized
 from sightline.interop.compose import compose
+from sightline.interop.image_size import resized
 from sightline.interop.load import load
 from sightline.interop.upcycle import upcycle
+from sightline.interop.vocabulary import grown
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.tokenizer import train_tokenizer
+from sightline.training.language import new_words
 from sightline.training.lora import attach
 from sightline.training.recipe import ModelSection, Recipe
 from sightline.training.sources import world_of
@@ -49,6 +52,10 @@ def build(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
             overrides=section.overrides,
             trains_embeddings=section.lora is None,
         )
+    if section.image_size is not None:
+        model, processor = resized(model, processor, section.image_size)
+    if section.new_words:
+        model, processor = grown(model, processor, new_words(recipe, processor.tokenizer))
     if section.upcycle is not None:
         model = upcycle(model, **section.upcycle.model_dump(), seed=recipe.train.seed)
     return _with_adapters(model, section), processor

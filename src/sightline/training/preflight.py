@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
+from sightline.training.language import carried_by
 from sightline.training.memory import SavedForBackward, memory_limit, memory_used, peak_memory, reset_peak
 from sightline.training.parts import count_parameters
 from sightline.training.recipe import Part
@@ -26,7 +27,10 @@ FEW = 2  # rows of each odd kind that are rehearsed beside the full batch of the
 
 @dataclass(frozen=True)
 class StageReport:
-    """What preflight saw of a stage. Losses in nats, memory in bytes, `flops` a position of the worst batch."""
+    """What preflight saw of a stage. Losses in nats, memory in bytes, `flops` a position of the worst batch.
+
+    `language` is a warning where the tokenizer carries what files say badly.
+    """
 
     first_loss: float
     guess: float
@@ -36,6 +40,7 @@ class StageReport:
     flops: float
     rows: str
     parameters: dict[Part, tuple[int, int]]
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
         flops=flops / run.objective.positions(plan.worst),
         rows=plan.rows,
         parameters=count_parameters(run.model),
+        language="" if isinstance(run.data, RegionBatches) else str(carried_by(run.data)),
     )
 
 

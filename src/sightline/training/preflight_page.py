@@ -21,6 +21,8 @@ def show(report: StageReport, run: StageRun, console: Console) -> None:
     if tune := run.recipe.tune:
         _say(console, f"tuning: {tune}, because {tune.because}")
     _say(console, f"rows: {report.rows}")
+    if report.language:
+        _say(console, f"warning: {report.language}")
     _say(console, f"worst batch: {report.worst}: peak {report.peak / 2**30:.2f} of {report.limit / 2**30:.1f} GiB")
     if report.peak > FULL * report.limit:
         _say(console, f"warning: that is {report.peak / report.limit:.0%} of the memory: {remedies(run)}")

@@ -11,11 +11,16 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from sightline.config import PRESETS
 from sightline.data.readers import Format
 from sightline.data.scenes.atlas import check_name, nouns
 from sightline.data.scenes.world import KINDS, LAYOUTS
-from sightline.training.overrides import check_overrides
+from sightline.training.model_section import (
+    LoraSection,
+    ModelSection,
+    TokenizerSection,
+    TuneSection,
+    UpcycleSection,
+)
 from sightline.training.sections import Section, first_problem, merged
 
 __all__ = [
@@ -49,87 +54,6 @@ TRAINED: dict[str, tuple[Part, ...]] = {
     "instruct": ("projector", "language"),
     "joint": ("vision", "projector", "language"),
 }
-
-
-class UpcycleSection(Section):
-    """Turn a dense model's feed-forwards into experts (Komatsuzaki et al., 2023), told apart by `noise`."""
-
-    n_routed_experts: int = Field(4, ge=2)
-    num_experts_per_token: int = Field(2, ge=1)
-    noise: float = Field(0.01, gt=0)  # standard deviation, relative to each matrix's own
-
-
-class LoraSection(Section):
-    """Low-rank adapters (Hu et al., 2021) on the language model's projections, through PEFT."""
-
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-class ModelSection(Section):
-    """Where the weights come from: a fresh `preset`, a `checkpoint`, or a pretrained `vision` and `language`.
-
-    The last two take folders or hub ids. `overrides` change the configuration of a fresh model, single values of
-    its `vision_config` too.
-    """
-
-    preset: str | None = None
-    checkpoint: str | None = None
-    vision: str | None = None
-    language: str | None = None
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    upcycle: UpcycleSection | None = None
-    lora: LoraSection | None = None
-
-    @field_validator("overrides")
-    @classmethod
-    def _not_what_the_run_decides(cls, overrides: dict[str, Any]) -> dict[str, Any]:
-        decided = {"vocab_size", "freeze_vision", "pad_token_id", "bos_token_id", "eos_token_id"} & overrides.keys()
-        if decided:
-            raise ValueError(f"{', '.join(sorted(decided))} cannot be overridden: the run decides it")
-        return overrides
-
-    @field_validator("overrides")
-    @classmethod
-    def _fit_the_preset(cls, overrides: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
-        preset = info.data.get("preset")
-        if preset is not None and overrides:
-            check_overrides(PRESETS[preset], overrides)
-        return overrides
-
-    @field_validator("preset")
-    @classmethod
-    def _preset_exists(cls, preset: str | None) -> str | None:
-        if preset is not None and preset not in PRESETS:
-            raise ValueError(f"there is no preset {preset!r}; there is {', '.join(sorted(PRESETS))}")
-        return preset
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> ModelSection:
-        origins = [self.preset, self.checkpoint, self.vision or self.language]
-        if sum(origin is not None for origin in origins) != 1:
-            raise ValueError("give exactly one of preset, checkpoint, and vision with language")
-        if (self.vision is None) != (self.language is None):
-            raise ValueError("vision and language go together: give both or neither")
-        if self.overrides and self.checkpoint is not None:
-            raise ValueError("overrides change a fresh model; a checkpoint is taken as it is")
-        if self.upcycle and self.checkpoint is None:
-            raise ValueError("upcycle needs a checkpoint to start from")
-        return self
-
-    def fresh_fields(self) -> dict[str, Any]:
-        """The fields of a fresh model's `VLMConfig`: the preset's, with `overrides` at any depth."""
-        assert self.preset is not None
-        return merged(PRESETS[self.preset], self.overrides)
-
-
-class TokenizerSection(Section):
-    """The tokenizer of a fresh model, trained on `texts` conversations of the world before the first step."""
-
-    vocab_size: int = Field(2048, ge=512)
-    texts: int = Field(20_000, ge=1)
 
 
 Weight = Annotated[float, Field(ge=0)]
@@ -283,7 +207,6 @@ class RunSection(Optimisation):
     compile: bool = False
     workers: int = Field(1, ge=0)
     feature_cache_gib: float = Field(2.0, ge=0)  # of a frozen tower's features on disk; 0: none are kept
-    feature_cache_gib: float = Field(2.0, ge=0)  # of a frozen tower's features on disk; 0: none are kept
     checkpoint_every: int = Field(100, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
     eval_every: int = Field(0, ge=0)  # steps between evaluations; 0: at the stages' ends only
@@ -344,24 +267,6 @@ class Stage(Section):
         return self.is_contrastive or self.is_words
 
 
-class TuneSection(Section):
-    """What of projector and language model is tuned; `auto` is chosen by `tuning.py` when the run begins.
-
-    `because` is empty until then: a saved recipe has it, and with it what was chosen, for a resumed run to do the same.
-    """
-
-    what: Literal["auto", "full", "projector", "lora"] = "auto"
-    rank: int | None = Field(None, ge=1)
-    because: str = ""
-
-    @property
-    def is_settled(self) -> bool:
-        return bool(self.because)
-
-    def __str__(self) -> str:
-        return f"{self.what} rank {self.rank}" if self.rank else self.what
-
-
 class Recipe(Section):
     """A whole run. `tune` may be given as one word."""
 
@@ -386,6 +291,8 @@ class Recipe(Section):
             raise ValueError("tune: a fresh model has nothing to tune: give a checkpoint, or leave tune out")
         if self.model.lora is not None:
             raise ValueError("tune and model.lora both say what is tuned: give one of them")
+        if self.model.new_words and self.tune.what not in ("auto", "full"):
+            raise ValueError(f"new_words have to be learned, which tune: {self.tune.what} does not: make it full")
         for stage in self.stages:
             if "vision" in stage.trains:
                 raise ValueError(f"tune: stage {stage.name} trains the tower, which is not tuned: leave tune out")
@@ -396,6 +303,8 @@ class Recipe(Section):
         names = [stage.name for stage in self.stages]
         if len(set(names)) != len(names):
             raise ValueError(f"two stages have one name: {', '.join(names)}; give each its own")
+        if self.model.new_words:
+            self._check_new_words()
         if self.model.lora and any("vision" in stage.trains for stage in self.stages):
             raise ValueError("LoRA leaves the tower as it is: no stage may train vision")
         for stage in self.stages:
@@ -435,6 +344,12 @@ class Recipe(Section):
                         f"stage {stage.name}: {file.path} is divided in another way than in an earlier stage: give "
                         "held_out and validation alike"
                     )
+
+    def _check_new_words(self) -> None:
+        if not any(self.data_of(stage).files for stage in self.stages):
+            raise ValueError("model.new_words come from files: give data.files")
+        if not any("language" in stage.trains for stage in self.stages):
+            raise ValueError("model.new_words have to be learned: give a stage that trains the language model")
 
     def seed_of(self, stage: Stage) -> int:
         """A seed of each stage's own: stages see different pictures, and draw the same however a run came to them."""

@@ -57,6 +57,7 @@ def _facts(recipe: Recipe) -> Facts:
         frozen=frozen,
         memory=memory_limit(place_of(recipe)[0]),
         has_peft=find_spec("peft") is not None,
+        new_words=recipe.model.new_words > 0,
     )
 
 

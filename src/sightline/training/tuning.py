@@ -40,6 +40,7 @@ class Facts:
     frozen: int  # parameters of the tower
     memory: int
     has_peft: bool = True
+    new_words: bool = False
 
     @property
     def full_bytes(self) -> int:
@@ -53,6 +54,8 @@ class Facts:
 
 def choose(facts: Facts) -> TuneSection:
     """What to tune, and why."""
+    if facts.new_words:
+        return _tune("full", "new words have to be learned by the embeddings, which nothing else moves")
     rows = f"{facts.rows:,} rows" if facts.rows is not None else "rows without a known end"
     if facts.rows is not None and facts.rows < FEW and facts.pictures:
         return _tune("projector", f"{rows} are too few to change words by (fewer than {FEW})")

@@ -190,3 +190,16 @@ def test_findings_are_bounded_and_counts_are_not(write, processor, chat, monkeyp
     assert report.counts["empty answer"] == 20
     assert len(report.bad) == 20
     assert report.as_dict()["findings_left_out"] == 15 + report.counts["repeated row"]
+
+
+def test_a_language_that_the_tokenizer_does_not_know_is_told_once_for_all_rows(write, processor, chat, capsys):
+    from sightline.commands.data_figures import print_report
+
+    rows = [chat("Что изображено на картинке?", "Красный мяч лежит слева.") for _ in range(6)]
+    report = check(open_data(write(*rows)), processor, LIMITS)
+    assert report.tokens["per_character"] > 1
+    assert report.tokens["warning"].startswith("the tokenizer carries this language badly")
+    print_report(report, "model", 0)
+    assert "warning: the tokenizer carries this language badly" in capsys.readouterr().out
+    plain = check(open_data(write(chat("1 + 1", "2"), name="b.jsonl")), processor, LIMITS)
+    assert (plain.tokens["per_character"], plain.tokens["warning"]) == (0.0, "")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sightline.data.carrying import Carried, carried_words
 from sightline.data.check.problems import Limits, Problem
 from sightline.data.conversation import IMAGE_TAG, ChatRow, MissingPicture, RowError
 from sightline.data.encoder import Encoder, Size, answer_cut_at, size_of
@@ -29,7 +30,7 @@ class Examined:
 
     `keys` are those of its pictures, or its text; `identity` and `question` are digests of all of it, and of all but
     its last answer. All three are empty where a picture could not be opened. `pieces` counts the tokens of its answers
-    that are only pieces of characters.
+    that are only pieces of characters, and `carried` all of its words.
     """
 
     where: str
@@ -40,6 +41,7 @@ class Examined:
     question: bytes = b""
     size: Size | None = None
     pieces: int = 0
+    carried: Carried = field(default_factory=Carried)
 
 
 class Examiner:
@@ -65,11 +67,12 @@ class Examiner:
         problems += self._looks(looks)
         size = self._size(sample, problems)
         pieces = self._carried(sample, problems)
+        carried = carried_words(sample, self.encoder)
         if len(looks) < len(row.images):
-            return Examined(where, problems, looks, [], size=size, pieces=pieces)
+            return Examined(where, problems, looks, [], size=size, pieces=pieces, carried=carried)
         keys = keys_of(row, [look.key for look in looks])
         identity, question = _digests(sample, keys if looks else [])
-        return Examined(where, problems, looks, keys, identity, question, size, pieces)
+        return Examined(where, problems, looks, keys, identity, question, size, pieces, carried)
 
     def _looks(self, looks: list[Look]) -> Iterator[Problem]:
         for number, look in enumerate(looks, start=1):

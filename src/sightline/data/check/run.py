@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sightline.data.carrying import Carried
 from sightline.data.check.examine import Examined, Examiner
 from sightline.data.check.problems import KINDS, Limits, Problem
 from sightline.data.check.repeats import Repeats, Twin
@@ -79,6 +80,7 @@ class _Found:
         self._short, self._long, self._images = Numbers(), Numbers(), Numbers()
         self._tokens, self._answers, self._supervised = Numbers(), Numbers(), Numbers()
         self._of_pictures = self._pieces = 0
+        self._carried = Carried()
 
     def add(self, examined: Examined) -> None:
         row, self.rows = self.rows, self.rows + 1
@@ -99,6 +101,7 @@ class _Found:
             self._images.add(examined.size.images)
             self._of_pictures += examined.size.of_pictures
         self._pieces += examined.pieces
+        self._carried += examined.carried
 
     def compare(self) -> None:
         """Find the rows that have to do with each other."""
@@ -136,6 +139,8 @@ class _Found:
             "with_loss": self._supervised.total / total if total else 0.0,
             "of_pictures": self._of_pictures / total if total else 0.0,
             "pieces_of_characters": self._pieces / of_answers if of_answers else 0.0,
+            "per_character": self._carried.per_character,
+            "warning": str(self._carried),
         }
 
     def split(self, share: float) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""A model for pictures of another size: the tower's position embeddings are interpolated, and all that follows from
+the number of patches is counted anew. Nothing is trained here, and no other weight changes."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sightline.config import VLMConfig
+from sightline.image_processing import default_image_processor
+from sightline.interop.language import copy_weights
+from sightline.nn.vlm import VLM
+from sightline.processor import VLMProcessor
+
+__all__ = ["interpolated", "resized"]
+
+_POSITIONS = "vision_encoder.vision_model.embeddings.position_embedding.weight"
+
+
+def resized(model: VLM, processor: VLMProcessor, image_size: int) -> tuple[VLM, VLMProcessor]:
+    """A copy of `model` for pictures of `image_size` pixels a side, and its processor; as they are where it is theirs.
+
+    Raises:
+        ValueError: the size is no multiple of the tower's patches, or of those that become one token; or a picture has
+            more tokens than the model reads.
+    """
+    if image_size == model.config.vision_config.image_size:
+        return model, processor
+    config = _config(model.config, processor, image_size)
+    weights = dict(model.state_dict())
+    old, new = (tower.vision_config.image_size // tower.vision_config.patch_size for tower in (model.config, config))
+    weights[_POSITIONS] = interpolated(weights[_POSITIONS], old, new)
+    larger = VLM._from_config(config, dtype=model.dtype)
+    copy_weights(larger, weights)
+    larger.generation_config = deepcopy(model.generation_config)
+    fitted = VLMProcessor(
+        default_image_processor(config),
+        processor.tokenizer,
+        chat_template=str(processor.chat_template),
+        image_token=processor.image_token,
+        num_image_tokens=config.num_image_tokens,
+    )
+    return torch.nn.Module.to(larger, model.device).train(model.training), fitted
+
+
+def interpolated(
+    positions: Float[Tensor, "positions vision"], old: int, new: int
+) -> Float[Tensor, "new_positions vision"]:
+    """Embeddings of `old` x `old` patches as those of `new` x `new`, by bicubic interpolation (ViT, section 3.2).
+
+    What stands before them, CLIP's [CLS], stays as it is.
+    """
+    before = len(positions) - old * old
+    grid = positions[before:].float().reshape(1, old, old, -1).permute(0, 3, 1, 2)
+    finer = torch.nn.functional.interpolate(grid, (new, new), mode="bicubic", align_corners=False, antialias=new < old)
+    patches = finer.permute(0, 2, 3, 1).flatten(0, 2).to(positions.dtype)
+    return torch.cat([positions[:before], patches])
+
+
+def _config(smaller: VLMConfig, processor: VLMProcessor, image_size: int) -> VLMConfig:
+    config = deepcopy(smaller)
+    config.vision_config.image_size = image_size
+    tokens = config.num_image_tokens
+    config.image_ids = [smaller.image_token_id] * tokens
+    config.image_special_token = smaller.image_special_token[0] * tokens
+    config.image_processor = _preparation(smaller, processor, image_size)
+    config.check()
+    if tokens >= config.max_position_embeddings:
+        raise ValueError(
+            f"a picture of {image_size} pixels has {tokens} tokens, and the model reads "
+            f"{config.max_position_embeddings} in all: take a smaller one"
+        )
+    return config
+
+
+def _preparation(smaller: VLMConfig, processor: VLMProcessor, image_size: int) -> dict[str, Any]:
+    """The image processor's settings, with the tower's old side replaced by the new one."""
+    before = smaller.vision_config.image_size
+    settings = processor.image_processor.to_dict()
+    for name in ("size", "crop_size"):
+        given = settings.get(name)
+        if isinstance(given, dict):
+            settings[name] = {key: image_size if value == before else value for key, value in given.items()}
+        elif given == before:
+            settings[name] = image_size
+    return settings
