@@ -357,3 +357,13 @@ def test_openai_s_client_works_unchanged(served, tmp_path):
         with pytest.raises(openai.BadRequestError):
             api.files.create(file=("a.txt", b"text"), purpose="vision")
         api.files.delete(other.id)
+
+
+def test_a_body_that_holds_no_file_to_keep_is_not_taken_apart(make_client, monkeypatch):
+    from sightline.serving.routes import files
+
+    with make_client(limits={"file_bytes": 2000, "files": 1}) as client:
+        assert upload(client).status_code == 200
+        monkeypatch.setattr(files, "_read_form", lambda request: pytest.fail("it was taken apart"))
+        refused(upload(client, b"\0" * 50_000), 413, "file")
+        refused(upload(client), 400, "file")  # there is one already

@@ -1,9 +1,11 @@
 """Clients that are slow, rude or gone: each is cut off alone, and the server answers the next one."""
 
 import contextlib
+import gc
 import logging
 import select
 import time
+import weakref
 
 import httpx
 import pytest
@@ -139,6 +141,17 @@ def test_a_body_that_is_still_sent_after_the_answer_is_cut(server):
         wire.ask("POST /v1/nothing", "Content-Length: 100000000")  # too large: answered at once
         assert wire.socket.recv(12) == b"HTTP/1.1 413"
         assert drip(wire, b"a" * 1000, until_answered=False)
+
+
+def test_a_connection_that_is_over_is_held_by_nobody(server):
+    gc.disable()  # what holds itself would stay until it is collected
+    try:
+        with Wire(server):
+            wait_until(lambda: connections(server))
+            (found,) = map(weakref.ref, connections(server))
+        wait_until(lambda: found() is None)
+    finally:
+        gc.enable()
 
 
 def test_a_connection_that_never_asks_is_closed(server):

@@ -88,6 +88,7 @@ class Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The application hears that nobody is there, and no timer stays behind."""
         super().connection_lost(exc)
+        del self.conn.next_event  # the two would hold each other
         self._unset_keepalive_if_required()
         self._stop_arrival()
         self._stop_delivery()

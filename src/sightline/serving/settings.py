@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Limits", "Settings"]
+__all__ = ["KIB", "MIB", "Limits", "Settings"]
 
 KIB, MIB = 2**10, 2**20
 

@@ -18,12 +18,14 @@ from sightline.serving.files import File
 from sightline.serving.images import check_picture
 from sightline.serving.schemas.files import UPLOAD, FileDeleted, FileList, FileObject, ListQuery
 from sightline.serving.security import Identity, identity
+from sightline.serving.settings import KIB
 from sightline.serving.state import State
 
 __all__ = ["router"]
 
 Who = Annotated[Identity, Depends(identity)]
 
+_FORM_BYTES = 16 * KIB  # of a form, beside its file
 _FIELDS = ("file", "purpose", "expires_after[anchor]", "expires_after[seconds]")
 _PURPOSES = ("vision", "user_data")
 
@@ -87,6 +89,8 @@ def router(state: State) -> APIRouter:
 
 
 async def _upload(request: Request, state: State, who: Identity) -> File:
+    # What cannot be kept is not taken apart: that is done while all others wait.
+    state.files.check(who, max(0, len(await request.body()) - _FORM_BYTES))
     form = await _read_form(request)
     try:
         return await _keep(form, state, who)

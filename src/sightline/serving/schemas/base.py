@@ -77,6 +77,18 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _check_metadata(given: dict[str, str]) -> dict[str, str]:
+    """OpenAI's bounds: a response says it again, and a stream three times."""
+    if len(given) > 16 or any(len(key) > 64 or len(value) > 512 for key, value in given.items()):
+        raise PydanticCustomError("too_long", "it has at most 16 pairs, of 64 and 512 characters")
+    return given
+
+
+Metadata = Annotated[
+    dict[str, str],
+    AfterValidator(_check_metadata),
+    Field(json_schema_extra={"maxProperties": 16, "propertyNames": {"maxLength": 64}}),
+]
 # A field of OpenAI's API that would change the answer and cannot: only null, as some clients send it.
 Unsupported = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 # The same of a switch: only where it is off.
@@ -126,7 +138,7 @@ class Request(Body):
 
     model: ModelName
     user: str | None = Field(None, description=Harmless)
-    metadata: dict[str, str] | None = Field(None, description=Harmless)
+    metadata: Metadata | None = Field(None, description=Harmless)
     store: bool | None = Field(None, description=Harmless)
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = Field(
         None, description=Harmless
