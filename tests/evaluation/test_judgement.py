@@ -25,15 +25,37 @@ def test_the_picture_is_worth_what_it_adds_where_there_is_one(judgement):
     report = json.loads(json.dumps(judgement.as_dict()))
     assert report["what_the_picture_is_worth"] == 1.0
     assert report["tuned"]["overall"]["accuracy"] == 0.75
-    assert report["tuned_without_picture"]["overall"]["total"] == 2
+    assert report["without_picture"]["overall"]["total"] == 2
     low, high = report["tuned"]["overall"]["low"], report["tuned"]["overall"]["high"]
     assert low < 0.75 < high
-    assert "majority answer 25.0 %, before tuning 25.0 %, tuned, without picture 0.0 %" in judgement.summary()
+    assert "majority answer 25.0 %, before tuning 25.0 %, without picture 0.0 %" in judgement.summary()
+
+
+@pytest.mark.parametrize(
+    ("tuned", "majority", "told"),
+    [
+        (10, 12, "It is no better than majority answer."),
+        (14, 12, "So few questions do not tell it from majority answer."),
+        (20, 4, "majority answer 20.0 %."),
+    ],
+)
+def test_the_summary_says_what_is_not_beaten(tuned, majority, told):
+    right = {name: answers(*(n < count for n in range(20))) for name, count in (("t", tuned), ("m", majority))}
+    assert Judgement(right["t"], [], right["m"], []).summary().endswith(told)
+
+
+def test_few_questions_of_one_kind_are_told_one_by_one():
+    asked = [Answer("rows", "", n, f"Q{n % 2}?", "a", "a", n % 2) for n in range(6)]
+    columns = Judgement(asked, asked, [], []).columns
+    assert columns["tuned"].kinds == ["Q0?", "Q1?"]
+    assert columns["tuned"].share("Q1?").accuracy == 1.0
+    many = [Answer("rows", "", n, f"Q{n}?", "a", "a", 1.0) for n in range(20)]
+    assert Judgement(many, [], [], []).columns["tuned"].kinds == ["rows"]
 
 
 def test_rows_of_words_have_no_figure_without_picture():
     judged = Judgement(answers(1), answers(0), answers(0), [])
-    assert "tuned, without picture" not in judged.columns
+    assert "without picture" not in judged.columns
     assert judged.as_dict()["what_the_picture_is_worth"] is None
 
 

@@ -6,13 +6,15 @@ The answers are others' to get. Here they are lined up, counted and put into wor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sightline.evaluation.confusion import Confusion, confusion
 from sightline.evaluation.results import Answer, Results
 
 __all__ = ["Change", "Judgement", "change"]
+
+FEW = 12  # different questions that are told one by one
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class Judgement:
         columns = {
             "majority answer": self.majority,
             "before tuning": self.before,
-            "tuned, without picture": self.blind,
+            "without picture": self.blind,
             "tuned": self.tuned,
         }
-        return {name: Results(answers) for name, answers in columns.items() if answers}
+        by_question = _few_questions(self.tuned)
+        return {name: _results(answers, by_question) for name, answers in columns.items() if answers}
 
     @property
     def seeing(self) -> Results:
@@ -52,23 +55,36 @@ class Judgement:
 
     def summary(self) -> str:
         """The whole, in words."""
-        columns = self.columns
-        names = [name for name in columns if name != "tuned"]
-        beside = ", ".join(f"{name} {_percent(columns[name])}" for name in names)
-        told = Results(self.tuned, "that were held out").summary()
-        return f"{told}. Beside it: {beside}." if beside else f"{told}."
+        share = Results(self.tuned).share()
+        low, high = share.interval
+        told = f"{100 * share.accuracy:.1f} % of {share.total:,} held-out questions right"
+        beside = [f"{name} {_percent(results)}" for name, results in self.columns.items() if name != "tuned"]
+        sentences = [
+            f"{told} (95 % interval {100 * low:.1f} to {100 * high:.1f})",
+            *([f"Beside it: {', '.join(beside)}"] if beside else []),
+            *self._unbeaten(),
+        ]
+        return f"{'. '.join(sentences)}."
+
+    def _unbeaten(self) -> list[str]:
+        """What the tuned model does not beat, or not so that these questions could tell."""
+        tuned = Results(self.tuned).share()
+        others = {name: results.share() for name, results in self.columns.items() if name != "tuned"}
+        below, unsure = [], []
+        for name, share in others.items():
+            own = self.seeing.share() if name == "without picture" else tuned
+            if own.accuracy <= share.accuracy:
+                below.append(name)
+            elif own.interval[0] <= share.interval[1]:
+                unsure.append(name)
+        told = [f"It is no better than {' and '.join(below)}"] if below else []
+        return told + ([f"So few questions do not tell it from {' and '.join(unsure)}"] if unsure else [])
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: each column, and what the picture is worth."""
-        found: dict[str, Any] = {name.replace(", ", "_").replace(" ", "_"): one.as_dict() for name, one in self._all()}
         table = self.confusion
-        return found | {
-            "what_the_picture_is_worth": self._worth(),
-            "confusion": table and table.as_dict(),
-        }
-
-    def _all(self) -> list[tuple[str, Results]]:
-        return list(self.columns.items())
+        columns = {name.replace(" ", "_"): results.as_dict() for name, results in self.columns.items()}
+        return columns | {"what_the_picture_is_worth": self._worth(), "confusion": table and table.as_dict()}
 
     def _worth(self) -> float | None:
         """The difference in accuracy that the picture makes, on the questions that have one."""
@@ -112,6 +128,15 @@ def change(before: Sequence[Answer], after: Sequence[Answer]) -> Change:
         sum(old.right == 1 and new.right < 1 for old, new in pairs),
         sum(old.right < 1 and new.right == 1 for old, new in pairs),
     )
+
+
+def _few_questions(answers: Sequence[Answer]) -> bool:
+    """Whether the answers are all of one kind, and to so few questions that these tell more than the kind does."""
+    return len({one.kind for one in answers}) == 1 and 2 <= len({one.question for one in answers}) <= FEW
+
+
+def _results(answers: Sequence[Answer], by_question: bool) -> Results:
+    return Results(replace(one, kind=one.question) if by_question else one for one in answers)
 
 
 def _percent(results: Results) -> str:
