@@ -1,0 +1,69 @@
+"""The loss on held-out rows is training's loss on them, takes nothing from the run, and names the row that fails."""
+
+import copy
+
+import pytest
+import torch
+
+from sightline.data.readers import open_data
+from sightline.training import held_out_loss as module
+from sightline.training.build import build
+from sightline.training.held_out_loss import HeldOutLoss
+from sightline.training.objectives import Conversations
+
+from .colours import write_colours
+
+
+@pytest.fixture(scope="module")
+def built(recipe):
+    return build(recipe)
+
+
+@pytest.fixture
+def rows(tmp_path):
+    return open_data(write_colours(tmp_path, count=9, texts=3))
+
+
+def whole(rows, model, processor):
+    """The mean over every token of all rows, one row at a time."""
+    total, weight, objective = 0.0, 0, Conversations(model.eval())
+    for row in rows:
+        batch = processor.encode_groups_for_training([[(row.messages, row.images)]], None)
+        count = objective.weight(batch)
+        with torch.no_grad():
+            total += float(objective.loss(batch, count).value) * count
+        weight += count
+    return total / weight
+
+
+def test_it_is_the_mean_over_all_tokens_of_all_rows(built, rows):
+    model, processor = built
+    found = HeldOutLoss([rows], processor, None, torch.float32)(model)
+    assert found == pytest.approx(whole(rows, model, processor), rel=1e-4)
+
+
+def test_it_is_the_same_every_time_and_leaves_the_run_alone(built, rows):
+    model, processor = copy.deepcopy(built[0]).train(), built[1]
+    loss = HeldOutLoss([rows], processor, None, torch.float32)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = loss(model)
+    assert torch.equal(torch.rand(2), expected)
+    assert model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert loss(model) == first
+
+
+def test_of_many_rows_a_fair_few_are_read(built, rows, monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 6)
+    monkeypatch.setattr(module, "MOST", 4)
+    loss = HeldOutLoss([rows], built[1], None, torch.float32)
+    assert len(loss.files[0].rows) == 6
+    assert len(loss.places) <= 4
+    assert loss.places == HeldOutLoss([rows], built[1], None, torch.float32).places
+
+
+def test_a_row_that_is_too_long_is_named_with_its_file(built, rows):
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line\w* \d+.*, which is held out: .*tokens"):
+        HeldOutLoss([rows], built[1], 8, torch.float32)(built[0])
