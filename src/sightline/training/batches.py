@@ -247,6 +247,8 @@ def batches_from(
         FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made; or a row of
             a large file cannot be learned from.
     """
+    if isinstance(dataset, StageBatches) and any(rows.is_in_order_only for rows in dataset.files):
+        workers = min(workers, 1)  # each would read all of them
     loader = DataLoader(
         _OrError(dataset),
         batch_size=None,

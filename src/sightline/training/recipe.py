@@ -108,6 +108,7 @@ class FileSource(Section):
     prompt: str | None = None
     image_folder: str | None = None
     limit: int | None = Field(None, ge=1)
+    streaming: bool = False
     held_out: HeldOut | None = None
     validation: str | None = None
     weight: float = Field(1.0, gt=0)

@@ -21,6 +21,7 @@ from sightline.processor import VLMProcessor
 from sightline.training.grouping import WHOLE
 from sightline.training.row_checks import Limit, check_length, checked_row, limit_of
 from sightline.training.sources import FileGroups, Source, WindowedGroups
+from sightline.training.streams import BLOCK_ROWS, StreamGroups
 
 if TYPE_CHECKING:
     from sightline.training.batches import StageBatches
@@ -146,6 +147,8 @@ def _places(source: Source) -> Iterator[int]:
     """Where to look: of a file the first window, which is from all over it, or stretches that are."""
     if isinstance(source, WindowedGroups):
         yield from range(SAMPLE)
+    elif isinstance(source, StreamGroups):
+        yield from range(BLOCK_ROWS)
     elif isinstance(source, FileGroups):
         long = SAMPLE // STRETCHES
         for start in np.linspace(0, len(source) - long, STRETCHES).astype(int).tolist():

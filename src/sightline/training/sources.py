@@ -20,6 +20,7 @@ from sightline.data.scenes.world import World
 from sightline.training.grouping import WHOLE, Windows, groups_of
 from sightline.training.holdout import sides_of
 from sightline.training.recipe import DataSection, FileSource, WorldSource
+from sightline.training.streams import StreamGroups
 
 __all__ = ["Deal", "FileGroups", "Source", "WindowedGroups", "WorldGroups", "open_rows", "open_sources", "world_of"]
 
@@ -173,11 +174,17 @@ def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool
         sources.append(WorldGroups(data.world, seed, image_size, words_only))
         weights.append(data.world.weight)
     for file in data.files:
-        rows = open_rows(file)
-        large = rows.may_share_pictures and len(rows) > WHOLE
-        sources.append(WindowedGroups(rows, seed) if large else FileGroups(rows, seed))
+        sources.append(_of_file(open_rows(file), seed))
         weights.append(file.weight)
     return sources, weights
+
+
+def _of_file(rows: Data, seed: int) -> Source:
+    if rows.is_in_order_only:
+        return StreamGroups(rows, seed)
+    if rows.may_share_pictures and len(rows) > WHOLE:
+        return WindowedGroups(rows, seed)
+    return FileGroups(rows, seed)
 
 
 class Deal:

@@ -17,6 +17,7 @@ from sightline.data.readers.hub import HUB, StreamItems, open_hub
 from sightline.data.readers.items import Item, Items
 from sightline.data.readers.lines import LineItems
 from sightline.data.readers.shapes import Format, Reading
+from sightline.data.readers.shards import ShardItems
 
 __all__ = ["Data", "open_data"]
 
@@ -56,6 +57,11 @@ class Data:
     def is_streamed(self) -> bool:
         """Whether rows come in their order only, and nobody knows how many there are."""
         return isinstance(self._items, StreamItems)
+
+    @property
+    def is_in_order_only(self) -> bool:
+        """Whether no row can be read without those before it."""
+        return self.is_streamed or (isinstance(self._items, ShardItems) and self._items.is_compressed)
 
     def __len__(self) -> int:
         return len(self._items) if self._rows is None else len(self._rows)

@@ -45,6 +45,11 @@ class ShardItems:
         if not len(self):
             raise ValueError(f"{paths[0] if len(paths) == 1 else folder} holds no samples")
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether any shard is, so that it can be read in order only."""
+        return any(self._compressed)
+
     def __len__(self) -> int:
         return self._starts[-1]
 

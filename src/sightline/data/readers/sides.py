@@ -63,15 +63,14 @@ class Sides:
 
     def __str__(self) -> str:
         if self.held_out is None:
-            return f"{self.train.path}: {len(self.train):,} rows; {self.how}"
-        train = self.train_count or f"{len(self.train):,} rows"
-        held = self.held_out_count or f"{len(self.held_out):,} rows"
+            return f"{self.train.path}: {_rows(self.train)}; {self.how}"
+        train, held = self.train_count or _rows(self.train), self.held_out_count or _rows(self.held_out)
         return f"{self.train.path}: {train} to learn from; {held} held out: {self.how}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         held = 0 if self.held_out is None else len(self.held_out)
-        counts = {"train_rows": len(self.train), "held_out_rows": held}
+        counts = {"train_rows": None if self.train.is_streamed else len(self.train), "held_out_rows": held}
         for name, count in (("train", self.train_count), ("held_out", self.held_out_count)):
             if count is not None:
                 counts |= {f"{name}_pictures": count.pictures, f"{name}_rows_without_picture": count.texts}
@@ -105,10 +104,15 @@ def open_sides(
         FileNotFoundError, ValueError, ImportError: as `open_data`; or a given share leaves one side empty, or all rows
             of `validation` show pictures that are learned from.
     """
-    own = own_split(path, options) if share == "auto" and validation is None else None
+    streamed = bool(options.get("streaming"))
+    own = own_split(path, options) if share == "auto" and validation is None and not streamed else None
     if own is not None:
         return _two_places(open_data(own[0], **options), open_data(own[1], **options), on_row)
     rows = open_data(path, **options)
+    if streamed and validation is None:
+        if share not in ("auto", 0):
+            raise ValueError(f"of {rows.path}, a stream, no share can be held out: give validation instead of held_out")
+        return Sides(rows, None, "of a stream none is held out: give validation")
     if validation is not None:
         return _two_places(rows, open_data(validation, **options), on_row)
     if share == 0:
@@ -116,6 +120,10 @@ def open_sides(
     if share == "auto" and len(rows) > MOST:
         return Sides(rows, None, f"of more than {MOST:,} rows none is held out unless `held_out` says how many")
     return _divided(rows, share, on_row)
+
+
+def _rows(data: Data) -> str:
+    return "a stream of rows" if data.is_streamed else f"{len(data):,} rows"
 
 
 def own_split(path: str | os.PathLike[str], options: dict[str, Any] | None = None) -> tuple[str, str] | None:
@@ -183,7 +191,7 @@ def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
 def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Sides:
     """Sides that lie apart; what is held out is less the rows that show a picture of the other side."""
     how = f"the split {held_out.path} of its own"
-    if max(len(train), len(held_out)) > MOST:
+    if train.is_streamed or max(len(train), len(held_out)) > MOST:
         return Sides(train, held_out, f"{how}, not searched for pictures that are learned from")
     keys, bare = _keys(train, on_row)
     known = {key for row in keys for key in row}
