@@ -139,6 +139,8 @@ class Looks:
     def first(self) -> First:
         """What `remember` has kept."""
         kept = json.loads(self._first.read_text(encoding="utf-8")) if self._first.exists() else {}
+        if isinstance(kept, list):  # of a run that was begun before rows were held out
+            kept = {"examples": kept}
         rows, world = ([Answer(**one) for one in kept.get(name, [])] for name in ("rows", "world"))
         return First(rows, world, kept.get("examples", []), kept.get("loss"))
 
