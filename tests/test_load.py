@@ -1,5 +1,7 @@
 """`sightline.load` and transformers' own loaders find the same model, on the device and in the dtype asked for."""
 
+import shutil
+
 import pytest
 import torch
 from PIL import Image
@@ -74,6 +76,13 @@ def test_auto_classes_and_pipeline_load_the_folder(tiny_model_folder, picture):
 def test_a_model_that_is_not_there_is_named(name, error, message):
     with pytest.raises(error, match=message):
         sightline.load(name)
+
+
+def test_of_a_training_runs_folder_it_is_the_model_that_the_run_ended_with(tiny_model_folder, tmp_path):
+    shutil.copytree(tiny_model_folder, tmp_path / "run" / "model")
+    ended, _ = sightline.load(tmp_path / "run", dtype="float32")
+    expected, _ = sightline.load(tiny_model_folder, dtype="float32")
+    assert all(map(torch.equal, ended.state_dict().values(), expected.state_dict().values()))
 
 
 def test_a_folder_without_or_with_a_foreign_model_is_an_error(tmp_path):

@@ -59,6 +59,16 @@ def test_without_options_it_listens_to_this_machine_alone_and_goes_nowhere(serve
     assert (settings.api_keys, settings.image_hosts, settings.allowed_hosts) == ((), (), ("127.0.0.1",))
 
 
+def test_the_model_may_stand_by_itself(monkeypatch, serve, tiny):
+    loaded = []
+    monkeypatch.setattr("sightline.interop.load.load", lambda name, *_: loaded.append(name) or tiny)
+    assert main(["serve", "runs/mine", "--port", "0", "--kv-cache-mib", "4"]) == 0
+    assert loaded == ["runs/mine"]
+    code, _, err = serve("runs/mine")
+    assert (code, loaded) == (2, ["runs/mine"])
+    assert "serve takes one model, but was given 'runs/mine' and --model" in err
+
+
 def test_options_reach_the_settings_and_the_engine(serve):
     options = "--api-key one --api-key two --allowed-hosts Proxy.example,10.0.0.1 --allow-image-urls *.example.org"
     options += " --queue 3 --max-tokens 9 --max-images 2 --max-body-mib 1 --shutdown-seconds 5 --max-batch-size 4"

@@ -24,15 +24,20 @@ if TYPE_CHECKING:
 
     from sightline.serving.settings import Settings
 
-EXAMPLE = "Example: sightline serve --port 8000"
+EXAMPLE = "Example: sightline serve runs/finetune --port 8000"
 MIB = 2**20
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "llguidance")
 KEY_VARIABLE = "SIGHTLINE_API_KEY"
 ANYWHERE = ("0.0.0.0", "::")
+DEFAULT = "sightline-tiny"
 
 
 def serve(
-    model: Model = "sightline-tiny",
+    served: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", show_default=False, help="As --model; also the folder of a training run."),
+    ] = None,
+    model: Model = DEFAULT,
     host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 for all of this machine's.")] = (
         "127.0.0.1"
     ),
@@ -80,6 +85,9 @@ def serve(
 ) -> None:
     """Serve a model to OpenAI's clients, and a page to talk to it."""
     _need_extra()
+    if served is not None and model not in (DEFAULT, served):
+        raise ValueError(f"serve takes one model, but was given {served!r} and --model {model!r}: leave one out")
+    model = served or model
     from sightline.serving.server import bind
     from sightline.serving.settings import Limits, Settings
 

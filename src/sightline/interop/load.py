@@ -39,8 +39,8 @@ def load(
     """A model in eval mode, and its processor (`VLMProcessor`; of a Llava checkpoint, transformers' own).
 
     Args:
-        name: `sightline-tiny` (ships with the package), a folder, or a hub id: one of our own checkpoints or a
-            transformers Llava checkpoint.
+        name: `sightline-tiny` (ships with the package), a folder (of a training run: the model it ended with), or
+            a hub id: one of our own checkpoints or a transformers Llava checkpoint.
         device: `auto` is cuda, else mps, else cpu.
         dtype: `auto` is bfloat16 where the device multiplies it natively, else float32.
         quantize: `int8` makes the language blocks' weights int8 (`engine.quantize`); of a checkpoint that is int8
@@ -204,6 +204,9 @@ def named_dtype(given: str | torch.dtype) -> torch.dtype:
 def _locate(name: str | Path) -> str:
     if str(name) == DEFAULT_MODEL:
         return str(resources.files("sightline") / "assets" / DEFAULT_MODEL)
+    run = Path(name) / "model"  # of a training run's folder, the model that it ended with
+    if not (Path(name) / "config.json").is_file() and (run / "config.json").is_file():
+        return str(run)
     return str(name)
 
 
