@@ -149,3 +149,16 @@ def test_a_fingerprint_tells_which_rows_are_held_out(pictures):
     assert len(set(prints)) == 3
     assert prints[1] == prints[3]
     assert prints[0] == open_sides(path, 0).train.fingerprint()
+
+
+def test_rows_that_can_be_read_in_order_only_need_rows_of_their_own_to_hold_out(pictures, monkeypatch):
+    path, held = table(pictures, range(30)), table(pictures, range(40, 45), "held.jsonl")
+    original = module.Data.is_in_order_only.fget
+    monkeypatch.setattr(
+        module.Data, "is_in_order_only", property(lambda rows: rows.path == str(path) or original(rows))
+    )
+    assert "of a stream none is held out" in str(open_sides(path))
+    with pytest.raises(ValueError, match="no share can be held out: give validation"):
+        open_sides(path, 0.3)
+    assert len(open_sides(path, validation=held).held_out) == 5
+    held.unlink()

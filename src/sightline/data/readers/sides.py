@@ -109,12 +109,13 @@ def open_sides(
     if own is not None:
         return _two_places(open_data(own[0], **options), open_data(own[1], **options), on_row)
     rows = open_data(path, **options)
-    if streamed and validation is None:
+    if validation is not None:
+        # What is asked again and again is kept, even where the other side is a stream.
+        return _two_places(rows, open_data(validation, **options | {"streaming": False}), on_row)
+    if rows.is_in_order_only:
         if share not in ("auto", 0):
             raise ValueError(f"of {rows.path}, a stream, no share can be held out: give validation instead of held_out")
         return Sides(rows, None, "of a stream none is held out: give validation")
-    if validation is not None:
-        return _two_places(rows, open_data(validation, **options), on_row)
     if share == 0:
         return Sides(rows, None, "none is held out, as the recipe says")
     if share == "auto" and len(rows) > MOST:
