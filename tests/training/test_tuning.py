@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sightline.config import PRESETS
-from sightline.training import settling
+from sightline.training import settling, tuning
 from sightline.training.build import build
 from sightline.training.checkpoint import save_model
 from sightline.training.loop import train
@@ -19,10 +19,31 @@ from sightline.training.settling import settled
 from sightline.training.tuning import FEW, MANY, RATE, ROOM, Facts, applied, choose
 
 GIB = 2**30
+TOWER = 90_000_000
+
+
+@pytest.fixture(autouse=True)
+def towers_are_large(monkeypatch):
+    """Or the small ones of these tests would all be tuned."""
+    monkeypatch.setattr(tuning, "SMALL_TOWER", 0)
+
+
+def test_a_small_tower_is_tuned_with_all_the_rest(tuned, monkeypatch):
+    monkeypatch.setattr(tuning, "SMALL_TOWER", TOWER + 1)
+    assert str(choose(facts(FEW))) == str(choose(facts(MANY))) == str(choose(facts(None))) == "joint"
+    assert str(choose(facts(FEW - 1))) == "projector"
+    assert str(choose(facts(MANY, pictures=False))) == "full"
+    assert str(choose(facts(MANY, memory=int(facts(MANY).full_bytes / ROOM) + 1))) == "full"
+    assert choose(facts(420)).because == "a tower of 90,000,000 weights is small enough to learn new pictures itself"
+    monkeypatch.setattr(tuning, "SMALL_TOWER", TOWER)
+    assert str(choose(facts(420))) == "lora rank 16"
+    after = settled(tuned(tune="joint"))
+    assert after.stages[0].trains == ("vision", "projector", "language")
+    assert after.train.lr == pytest.approx(RATE * tuned().train.lr)
 
 
 def facts(rows, *, pictures=True, tuned=5_000_000, memory=16 * GIB, has_peft=True):
-    return Facts(rows, pictures, tuned, 1_000_000, memory, has_peft)
+    return Facts(rows, pictures, tuned, TOWER, memory, has_peft)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +88,7 @@ def test_new_words_need_embeddings_that_move():
 
 def test_the_reason_gives_the_figures():
     assert choose(facts(420)).because == "420 rows are few beside 5,000,000 weights (fewer than 2,000)"
-    assert "8.9 GiB for all 600,000,000 weights are more than 60% of 8.0 GiB" in (
+    assert "9.3 GiB for all 600,000,000 weights are more than 60% of 8.0 GiB" in (
         choose(facts(MANY, tuned=600_000_000, memory=8 * GIB)).because
     )
 
@@ -121,7 +142,7 @@ def test_a_projector_alone_is_all_that_is_trained(tuned):
     assert after.train.lr == pytest.approx(RATE * before.train.lr)
 
 
-@pytest.mark.parametrize("what", ["full", "projector", "lora"])
+@pytest.mark.parametrize("what", ["joint", "full", "projector", "lora"])
 def test_an_explicit_choice_is_followed_whatever_the_rows(tuned, what):
     after = settled(tuned(tune=what))
     assert (after.tune.what, after.tune.because) == (what, "the recipe says so")

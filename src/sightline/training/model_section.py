@@ -104,12 +104,12 @@ class TokenizerSection(Section):
 
 
 class TuneSection(Section):
-    """What of projector and language model is tuned; `auto` is chosen by `tuning.py` when the run begins.
+    """What is tuned: `joint` is the tower too, `full` all but the tower; `auto` is chosen by `tuning.py` when the run begins.
 
     `because` is empty until then: a saved recipe has it, and with it what was chosen, for a resumed run to do the same.
     """
 
-    what: Literal["auto", "full", "projector", "lora"] = "auto"
+    what: Literal["auto", "joint", "full", "projector", "lora"] = "auto"
     rank: int | None = Field(None, ge=1)
     because: str = ""
 

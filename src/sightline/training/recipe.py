@@ -292,7 +292,7 @@ class Recipe(Section):
             raise ValueError("tune: a fresh model has nothing to tune: give a checkpoint, or leave tune out")
         if self.model.lora is not None:
             raise ValueError("tune and model.lora both say what is tuned: give one of them")
-        if self.model.new_words and self.tune.what not in ("auto", "full"):
+        if self.model.new_words and self.tune.what not in ("auto", "joint", "full"):
             raise ValueError(f"new_words have to be learned, which tune: {self.tune.what} does not: make it full")
         for stage in self.stages:
             if "vision" in stage.trains:
