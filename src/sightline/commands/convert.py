@@ -39,9 +39,7 @@ def llava(
 @app.command(epilog="Example: sightline convert build --vision clip-vit-base-patch16 --language SmolLM2-135M --out vlm")
 def build(
     out: Out,
-    vision: Annotated[
-        str, typer.Option(help="A CLIP or SigLIP checkpoint: folder or hub id; or a model of ours.")
-    ],
+    vision: Annotated[str, typer.Option(help="A CLIP or SigLIP checkpoint: folder or hub id; or a model of ours.")],
     language: Annotated[str, typer.Option(help="A causal language model: folder, hub id or GGUF file.")],
     dtype: Dtype = "auto",
 ) -> None:

@@ -104,7 +104,7 @@ class TokenizerSection(Section):
 
 
 class TuneSection(Section):
-    """What is tuned: `joint` is the tower too, `full` all but the tower; `auto` is chosen by `tuning.py` when the run begins.
+    """What is tuned: `joint` is the tower too, `full` all but it; `auto` is chosen by `tuning.py` when the run begins.
 
     `because` is empty until then: a saved recipe has it, and with it what was chosen, for a resumed run to do the same.
     """
