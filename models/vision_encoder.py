@@ -7,7 +7,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-if importlib.util.find_spec("sightline") is None:
+# A folder of that name, as an installation leaves for its recipes, is found too, but has no origin.
+if (found := importlib.util.find_spec("sightline")) is None or found.origin is None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from sightline.config import VLLMconfig
