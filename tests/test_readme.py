@@ -35,7 +35,12 @@ SMALL = [
     "tokenizer.texts=300",
     "data.world={things: 2, questions: 1}",
 ]
-SMALL += ["stages=[{kind: joint, steps: 1}]"]
+
+
+def small(words):
+    """What is added to a documented training. A recipe that chooses what it tunes has no stage for the tower."""
+    kind = "instruct" if "finetune" in words else "joint"
+    return [*SMALL, f"stages=[{{kind: {kind}, steps: 1}}]"]
 
 
 @pytest.mark.parametrize("block", blocks("python"))
@@ -61,13 +66,13 @@ def test_a_command_runs(line, monkeypatch, tmp_path, capsys):
     else:
         assert program == ".venv/bin/sightline"
         monkeypatch.setattr(sys, "stdin", io.StringIO("/quit\n"))
-        small = [*SMALL, "--out", str(tmp_path / "run")] if words[0] == "train" else []
+        added = [*small(words), "--out", str(tmp_path / "run")] if words[0] == "train" else []
         if "--out" in words:
             place = words.index("--out") + 1
             words[place] = str(tmp_path / Path(words[place]).name)
         if words[0] == "eval":  # of the model that is there, not of the one that the reader is about to train
-            words[1], small = "sightline-tiny", ["--tasks", "name", "--per-kind", "1", "--out", str(tmp_path / "eval")]
-        assert main([*words, *small]) == 0, capsys.readouterr().err
+            words[1], added = "sightline-tiny", ["--tasks", "name", "--per-kind", "1", "--out", str(tmp_path / "eval")]
+        assert main([*words, *added]) == 0, capsys.readouterr().err
 
 
 def test_the_demo_answers_rightly(monkeypatch, capsys):
