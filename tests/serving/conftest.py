@@ -99,3 +99,15 @@ def official(served):
     with openai.OpenAI(base_url=f"{served.url}/v1", api_key="none", max_retries=0) as client:
         client.state = served.state
         yield client
+
+
+@pytest.fixture(scope="module")
+def grammars(tiny):
+    """The tiny model's grammars, within the usual limits."""
+    from sightline.serving.grammar import Grammars
+    from sightline.serving.settings import Limits
+
+    model, processor = tiny
+    grammars = Grammars(processor, [model.config.eos_token_id], model.config.vocab_size, Limits())
+    yield grammars
+    grammars.close()

@@ -30,14 +30,6 @@ def memory():
 
 
 @pytest.fixture(scope="module")
-def grammars(tiny):
-    model, processor = tiny
-    grammars = Grammars(processor, [model.config.eos_token_id], model.config.vocab_size, Limits())
-    yield grammars
-    grammars.close()
-
-
-@pytest.fixture(scope="module")
 def engine(tiny):
     with sightline.Engine(*tiny, kv_cache_bytes=4 * 2**20) as engine:
         yield engine

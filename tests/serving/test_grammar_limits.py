@@ -21,14 +21,6 @@ def memory():
         yield
 
 
-@pytest.fixture(scope="module")
-def grammars(tiny):
-    model, processor = tiny
-    grammars = Grammars(processor, [model.config.eos_token_id], model.config.vocab_size, Limits())
-    yield grammars
-    grammars.close()
-
-
 def nested(levels):
     schema = {"type": "string"}
     for _ in range(levels):

@@ -19,6 +19,7 @@ from sightline.training.stage import StageRun
 from sightline.training.stopping import Stopping
 
 from .colours import sections, write_colours
+from .test_loop import stop_after
 
 BESIDE = {"trainer.pt", "manifest.json"}
 
@@ -142,16 +143,8 @@ def test_a_stopped_run_takes_the_look_it_missed_and_ends_with_the_same_bits(
     scripted(*LOSSES)
     recipe = make_recipe(stages=[{"kind": "joint", "steps": 6, "train": {"ema": 0.5}}], **sections(rows))
     whole = files(train(recipe, tmp_path / "whole", console=quiet()))
-    original, taken = StageRun.take, []
-
-    def take_and_signal(self, batches):
-        taken.append(1)
-        if len(taken) == steps:
-            signal.raise_signal(number)
-        return original(self, batches)
-
     with monkeypatch.context() as patch:
-        patch.setattr(StageRun, "take", take_and_signal)
+        stop_after(patch, steps, number)
         with pytest.raises(Stopped, match=rf"step-00000{steps}"):
             train(recipe, tmp_path / "run", console=quiet())
     resumed = files(train(recipe, tmp_path / "run", resume=True, console=quiet()))
@@ -166,15 +159,8 @@ def test_a_run_stopped_in_its_very_last_step_still_looks_at_it(make_recipe, rows
     scripted(1.0, 2.0)
     recipe = make_recipe(stages=[{"kind": "joint", "steps": 2}], **sections(rows))
     whole = files(train(recipe, tmp_path / "whole", console=quiet()))
-    original = StageRun.take
-
-    def take_and_signal(self, batches):
-        if self.step == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, batches)
-
     with monkeypatch.context() as patch:
-        patch.setattr(StageRun, "take", take_and_signal)
+        stop_after(patch, 2, signal.SIGTERM)
         with pytest.raises(Stopped):
             train(recipe, tmp_path / "run", console=quiet())
     assert files(train(recipe, tmp_path / "run", resume=True, console=quiet())) == whole
