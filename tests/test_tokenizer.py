@@ -1,6 +1,10 @@
 """The layout of the ids, what training may and may not learn, and that it all survives saving without our code."""
 
+import functools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import AutoTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
 
@@ -81,3 +85,38 @@ def test_reloading_needs_none_of_our_code(tokenizer, tmp_path):
     assert reloaded.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
     assert reloaded.decode([AT_ID, 66, AT_ID, 2], skip_special_tokens=True) == "@`@"
     assert (reloaded.padding_side, reloaded.pad_token_id, reloaded.eos_token_id) == ("left", 0, 2)
+
+
+SPELLED = ["There is a river. The Rivers run.", 'It says "river".', "在左边的是“river”。", "TV, a TVs"] * 30
+
+
+def test_words_are_spelled_where_no_space_and_no_capital_begins_them():
+    tokenizer = spelled()
+
+    def pieces(text):
+        return [tokenizer.decode(one) for one in tokenizer(text).input_ids]
+
+    assert pieces(" river") == [" river"]
+    assert pieces("There") == ["There"]
+    assert pieces("river") == list("river")
+    assert pieces('a "river"')[-6:] == [*"river", '"']
+    assert len(pieces("“river”")) == len(pieces("“”")) + len("river")
+
+
+@given(st.text(alphabet='aeTVrsi river“”。"左边的', max_size=40))
+def test_spelling_changes_how_text_is_cut_and_not_what_comes_back(text):
+    tokenizer = spelled()
+    assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_a_spelled_vocabulary_is_filled_exactly_or_stops_where_the_texts_end():
+    assert len(train_tokenizer(SPELLED, 280, spell=True)) == 280
+    tokenizer = spelled()
+    assert len(tokenizer) < 800
+    latin = [token for token in tokenizer.get_vocab() if token.isascii() and token.isalpha()]
+    assert [token for token in latin if len(token) > 1 and token[0].islower()] == []
+
+
+@functools.cache
+def spelled():
+    return train_tokenizer(SPELLED, 800, spell=True)

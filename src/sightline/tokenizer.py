@@ -8,6 +8,7 @@ This file knows no chat format and no images; `processor.py` decides what a mess
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
@@ -33,22 +34,33 @@ AT_TOKEN = "<|at|>"  # an '@' that someone typed: another id, the same text
 RESERVED_TOKENS = tuple(f"<|reserved_{index}|>" for index in range(12))
 _BYTES = tuple(sorted(pre_tokenizers.ByteLevel.alphabet()))
 FIRST_MERGE_ID = len(CONTROL_TOKENS) + len(_BYTES) + 1 + len(RESERVED_TOKENS)
+# In the alphabet of bytes, where Ġ is a space.
+_LATIN = re.compile("[A-Za-z]")
+_WORD = re.compile("(Ġ[A-Za-z]|[A-Z][A-Za-z])[A-Za-z]*")
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, max_token_length: int = 12) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, max_token_length: int = 12, spell: bool = False
+) -> PreTrainedTokenizerFast:
     """Learn merges from `texts` and return a transformers fast tokenizer.
 
     The vocabulary stops short of `vocab_size` where the texts hold no more pairs that occur twice. A token is
     at most `max_token_length` bytes: twelve are four Chinese characters, or a space and eleven letters. Without
     the limit a whole sentence that the texts repeat would become one token, as Chinese writes no spaces.
 
+    With `spell`, Latin words are tokens behind a space or with a capital alone; others, such as one that stands in
+    quotation marks or is all of an answer, are a token a letter. So a model that reads print says letter after letter,
+    as it sees them, where it would choose among whole words.
+
     Raises:
         ValueError: `vocab_size` leaves no room for the control tokens and the bytes.
     """
     if vocab_size < FIRST_MERGE_ID:
         raise ValueError(f"vocab_size={vocab_size} is below the {FIRST_MERGE_ID} ids that precede the merges")
+    wanted = vocab_size - FIRST_MERGE_ID
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - FIRST_MERGE_ID + len(_BYTES),
+        vocab_size=wanted * (2 if spell else 1)
+        + len(_BYTES),  # about half of the merges are left when words are spelled
         initial_alphabet=list(_BYTES),
         max_token_length=max_token_length,
         min_frequency=2,
@@ -57,7 +69,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, max_token_length: int
     trained = _byte_level(BPE())
     trained.train_from_iterator(_without_at(texts), trainer)
     merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
-    return _build(merges)
+    return _build(_spelled(merges, wanted) if spell else merges)
+
+
+def _spelled(merges: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+    """At most `count` merges that make of Latin letters only words, from their first letter on.
+
+    A merge of two parts of a word would apply where the word has no beginning, too. One that adds a letter to a
+    beginning does not, and makes the same words if each of a word's beginnings is a token.
+    """
+    kept: dict[tuple[str, str], None] = {}
+    for left, right in merges:
+        whole = left + right
+        if not _LATIN.search(whole):
+            kept[left, right] = None
+        elif _WORD.fullmatch(whole):
+            kept |= {(whole[:end], whole[end]): None for end in range(1, len(whole))}
+    # A space takes its letter before a capital takes its own.
+    return sorted(list(kept)[:count], key=lambda merge: merge[0] != "Ġ" or not _LATIN.match(merge[1]))
 
 
 def _without_at(texts: Iterable[str]) -> Iterator[str]:

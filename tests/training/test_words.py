@@ -94,3 +94,12 @@ def test_a_chinese_name_is_the_same_tokens_wherever_it_stands():
 
 def test_the_longest_name_is_cut_out():
     assert word_splitter(["cat", "owl"])("一只猫头鹰和一只猫。") == ["一只", "猫头鹰", "和一只", "猫", "。"]
+
+
+def test_regions_lie_on_the_projected_features_where_pixel_shuffle_joins_patches(make_recipe):
+    recipe = make_recipe(
+        model={"overrides": {"pixel_shuffle_factor": 2}}, stages=[{**WORDS, "steps": 1, "trains": ["projector"]}]
+    )
+    run = StageRun(recipe, recipe.stages[0], *build(recipe), torch.device("cpu"), torch.float32)
+    assert run.data[0][0]["region_patches"].shape[1] == run.model.config.num_image_tokens == 4
+    assert math.isfinite(next(iter(run.steps()))["loss"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -210,8 +211,9 @@ def open_batches(recipe: Recipe, stage: Stage, processor: VLMProcessor, vision: 
         FileNotFoundError, ValueError: as `open_sources`.
     """
     if stage.reads_regions:
-        batches = WordBatches if stage.is_words else RegionBatches
-        return batches(recipe, stage, processor, vision.image_size, vision.image_size // vision.patch_size)
+        if stage.is_words:  # it reads projected features, of which pixel shuffle leaves fewer than patches
+            return WordBatches(recipe, stage, processor, vision.image_size, math.isqrt(processor.num_image_tokens))
+        return RegionBatches(recipe, stage, processor, vision.image_size, vision.image_size // vision.patch_size)
     return StageBatches(recipe, stage, processor, vision.image_size)
 
 

@@ -82,7 +82,7 @@ def _fresh(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
         raise ValueError("model.preset learns its tokenizer from the built-in world: give data.world, or a checkpoint")
     fields = recipe.model.fresh_fields()
     texts = world_of(source, seed, VLMConfig(**fields).vision_config.image_size).texts(recipe.tokenizer.texts)
-    tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab_size)
+    tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab_size, spell=recipe.tokenizer.spell)
     config = VLMConfig(
         **fields,
         vocab_size=len(tokenizer),

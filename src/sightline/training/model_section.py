@@ -97,10 +97,14 @@ class ModelSection(Section):
 
 
 class TokenizerSection(Section):
-    """The tokenizer of a fresh model, trained on `texts` conversations of the world before the first step."""
+    """The tokenizer of a fresh model, trained on `texts` conversations of the world before the first step.
+
+    With `spell`, words that stand in quotation marks or are all of an answer are a token a letter.
+    """
 
     vocab_size: int = Field(2048, ge=512)
     texts: int = Field(20_000, ge=1)
+    spell: bool = False
 
 
 class TuneSection(Section):
