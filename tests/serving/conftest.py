@@ -58,6 +58,20 @@ def bystander(client):
         yield
 
 
+@pytest.fixture(scope="module")
+def stream_beside(client):
+    """As `bystander`, of one stream beside all tests of a module: for attacks that reach the process, not the server."""
+    with beside_client(client, model=client.state.settings.model_name):
+        yield
+
+
+@pytest.fixture
+def stays_well(client):
+    """The server of `client` says that it is well after the test."""
+    yield
+    assert client.get("/health").status_code == 200
+
+
 @pytest.fixture(scope="session")
 def served():
     """A real server over the default model, on a port of its own: `.url`, `.state`."""

@@ -12,7 +12,9 @@ from PIL import Image
 import sightline
 from sightline.rendering import render
 
-from .stand_ins import save_llava
+from ..stand_ins import save_llava
+
+pytestmark = pytest.mark.usefixtures("stream_beside", "stays_well")
 
 ASK = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What is this?"}]}]
 

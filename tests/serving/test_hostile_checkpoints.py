@@ -15,7 +15,10 @@ import pytest
 import sightline
 from sightline.interop.load import load_processor
 
-from .stand_ins import save_llava
+from ..stand_ins import save_llava
+
+
+pytestmark = pytest.mark.usefixtures("stream_beside", "stays_well")
 
 
 @pytest.fixture
