@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sightline.data.scenes import digits, words
+from sightline.data.scenes import digits, printed, words
 from sightline.data.scenes.charts import LABELS, Bars
 from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, paste_text, text_extent
 from sightline.data.scenes.language import COLOUR_WORDS, LANGUAGES, PLACES
@@ -84,6 +84,15 @@ def test_the_held_out_words_and_fonts_are_drawn_only_when_asked_for():
     for layout in ("bars", "pie"):
         assert {panel.font for panel in made(layout)} <= set(FONTS)
         assert {panel.font for panel in made(layout, unseen=["font"])} == set(HELD_OUT_FONTS)
+        usual, unseen = (
+            {entry.label for panel in made(layout, 400, axes) for entry in panel.entries} for axes in ((), ["word"])
+        )
+        assert usual == set(LABELS)
+        assert not any(words.is_held_out(label) for label in usual)
+        assert {"cat", "tree"} < usual
+        # A letter is no word and may stand anywhere.
+        words_unseen = sorted(label for label in unseen if len(label) > 1)
+        assert words_unseen == ["bag", "cup", "fish", "goat", "hat", "map", "pig", "zoo"]
 
 
 def test_every_fifth_digit_is_kept_for_testing():
@@ -134,6 +143,16 @@ def test_a_word_is_there_or_not_and_has_its_colour(language):
     for panel, question, answer in asked("text_colour", language):
         (item,) = [item for item in panel.items if re.search(rf"\b{item.text}\b", question, re.ASCII)]
         assert answer.rstrip(".。").lower() == COLOUR_WORDS[language][item.colour]
+
+
+def test_a_printed_word_is_never_said_to_be_absent(monkeypatch):
+    # Where every word that looks alike is printed, too, the absent one begins otherwise.
+    monkeypatch.setattr(printed, "WORDS", ("bank", "bench", "bird", "cold"))
+    panels = [panel for panel in made("printed", 300) if {"bank", "bench", "bird"} == {i.text for i in panel.items}]
+    assert panels
+    for number, panel in enumerate(panels * 4):
+        question, answer = PANELS["printed"].kinds["word_exists"](panel, random.Random(number), "en")
+        assert answer == ("No." if "cold" in question else "Yes."), question
 
 
 def test_prints_stand_where_their_places_say():

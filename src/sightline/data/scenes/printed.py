@@ -209,7 +209,9 @@ def _word_exists(panel: Printed, rng: random.Random, language: str) -> Found | N
         pool = HELD_OUT_WORDS if is_held_out(word) else WORDS
         # Half of the absent words look alike: the same first letter.
         near = [other for other in pool if other[0] == word[0]] if rng.random() < 0.5 else pool
-        word = rng.choice([other for other in near if other not in words] or [other for other in pool if other != word])
+        word = rng.choice(
+            [other for other in near if other not in words] or [other for other in pool if other not in words]
+        )
     return {"word": word}, yes_no("is there", present, language)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sightline.data.scenes.atlas import noun_of
 from sightline.data.scenes.holdout import is_held_out_count, is_held_out_shape, wordings
+from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.language import (
     COLOUR_WORDS,
     NOTHING,
@@ -127,7 +128,7 @@ class Kind:
 
 
 def absent(scene: Scene, asking: Asking, sort: str | None = None) -> Identity:
-    """Something not in the scene, often near to something that is: its category, its colour or its shape.
+    """Something not in the scene in any sense, often near to something that is: its category, its colour or its shape.
 
     `sort` is "thing" or "shape", where only one of them will do; empty if all of that sort are there.
     """
@@ -140,7 +141,8 @@ def absent(scene: Scene, asking: Asking, sort: str | None = None) -> Identity:
         pool = tuple(name for name in _ALL_SHAPES if not near or near[1] == name[1] or near[2] == name[2])
     for candidates in (pool, _ALL_SHAPES if sort is None else pool):
         # A very small vocabulary may be wholly in the picture; the shapes never are.
-        if fitting := [name for name in candidates if name not in present and asking.may_mention(name)]:
+        fitting = [name for name in candidates if name not in present and asking.may_mention(name)]
+        if fitting := [name for name in fitting if not takes_in(name, present)]:
             return asking.rng.choice(fitting)
     return ()
 

@@ -2,6 +2,7 @@
 
 from sightline.data.scenes.categories import CATEGORIES, belongs
 from sightline.data.scenes.holdout import counts_of
+from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
 from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Scene
 
@@ -43,10 +44,10 @@ def _count_colour(scene: Scene, asking: Asking) -> QuestionAnswer:
 def _count_part(scene: Scene, asking: Asking, kind: str, parts: list[Identity]) -> QuestionAnswer:
     if not scene.shapes:
         return None
-    counts = counts_of(item.identity for item in scene.shapes)
-    chosen = asking.balanced(
-        {part: counts[part] for part in parts if part in counts}, [part for part in parts if part not in counts]
-    )
+    present = [item.identity for item in scene.objects]
+    counts = counts_of(name for name in present if name[0] == "shape")
+    none = [part for part in parts if part not in counts and not takes_in(part, present)]
+    chosen = asking.balanced({part: counts[part] for part in parts if part in counts}, none)
     if not chosen:
         return None
     (_, colour, _), count = chosen

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from sightline.data.scenes.categories import CATEGORIES, belongs
+from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.language import RELATIONS, SIZE_WORDS, definite, measure, name, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, Turn, absent
 from sightline.data.scenes.questions.attributes import size_words
@@ -126,8 +127,10 @@ def _unanswerable(scene: Scene, asking: Asking) -> QuestionAnswer:
     """A question that takes for granted something that is not there."""
     kind = asking.rng.choice(("colour", "where", "size", "beside"))
     if kind == "colour":
-        missing = [shape for shape in SHAPES if not scene.count(("shape", "", shape))]
-        identity = ("shape", "", asking.rng.choice(missing)) if missing else absent(scene, asking, "shape")
+        present = [item.identity for item in scene.objects]
+        missing = [("shape", "", shape) for shape in SHAPES if not scene.count(("shape", "", shape))]
+        missing = [shape for shape in missing if not takes_in(shape, present)]
+        identity = asking.rng.choice(missing) if missing else absent(scene, asking, "shape")
     else:
         identity = absent(scene, asking, "shape" if kind == "size" else None)
     fields = size_words(asking) if kind == "size" else {}

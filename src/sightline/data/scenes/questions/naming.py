@@ -1,5 +1,6 @@
 """Questions about what there is: its name, a list, a description, whether something is there at all."""
 
+from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.language import counted, enumerated, indefinite, join, name, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
 from sightline.data.scenes.scene import SHAPES, Identity, Scene
@@ -44,9 +45,10 @@ def _exists(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 def _any_colour(scene: Scene, asking: Asking, holds: bool) -> Identity | None:
     """A shape of whatever colour, which is in the scene or not."""
-    present = {item.shape for item in scene.shapes}
-    fitting = [shape for shape in SHAPES if (shape in present) == holds]
-    return ("shape", "", asking.rng.choice(fitting)) if fitting else None
+    present = {item.identity for item in scene.objects}
+    shapes = [("shape", "", shape) for shape in SHAPES if not takes_in(("shape", "", shape), present)]
+    fitting = [shape for shape in shapes if (scene.count(shape) > 0) == holds]
+    return asking.rng.choice(fitting) if fitting else None
 
 
 NAMING = {
