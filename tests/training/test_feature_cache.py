@@ -237,7 +237,7 @@ def test_an_entry_with_other_features_would_be_seen_in_the_losses(reading, tmp_p
     """The cache is used at all: what it holds under a true checksum reaches the model."""
     expected = losses(reading(1))
     run = run_of(reading(1))
-    run.objective.begin(False)
+    run.objective.begin()
     cache = run.objective._features.cache
     for path in entries(tmp_path / "cache"):
         path.unlink()

@@ -6,8 +6,7 @@ conversations add up to the one batch that they were cut from. Regions are told 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +36,8 @@ class Objective(Protocol):
         """What is put into training mode and optimised; the model is a part of it or all of it."""
         ...
 
-    def begin(self, compiled: bool) -> None:
-        """Called before the first step: compile what there is to compile, if that is wanted."""
+    def begin(self) -> None:
+        """Called before the first step, and by no rehearsal."""
         ...
 
     def weight(self, batch: MicroBatch) -> int:
@@ -66,15 +65,11 @@ class Conversations:
 
     def __init__(self, model: VLM, features: FrozenFeatures | None = None):
         self.module: nn.Module = model
-        self._forward: Callable[..., Any] = model
         self._features = features
 
-    def begin(self, compiled: bool) -> None:
+    def begin(self) -> None:
         if self._features is not None:
             self._features.begin()
-        # Not in a rehearsal, which counts operations: the compiler leaves alone for good what it meets there.
-        if compiled:
-            self._forward = torch.compile(self.module, dynamic=True)
 
     def weight(self, batch: MicroBatch) -> int:
         return int((batch["labels"][:, 1:] != -100).sum())
@@ -87,9 +82,7 @@ class Conversations:
         inputs.pop("picture_keys", None)
         if self._features is not None and "pixel_values" in inputs:
             inputs["image_features"] = self._features(inputs.pop("pixel_values"), keys)
-        outputs = self._forward(
-            **inputs, num_items_in_batch=total, skip_logits=True, check_images=False, use_cache=False
-        )
+        outputs = self.module(**inputs, num_items_in_batch=total, skip_logits=True, check_images=False, use_cache=False)
         return Loss(outputs.loss, outputs.router)
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
@@ -103,8 +96,8 @@ class Contrast:
         self.contrast = RegionContrast(model).to(device)
         self.module: nn.Module = self.contrast
 
-    def begin(self, compiled: bool) -> None:
-        pass  # a stage of small pictures and names: there is little to gain
+    def begin(self) -> None:
+        pass
 
     def weight(self, batch: MicroBatch) -> int:
         return len(batch["region_text"])
@@ -126,8 +119,8 @@ class Words:
         self.module: nn.Module = model
         self.words = RegionWords(model)
 
-    def begin(self, compiled: bool) -> None:
-        pass  # as for a contrast
+    def begin(self) -> None:
+        pass
 
     def weight(self, batch: MicroBatch) -> int:
         return len(batch["region_words"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from sightline.nn.float32_attention import attend_in_float32
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch, batches_from, open_batches
+from sightline.training.compiled_blocks import CompiledBlocks
 from sightline.training.ema import MovingAverage
 from sightline.training.frozen_features import FrozenFeatures
 from sightline.training.objectives import Contrast, Conversations, Loss, Objective, Words
@@ -72,6 +74,7 @@ class StageRun:
         self.optimizers = build_optimizers(self.objective.module, self.settings, dtype)
         self.average = MovingAverage(model, self.settings.ema) if self.settings.ema else None
         self.spikes = SpikeFilter(self.settings.skip_spikes)
+        self._compiled: AbstractContextManager[None] = nullcontext()
         self.step, self.samples, self.tokens, self.seconds = 0, 0, 0, 0.0
 
     def _objective(self) -> Objective:
@@ -117,7 +120,9 @@ class StageRun:
         """
         if self.progress >= 1.0:
             return
-        self.objective.begin(self.recipe.train.compile)
+        self.objective.begin()
+        if self.recipe.train.compile:
+            self._compiled = CompiledBlocks(self.objective.module)
         limit = self.model.config.max_position_embeddings
         batches = iter(batches_from(self.data, self.step, self.recipe.train.workers, limit))
         started = time.perf_counter()
@@ -135,7 +140,8 @@ class StageRun:
     def take(self, micro_batches: list[MicroBatch]) -> Record:
         """One optimiser step over accumulated micro-batches. Raises as `steps`."""
         factor = lr_factor(self.settings, self.step, self.progress)
-        found = self._backward(micro_batches)
+        with self._compiled:
+            found = self._backward(micro_batches)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
         self._check_finite(found.loss, norm)
         skipped = self.spikes.skips(found.loss)
