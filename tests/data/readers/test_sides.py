@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sightline.data.pictures import look_at
+from sightline.data.readers import open_data
 from sightline.data.readers import sides as module
-from sightline.data.readers.sides import LEAST, open_sides, own_split
+from sightline.data.readers.own_split import own_split
+from sightline.data.readers.sides import LEAST, open_sides
 from sightline.data.readers.splits import held_out_rows
 
 
@@ -133,6 +135,114 @@ def test_files_called_train_and_test_are_such_a_split_too(pictures):
         test.unlink()
         train.unlink()
     assert own_split(table(pictures, range(3))) is None
+
+
+def parquet(path, numbers):
+    """A file with one picture a row."""
+    pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    from pyarrow.parquet import write_table
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in numbers:
+        save(path.parent.parent / "one.png", number)
+        picture = (path.parent.parent / "one.png").read_bytes()
+        rows.append({"image": {"bytes": picture, "path": None}, "question": "Which?", "answer": str(number)})
+    (path.parent.parent / "one.png").unlink()
+    write_table(pa.Table.from_pylist(rows), path)
+
+
+@pytest.mark.parametrize(
+    ("train", "held"),
+    [
+        (["data/train-00000-of-00001.parquet"], ["data/test-00000-of-00001.parquet"]),
+        (["train-00000-of-00001-0a1b2c3d.parquet"], ["validation-00000-of-00001-0a1b2c3d.parquet"]),
+        (["data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet"], ["data/val.0.parquet"]),
+        (["train_0.parquet", "train_1.parquet"], ["dev-0.parquet", "dev-1.parquet"]),
+        (["train/a.parquet", "train/b.parquet"], ["test/a.parquet"]),
+    ],
+)
+def test_the_usual_names_of_files_of_rows_are_such_a_split_too(tmp_path, monkeypatch, train, held):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = tmp_path / "set"
+    for number, name in enumerate(train):
+        parquet(place / name, range(4 * number, 4 * number + 4))
+    for number, name in enumerate(held):
+        parquet(place / name, range(40 + 3 * number, 43 + 3 * number))
+    (place / "dataset_infos.json").write_text("{}")
+    sides = open_sides(place)
+    answers = [{row.messages[1]["content"][0]["text"] for row in rows} for rows in (sides.train, sides.held_out)]
+    assert answers[0] == {str(number) for number in range(4 * len(train))}
+    assert answers[1] == {str(number) for number in range(40, 40 + 3 * len(held))}
+    # Together they would be learned from.
+    with pytest.raises(ValueError, match=r"holds .*train.*: give one of them, as "):
+        open_data(place)
+    assert {row.where for row in sides.train} == {row.where for row in open_data(f"{place}@train")}
+
+
+def test_a_held_out_split_beside_files_of_other_names_is_refused(tmp_path):
+    for name in ("train-0.parquet", "test-0.parquet", "more.parquet"):
+        parquet(tmp_path / "set" / name, [1])
+    with pytest.raises(ValueError, match=r"holds test, train beside more\.parquet: give one of them, as .*set@train"):
+        open_sides(tmp_path / "set")
+    (tmp_path / "set" / "test-0.parquet").unlink()
+    assert len(open_data(tmp_path / "set")) == 2  # nobody has said what else it may be
+    with pytest.raises(FileNotFoundError, match="set has no split 'test'"):
+        open_data(tmp_path / "set@test")
+
+
+@pytest.mark.parametrize("format", [None, "classes"])
+def test_a_class_may_be_called_train(tmp_path, format):
+    for number, name in enumerate(("bus", "car", "train")):
+        for again in range(4):
+            save(tmp_path / name / f"{again}.png", 4 * number + again)
+    assert own_split(tmp_path) is None
+    assert "3 classes (bus, car, train)" in open_data(tmp_path, format=format).format
+    sides = open_sides(tmp_path, format=format)
+    assert (len(sides.train), len(sides.held_out)) == (8, 4)
+    save(tmp_path / "test" / "0.png", 30)
+    if format == "classes":
+        assert len(open_data(tmp_path, format=format)) == 13
+    else:
+        with pytest.raises(ValueError, match="holds test, train beside bus: give one of these folders, or format cla"):
+            open_sides(tmp_path)
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub whose one dataset has these splits; what it says where it is unwell."""
+    datasets = pytest.importorskip("datasets", reason="the extra [data] is not installed")
+    known = {"train": range(4), "val": range(10, 12), "test": range(20, 23)}
+    faults = []
+
+    def names(path, config=None):
+        if faults:
+            raise faults[0]
+        return list(known)
+
+    def load(path, config, split, streaming):
+        return datasets.Dataset.from_dict(
+            {"question": [f"Q{n}" for n in known[split]], "answer": ["A"] * len(known[split])}
+        )
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", names)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    return faults
+
+
+def test_a_dataset_of_the_hub_has_the_splits_that_it_says(hub):
+    sides = open_sides("hub:some/rows")
+    assert (sides.train.path, sides.held_out.path) == ("hub:some/rows@train", "hub:some/rows@val")
+    assert (len(sides.train), len(sides.held_out)) == (4, 2)
+    assert own_split("hub:some/rows@test") is None
+
+
+@pytest.mark.parametrize("fault", [ConnectionError("timed\nout"), OSError("reset"), ValueError("Config is missing")])
+def test_a_fault_of_the_network_changes_no_split(hub, fault):
+    hub.append(fault)
+    with pytest.raises((FileNotFoundError, ValueError), match="hub:some/rows") as caught:
+        open_sides("hub:some/rows")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_whose_metadata_tell_of_all_pictures_is_not_divided_by_its_folders(tmp_path):

@@ -8,12 +8,11 @@ from typing import Any
 from sightline.data.readers.containers import is_picture, open_containers, open_file
 from sightline.data.readers.folder import PictureItems, class_of, names_in
 from sightline.data.readers.items import LINES, PARQUET, SHARDS, Items, ends
+from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, NO_ROWS, SPLITS, check_one_split, files_of_split
 from sightline.data.readers.shapes import Reading
 
 __all__ = ["describe", "find"]
 
-METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json", "metadata.parquet", "data.jsonl")
-SPLITS = frozenset({"train", "test", "val", "valid", "validation", "dev"})
 LOOKED_AT = 100  # rows, until one shows a picture and the columns that were named
 NO_PICTURES = "no pictures"
 
@@ -22,16 +21,19 @@ def find(path: Path, format: str | None = None) -> Items:
     """The rows of a file or folder.
 
     A folder's rows are, in this order: those of its metadata file, of its one file of rows, of all its Parquet files or
-    shards, or its pictures, if they lie in folders named after classes. `format` classes: always the latter.
+    shards, or its pictures, if they lie in folders named after classes. `format` classes: always the latter. Of a data
+    set that comes divided, FOLDER@SPLIT is one split.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: as `open_data`.
     """
     if not path.is_dir():
-        return open_file(path, text_only=True)
+        return _open_split(path, format) or open_file(path, text_only=True)
     if format != "classes":
         files = [name for name in METADATA if (path / name).is_file()]
-        files = files or sorted(one.name for one in path.iterdir() if ends(one.name, LINES) and one.is_file())
+        files = files or sorted(
+            one.name for one in path.iterdir() if ends(one.name, LINES) and one.is_file() and one.name not in NO_ROWS
+        )
         if len(files) > 1:
             raise ValueError(f"{path} holds {len(files)} files of rows ({', '.join(files[:3])}): give one of them")
         if files:
@@ -39,15 +41,36 @@ def find(path: Path, format: str | None = None) -> Items:
     names = names_in(path)
     containers = [path / name for name in names if ends(name, PARQUET + SHARDS)]
     if containers and format != "classes":
+        check_one_split(path, (name for name in names if ends(name, PARQUET + SHARDS)))
         return open_containers(containers, path, text_only=True)
-    return _classes(path, [name for name in names if is_picture(name)])
+    return _classes(path, [name for name in names if is_picture(name)], sure=format == "classes")
 
 
-def _classes(path: Path, pictures: list[str]) -> Items:
+def _open_split(address: Path, format: str | None) -> Items | None:
+    """The rows of FOLDER@SPLIT; None where `address` is no such."""
+    found = None if address.exists() else files_of_split(address)
+    if found is None:
+        return None
+    folder, files = found
+    if len(files) == 1:
+        return find(files[0], format)
+    if not all(ends(file, PARQUET + SHARDS) for file in files):
+        raise ValueError(f"{address} is {len(files)} files of rows ({files[0].name}, ...): give one of them")
+    return open_containers(files, folder, text_only=True)
+
+
+def _classes(path: Path, pictures: list[str], sure: bool) -> Items:
     if not pictures:
         raise ValueError(f"{path} holds no pictures, and no JSON, JSONL, CSV, Parquet or WebDataset shards")
-    if splits := SPLITS & {name.partition("/")[0] for name in pictures}:
-        raise ValueError(f"{path} holds {', '.join(sorted(splits))}: give one of these folders")
+    tops = {name.partition("/")[0] for name in pictures}
+    if splits := SPLITS & tops:
+        if tops == splits:
+            raise ValueError(f"{path} holds {', '.join(sorted(splits))}: give one of these folders")
+        if not sure and "train" in splits and not splits.isdisjoint(HELD_OUT_NAMES):
+            raise ValueError(
+                f"{path} holds {', '.join(sorted(splits))} beside {min(tops - splits)}: give one of these folders, or "
+                "format classes if all are classes"
+            )
     loose = [name for name in pictures if "/" not in name]
     if loose:
         raise ValueError(

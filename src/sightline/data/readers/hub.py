@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sightline.data.readers.arrow import named, one_line
 from sightline.data.readers.items import Item, Place
 
-__all__ = ["HUB", "HubItems", "StreamItems", "open_hub"]
+__all__ = ["HUB", "HubItems", "StreamItems", "open_hub", "split_names"]
 
 HUB = "hub:"
 _ADDRESS = re.compile(r"hub:(?P<name>[^/@:]+/[^/@:]+)(/(?P<config>[^@]+))?(@(?P<split>.+))?")
@@ -87,24 +87,43 @@ def open_hub(address: str, streaming: bool) -> HubItems | StreamItems:
         ValueError: the address is no such, or the dataset has no such configuration or split.
         ImportError: `datasets` is not installed.
     """
+    match = _parsed(address)
+    dataset = _asked(
+        address,
+        lambda datasets: datasets.load_dataset(
+            match["name"], match["config"], split=match["split"] or "train", streaming=streaming
+        ),
+    )
+    return StreamItems(address, dataset) if streaming else HubItems(address, dataset)
+
+
+def split_names(address: str) -> list[str]:
+    """The splits that a dataset of the hub has; raises as `open_hub`."""
+    match = _parsed(address)
+    return _asked(address, lambda datasets: list(datasets.get_dataset_split_names(match["name"], match["config"])))
+
+
+def _parsed(address: str) -> re.Match[str]:
     match = _ADDRESS.fullmatch(address)
     if match is None:
         raise ValueError(
             f"a dataset of the hub is given as hub:ORGANISATION/NAME[/CONFIG][@SPLIT], but not {address!r}"
         )
+    return match
+
+
+def _asked(address: str, question: Callable[[Any], Any]) -> Any:
+    """What the library `datasets` says to `question`; its errors as one line."""
     try:
         import datasets
     except ImportError:
         raise ImportError(f"{address} needs datasets: pip install 'sightline[data]'") from None
     try:
-        dataset = datasets.load_dataset(
-            match["name"], match["config"], split=match["split"] or "train", streaming=streaming
-        )
+        return question(datasets)
     except (FileNotFoundError, ConnectionError) as error:
         raise FileNotFoundError(f"there is no dataset {address} here or on the hub: {one_line(error)}") from None
     except (ValueError, OSError, RuntimeError) as error:
         raise ValueError(f"{address} cannot be loaded: {one_line(error)}") from None
-    return StreamItems(address, dataset) if streaming else HubItems(address, dataset)
 
 
 def _class_names(dataset: Any) -> dict[str, list[str]]:

@@ -10,24 +10,20 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from sightline.data.conversation import ChatRow
-from sightline.data.readers.detect import METADATA
-from sightline.data.readers.hub import HUB
-from sightline.data.readers.items import LINES, PARQUET, SHARDS, ends
 from sightline.data.readers.opening import Data, open_data
+from sightline.data.readers.own_split import own_split
 from sightline.data.readers.splits import KEPT, held_out_rows, row_keys
 
-__all__ = ["AUTO_SHARE", "LEAST", "Count", "Share", "Sides", "open_sides", "own_split"]
+__all__ = ["AUTO_SHARE", "LEAST", "Count", "Share", "Sides", "open_sides"]
 
 AUTO_SHARE = 0.1
 LEAST = 20  # pictures: an interval from fewer says next to nothing
 MOST = 20_000  # rows whose pictures are opened unasked, which takes a minute or two
-HELD_OUT_NAMES = ("validation", "val", "valid", "dev", "test")  # what chooses among models goes before what judges them
 
 Share: TypeAlias = float | Literal["auto"]
 
@@ -105,7 +101,7 @@ def open_sides(
             of `validation` show pictures that are learned from.
     """
     streamed = bool(options.get("streaming"))
-    own = own_split(path, options) if share == "auto" and validation is None and not streamed else None
+    own = own_split(path) if share == "auto" and validation is None and not streamed else None
     if own is not None:
         return _two_places(open_data(own[0], **options), open_data(own[1], **options), on_row)
     rows = open_data(path, **options)
@@ -125,52 +121,6 @@ def open_sides(
 
 def _rows(data: Data) -> str:
     return "a stream of rows" if data.is_streamed else f"{len(data):,} rows"
-
-
-def own_split(path: str | os.PathLike[str], options: dict[str, Any] | None = None) -> tuple[str, str] | None:
-    """Where the training side and the held-out side of a data set lie that comes divided; None where it does not.
-
-    A folder is divided that holds `train` and one of `HELD_OUT_NAMES`, as folders or as files of rows; so is a file
-    `train.*` beside such a file, and a dataset of the hub with such splits.
-    """
-    name = os.fspath(path)
-    if name.startswith(HUB):
-        return _split_of_hub(name, options or {})
-    place = Path(name)
-    if place.is_dir():
-        # A file that tells of all pictures goes before their folders.
-        return None if any((place / one).is_file() for one in METADATA) else _split_in(place, _stems(place))
-    if place.is_file() and place.stem == "train":
-        beside = {stem: found for stem, found in _stems(place.parent).items() if found.suffix == place.suffix}
-        return _split_in(place.parent, beside | {"train": place})
-    return None
-
-
-def _stems(folder: Path) -> dict[str, Path]:
-    """Folders and files of rows in `folder`, by their names without endings."""
-    found = sorted(folder.iterdir())
-    return {one.stem: one for one in found if one.is_dir() or ends(one.name, LINES + PARQUET + SHARDS)}
-
-
-def _split_in(folder: Path, stems: dict[str, Path]) -> tuple[str, str] | None:
-    held = next((stems[name] for name in HELD_OUT_NAMES if name in stems), None)
-    train = stems.get("train")
-    if train is None or held is None or train.is_dir() != held.is_dir():
-        return None
-    return str(train), str(held)
-
-
-def _split_of_hub(address: str, options: dict[str, Any]) -> tuple[str, str] | None:
-    bare, _, split = address.partition("@")
-    if split not in ("", "train"):
-        return None
-    for name in ("validation", "test"):
-        try:
-            open_data(f"{bare}@{name}", **options)
-        except (ValueError, FileNotFoundError):
-            continue
-        return f"{bare}@train", f"{bare}@{name}"
-    return None
 
 
 def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
