@@ -169,6 +169,34 @@ def test_a_compressed_shard_is_read_in_order_only(write_shard, said):
         rows[2]
 
 
+def test_what_a_sample_is_called_is_known_without_reading_its_shard_again(write_shard):
+    rows = open_data(write_shard("0.tar.gz", FILES))
+    expected = [where for where, _ in rows.attempts()]
+    (rows.folder / "0.tar.gz").unlink()
+    assert [rows.where(number) for number in range(len(rows))] == expected
+    assert expected[0].endswith("0.tar.gz, 000")
+
+
+def test_a_sample_of_a_class_is_asked_what_it_shows(write_shard, said):
+    files = [
+        ("0.jpg", b"first"),
+        ("0.cls", b"7\n"),
+        ("1.jpg", b"second"),
+        ("1.cls", "grey heron, 鹭".encode()),
+        ("2.jpg", b"third"),
+        ("2.cls", b"1"),
+        ("2.json", b'{"label": "duck"}'),
+        ("3.jpg", b"fourth"),
+        ("3.cls", b"\xff"),
+    ]
+    rows = open_data(write_shard("0.tar", files))
+    assert [said(rows[n]) for n in range(3)] == [
+        asked("What is this?", name) for name in ("7", "grey heron, 鹭", "duck")
+    ]
+    with pytest.raises(ValueError, match=r"0\.tar, 3: its \.json, \.txt or \.cls cannot be read"):
+        rows[3]
+
+
 @pytest.fixture
 def hub(monkeypatch, picture_bytes):
     """A hub with one dataset; the list of what was asked of it."""

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sightline.data.readers.items import Item, Place
+from sightline.data.readers.names import Names
 
 __all__ = ["PictureItems", "class_of", "names_in"]
 
 
 class PictureItems:
-    """Pictures in a folder: each row is a path relative to it.
+    """Pictures in a folder: each row is a path relative to it. It may be shared by the workers of a DataLoader.
 
     With `classes` a row's `label` is the name of the picture's own folder.
     """
 
-    def __init__(self, folder: Path, names: list[str], classes: bool = False):
-        self.folder, self.names, self.classes = folder, names, classes
+    def __init__(self, folder: Path, names: Iterable[str], classes: bool = False):
+        self.folder, self.names, self.classes = folder, Names(names), classes
 
     def __len__(self) -> int:
         return len(self.names)

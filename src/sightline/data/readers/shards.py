@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from sightline.data.readers.items import PICTURES, Item, Place, outline
+from sightline.data.readers.names import Names
 
 __all__ = ["ShardItems"]
 
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError)
 _META = re.compile("__[^/]*__/")  # what tells of the shard rather than of a sample
-_TEXTS = frozenset({"txt", "json"})
+_TEXTS = frozenset({"txt", "json", "cls"})
 
 
 class ShardItems:
     """The samples of all `paths`, one shard after the other.
 
-    A sample's fields are those of its `.json` (a question, say, or a conversation), its `.txt` as `txt`, its picture as
-    `image`. With `text_only`, a sample may have no picture.
+    A sample's fields are those of its `.json` (a question, say, or a conversation), its `.txt` as `txt`, its `.cls` as
+    `label` unless the `.json` has one, its picture as `image`. With `text_only`, a sample may have no picture.
 
     Raises:
         ValueError: a shard is no tar, or is cut short; or all are empty.
@@ -39,7 +40,9 @@ class ShardItems:
 
     def __init__(self, paths: list[Path], folder: Path, text_only: bool = False):
         self.folder, self._paths, self._text_only = folder, paths, text_only
-        self._samples = [_find(path) for path in paths]  # where each sample begins
+        found = [_find(path) for path in paths]
+        self._samples = [begins for begins, _ in found]  # where each sample begins
+        self._keys = [keys for _, keys in found]
         self._compressed = [_is_compressed(path) for path in paths]
         self._starts = [0, *accumulate(map(len, self._samples))]
         if not len(self):
@@ -72,8 +75,7 @@ class ShardItems:
 
     def place(self, index: int) -> Place:
         shard = bisect.bisect_right(self._starts, index) - 1
-        number = index - self._starts[shard]
-        return self._place(shard, next(_groups(self._paths[shard], self._samples[shard], number, number + 1))[0])
+        return self._place(shard, self._keys[shard][index - self._starts[shard]])
 
     def fingerprint(self) -> str:
         return outline((path.relative_to(self.folder).as_posix(), path) for path in self._paths)
@@ -86,18 +88,23 @@ class ShardItems:
             yield _item(str(self._place(shard, key)), files, self._text_only)
 
 
-def _find(path: Path) -> array[int]:
-    """The byte of the shard, decompressed, where each sample begins."""
-    found, latest = array("q"), None
-    try:
+def _find(path: Path) -> tuple[array[int], Names]:
+    """The byte of the shard, decompressed, where each sample begins; and the samples' keys."""
+    found = array("q")
+
+    def keys() -> Iterator[str]:
+        latest = None
         with tarfile.open(path) as tar:
             for key, _, member in _members(tar):
                 if key != latest:
                     found.append(member.offset)
+                    yield key
                 latest = key
+
+    try:
+        return found, Names(keys())
     except _DAMAGED as error:
         raise ValueError(f"{path} is damaged or cut short, after {len(found)} samples: {error}") from None
-    return found
 
 
 def _is_compressed(path: Path) -> bool:
@@ -158,10 +165,12 @@ def _item(where: str, files: list[tuple[str, bytes]], text_only: bool) -> Item:
     try:
         fields: Any = json.loads(held.get("json", b"{}"))
         text = {"txt": held["txt"].decode()} if "txt" in held else {}
+        label = {"label": held["cls"].decode().strip()} if "cls" in held else {}
     except (ValueError, RecursionError) as error:
-        return Item(where, {}, f"its .json or .txt cannot be read: {error}")
+        return Item(where, {}, f"its .json, .txt or .cls cannot be read: {error}")
     if not isinstance(fields, dict):
         return Item(where, {}, "its .json is no JSON object")
+    fields = {**label, **fields}
     if pictures:
         fields.pop("images", None)
         fields["image"] = held[pictures[0]]
