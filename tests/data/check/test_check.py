@@ -21,7 +21,7 @@ def problems(write, processor):
         found = [[one.kind for one in report.findings if one.row == row] for row in range(len(rows))]
         assert report.rows == len(rows)
         assert sum(report.counts.values()) == len(report.findings)
-        assert report.bad == {one.row for one in report.findings if KINDS[one.kind]}
+        assert report.bad.keys() == {one.row for one in report.findings if KINDS[one.kind]}
         return found
 
     return of
@@ -181,15 +181,26 @@ def test_the_report_has_figures_of_what_was_read(write, processor, chat):
     assert fields["split"] == {"share": 0.3, "held_out": len(held), "train": 49 - len(held), "near_copies_across": 0}
 
 
-def test_findings_are_bounded_and_counts_are_not(write, processor, chat, monkeypatch):
+def test_findings_of_a_kind_are_bounded_and_counts_are_not(write, processor, chat, monkeypatch):
     from sightline.data.check import run
 
     monkeypatch.setattr(run, "MOST", 5)
     report = check(open_data(write(*(chat("Q", "") for _ in range(20)))), processor)
-    assert len(report.findings) == 5
+    assert [one.kind for one in report.findings] == ["empty answer"] * 5 + ["repeated row"] * 5
     assert report.counts["empty answer"] == 20
     assert len(report.bad) == 20
-    assert report.as_dict()["findings_left_out"] == 15 + report.counts["repeated row"]
+    assert report.as_dict()["findings_left_out"] == 15 + 14
+
+
+def test_a_crowd_of_warnings_hides_no_bad_row(write, processor, chat, monkeypatch):
+    from sightline.data.check import run
+
+    monkeypatch.setattr(run, "MOST", 5)
+    rows = [chat(f"Q{n}", "A b c d " * 9) for n in range(20)]
+    report = check(open_data(write(*rows, chat("Q", ""))), processor, LIMITS)
+    assert report.counts["long answer"] == 20
+    assert [(one.row, one.kind) for one in report.findings if one.bad] == [(20, "empty answer")]
+    assert report.bad == {20: "empty answer"}
 
 
 def test_a_language_that_the_tokenizer_does_not_know_is_told_once_for_all_rows(write, processor, chat, capsys):

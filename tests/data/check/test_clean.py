@@ -50,6 +50,20 @@ def test_the_copy_holds_the_good_rows_once_and_says_what_it_left_out(write, proc
     assert len(list(open_data(out.rename(tmp_path / "moved")))) == 3
 
 
+def test_every_row_that_is_left_out_is_named_however_many_there_are(write, processor, chat, tmp_path, monkeypatch):
+    from sightline.data.check import run
+
+    monkeypatch.setattr(run, "MOST", 2)
+    rows = [*(chat(f"Q{n}", "") for n in range(5)), *(chat("Why?", "So.") for _ in range(5))]
+    data = open_data(write(*rows))
+    assert write_clean(data, check(data, processor, Limits()), tmp_path / "clean") == 1
+    dropped = lines(tmp_path / "clean" / "dropped.jsonl")
+    expected = [(n, "empty answer") for n in range(5)] + [(n, "repeated row") for n in range(6, 10)]
+    assert [(one["row"], one["problem"]) for one in dropped] == expected
+    assert [one["where"] for one in dropped] == [data.where(row) for row, _ in expected]
+    assert dropped[4]["text"] == "one of 5 of its kind"
+
+
 def test_the_copy_of_pictures_inside_a_container_has_them_as_files(tmp_path, processor, monkeypatch):
     pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
     import io

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sightline.data.check.report import Report
+from sightline.data.check.report import Finding, Report
 from sightline.data.conversation import ChatRow, Picture
 from sightline.data.picture_files import file_of, write_once
 from sightline.data.readers import Data
-from sightline.whole_file import LEFTOVER, write_whole
+from sightline.whole_file import LEFTOVER
 
 __all__ = ["check_new", "write_clean"]
 
@@ -29,26 +29,33 @@ def write_clean(data: Data, report: Report, folder: Path, on_row: Callable[[], N
     """Write the rows of `data` that `report` finds neither bad nor repeated into `folder`; how many there are.
 
     They are rows of the chat format in `data.jsonl`, beside their pictures, copied as they are and named after their
-    content. `dropped.jsonl` says which rows are left out, and why.
+    content. `dropped.jsonl` says of every row that is left out which it is, and why.
 
     Raises:
         FileExistsError: the folder is not empty.
         ValueError: no row is good.
     """
     check_new(folder)
-    if len(report.bad | report.repeated) == report.rows:
+    if len(report.bad.keys() | report.repeated) == report.rows:
         raise ValueError(f"no row of {report.path} is good: there is nothing to write")
     folder.mkdir(parents=True, exist_ok=True)
-    written, beside = 0, folder / (LEFTOVER + ROWS)
-    with beside.open("w", encoding="utf-8") as file:
-        for number, (_, row) in enumerate(data.attempts()):
-            if isinstance(row, ChatRow) and number not in report.bad and number not in report.repeated:
-                file.write(json.dumps(_line(row, folder / IMAGES), ensure_ascii=False) + "\n")
+    written, told = 0, _told(report)
+    beside, apart = folder / (LEFTOVER + ROWS), folder / (LEFTOVER + DROPPED)
+    with beside.open("w", encoding="utf-8") as file, apart.open("w", encoding="utf-8") as dropped:
+        for number, (where, row) in enumerate(data.attempts()):
+            if number in report.bad or number in report.repeated:
+                dropped.writelines(_dumped(line) for line in _reasons(number, where, report, told))
+            elif isinstance(row, ChatRow):
+                file.write(_dumped(_line(row, folder / IMAGES)))
                 written += 1
             on_row()
-    _write_dropped(report, folder / DROPPED)
+    apart.replace(folder / DROPPED)
     beside.replace(folder / ROWS)
     return written
+
+
+def _dumped(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def _line(row: ChatRow, images: Path) -> dict[str, Any]:
@@ -67,13 +74,22 @@ def _copied(picture: Picture, images: Path) -> str:
     return path.relative_to(images.parent).as_posix()
 
 
-def _write_dropped(report: Report, path: Path) -> None:
-    lines = [
-        {"row": one.row, "where": one.where, "problem": one.kind, "text": one.text}
-        for one in report.findings
-        if one.row in report.bad or one.kind == "repeated row"
-    ]
-    write_whole(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+def _told(report: Report) -> dict[int, list[Finding]]:
+    """By row, the findings that were kept, of rows that are left out."""
+    told: dict[int, list[Finding]] = {}
+    for one in report.findings:
+        if one.row in report.bad or one.row in report.repeated:
+            told.setdefault(one.row, []).append(one)
+    return told
+
+
+def _reasons(number: int, where: str, report: Report, told: dict[int, list[Finding]]) -> list[dict[str, Any]]:
+    """Why a row is left out; of a row whose findings were not kept, as so many were like them, at least the kind."""
+    found = [(one.kind, one.text) for one in told.get(number, ())]
+    kind = report.bad.get(number, "repeated row")
+    if kind not in {named for named, _ in found}:
+        found.append((kind, f"one of {report.counts[kind]} of its kind"))
+    return [{"row": number, "where": where, "problem": problem, "text": text} for problem, text in found]
 
 
 def _is_json(value: Any) -> bool:

@@ -10,7 +10,7 @@ from sightline.data.check.problems import KINDS, Limits
 
 __all__ = ["MOST", "Finding", "Report"]
 
-MOST = 10_000  # findings that are kept; the counts are of all
+MOST = 10_000  # findings of a kind that are kept; the counts are of all
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Finding:
 class Report:
     """What was found in `path`.
 
-    `counts` are rows (of near copies: pictures) by kind; `findings` list them, at most `MOST`; `bad` and `repeated` are
-    the numbers of all rows that are bad, or repeat an earlier one. `tokens` and `pictures` are figures by name, `split`
-    says how the rows would be divided.
+    `counts` are rows (of near copies: pictures) by kind; `findings` list them, at most `MOST` of a kind; `bad` has the
+    numbers of all rows that are bad, each with its first problem that makes it so, and `repeated` those of all that
+    repeat an earlier one. `tokens` and `pictures` are figures by name, `split` says how the rows would be divided.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Report:
     limits: Limits
     counts: Mapping[str, int]
     findings: Sequence[Finding]
-    bad: frozenset[int]
+    bad: Mapping[int, str]
     repeated: frozenset[int]
     pictures: Mapping[str, Any]
     tokens: Mapping[str, Any]

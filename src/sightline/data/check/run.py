@@ -57,7 +57,7 @@ def check(
         limits=limits,
         counts={kind: found.counts[kind] for kind in KINDS if found.counts[kind]},
         findings=found.findings,
-        bad=frozenset(found.bad),
+        bad=found.bad,
         repeated=frozenset(found.repeated),
         pictures=found.pictures(),
         tokens=found.tokens(),
@@ -70,7 +70,7 @@ class _Found:
 
     def __init__(self, data: Data):
         self.data, self.rows = data, 0
-        self.bad: set[int] = set()
+        self.bad: dict[int, str] = {}
         self.repeated: set[int] = set()
         self.counts: Counter[str] = Counter()
         self.findings: list[Finding] = []
@@ -110,7 +110,7 @@ class _Found:
             if twin.kind == "repeated row":
                 self.repeated.add(twin.row)
             self.counts[twin.kind] += 1
-            if len(self.findings) < MOST:
+            if self._has_room(twin.kind):
                 where, earlier = (self.data.where(row) for row in (twin.row, twin.earlier))
                 text = _SAID[twin.kind].format(earlier)
                 self.findings.append(Finding(twin.row, where, twin.kind, KINDS[twin.kind], text))
@@ -118,9 +118,13 @@ class _Found:
     def _note(self, row: int, where: str, problem: Problem) -> None:
         self.counts[problem.kind] += 1
         if problem.is_bad:
-            self.bad.add(row)
-        if len(self.findings) < MOST:
+            self.bad.setdefault(row, problem.kind)
+        if self._has_room(problem.kind):
             self.findings.append(Finding(row, where, problem.kind, problem.is_bad, problem.text))
+
+    def _has_room(self, kind: str) -> bool:
+        """Of each kind as many are kept, so that no crowd of warnings hides the one bad row."""
+        return self.counts[kind] <= MOST
 
     def pictures(self) -> dict[str, Any]:
         return {
