@@ -25,7 +25,7 @@ Format = Annotated[
     str | None,
     typer.Option(help="chat, llava, minimind-v, cauldron, table or classes; found out if not given."),
 ]
-ImageColumn = Annotated[str | None, typer.Option(help="A table's column of the picture, where it has no usual name.")]
+ImageColumn = Annotated[str | None, typer.Option(help="The column of the picture, where it has no usual name.")]
 QuestionColumn = Annotated[str | None, typer.Option(help="That of the question.")]
 AnswerColumn = Annotated[str | None, typer.Option(help="That of the answer.")]
 Prompt = Annotated[str | None, typer.Option(help="What is asked where a row has no question of its own.")]

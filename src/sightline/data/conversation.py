@@ -11,12 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ChatRow", "MissingPicture", "Picture", "RowError", "picture_of", "place_pictures", "read_messages"]
+__all__ = [
+    "BESIDE",
+    "ChatRow",
+    "MissingPicture",
+    "Picture",
+    "RowError",
+    "picture_of",
+    "place_pictures",
+    "read_messages",
+]
 
 IMAGE_TAG = "<image>"
 ROLES = ("system", "user", "assistant")
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-_BESIDE = ("images", "image", "image_bytes")
+BESIDE = ("images", "image", "image_bytes")  # where pictures are given beside the turns
 
 Part = dict[str, Any]
 Message = dict[str, Any]
@@ -120,7 +129,8 @@ def picture_of(source: Any, where: str, folder: Path) -> Picture:
 
 
 def _beside(fields: dict[str, Any]) -> list[Any]:
-    given: Any = next((fields[name] for name in _BESIDE if fields.get(name) is not None), [])
+    """The pictures given beside the turns: of the first of the usual fields that holds any."""
+    given: Any = next((fields[name] for name in BESIDE if fields.get(name) not in (None, [], "")), [])
     return given if isinstance(given, list) else [given]
 
 

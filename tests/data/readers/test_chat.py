@@ -138,6 +138,61 @@ def test_llavas_rows_become_messages(write, tmp_path):
     assert open_data(write(only_text))[0].images == []
 
 
+TAGGED = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
+WORDS = [{"messages": turns("What?")}, {"conversations": TAGGED}, {"texts": [{"user": "What?", "assistant": "A cat."}]}]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: next(iter(words)))
+def test_the_pictures_of_turns_may_lie_in_a_column_of_another_name(write, tmp_path, words):
+    path = write(words | {"photo": "a.png", "id": 7}, words | {"photo": ["b.png"], "images": None})
+    rows = open_data(path, image_column="photo")
+    for row, name in zip(rows, ("a.png", "b.png"), strict=True):
+        assert row.images == [str(tmp_path / name)]
+        assert row.messages[0]["content"] == [IMAGE, text("What?")]
+        assert row.messages[1]["content"] == [text("A cat.")]
+    assert rows[0].fields == {"id": 7}
+    given = {"messages": "chat", "conversations": "llava", "texts": "cauldron"}[next(iter(words))]
+    assert open_data(path, image_column="photo", format=given)[0] == rows[0]
+
+
+@pytest.mark.parametrize("photo", ["a.png", ["a.png", "b.png"], {"bytes": None, "path": "a.png"}])
+@pytest.mark.parametrize("words", [WORDS[0], WORDS[2]], ids=lambda words: next(iter(words)))
+def test_no_picture_of_turns_is_passed_over_because_its_column_has_another_name(write, words, photo):
+    rows = open_data(write(ROWS[0], words | {"photo": photo}, ROWS[1] | {"photo": photo}))
+    with pytest.raises(ValueError, match=r"line 2: 'photo' seems to hold its picture: name it as the image column"):
+        rows[1]
+    assert rows[0].images == []
+    assert len(rows[2].images) == 1  # where the picture is known, others are what they are
+    # Who says where pictures are may have other columns that look like some.
+    assert open_data(rows.path, image_column="images")[1].images == []
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: next(iter(words)))
+@pytest.mark.parametrize("empty", [[], "", None])
+def test_an_empty_column_of_pictures_hides_no_other(write, tmp_path, words, empty):
+    for beside in ({"images": empty, "image": "a.png"}, {"image": "a.png"}):
+        assert open_data(write(words | beside))[0].images == [str(tmp_path / "a.png")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": turns("What?")[:1], "completion": turns("What?")[1:]},
+        {"prompt": turns("What?")[:1], "completion": "A cat."},
+        {"prompt": "What?", "completion": "A cat."},
+    ],
+)
+def test_trls_prompts_with_completions_are_conversations(write, tmp_path, row):
+    rows = open_data(write(row | {"images": ["a.png"], "id": 7}, row))
+    expected = [("user", [IMAGE, text("What?")]), ("assistant", [text("A cat.")])]
+    assert [(message["role"], message["content"]) for message in rows[0].messages] == expected
+    assert (rows[0].images, rows[0].fields) == ([str(tmp_path / "a.png")], {"id": 7})
+    assert rows[1].images == []
+    if isinstance(row["prompt"], list):
+        assert open_data(rows.path, format="chat")[0] == rows[0]
+        assert rows.format == "chat rows in JSON lines"
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -133,8 +133,8 @@ def test_a_row_of_another_format_than_was_given_is_an_error(write_lines):
         open_data(folder, format="chat")[0]
     with pytest.raises(ValueError, match="there is no format 'yaml'; there is chat, llava, minimind-v, cauldron"):
         open_data(folder, format="yaml")
-    with pytest.raises(ValueError, match="image_column says nothing about rows of the format 'chat'"):
-        open_data(folder, format="chat", image_column="image")
+    with pytest.raises(ValueError, match="answer_column says nothing about rows of the format 'chat'"):
+        open_data(folder, format="chat", answer_column="text")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """What a row of which format says: `Reading.row` makes a conversation of a row's fields.
 
-Rows that hold turns are `conversation.py`'s to read. This file knows the others: the_cauldron's pairs of texts, and
-tables with a picture, a question and an answer in columns, of which the question may be the same for all rows.
+Rows that hold turns are `conversation.py`'s to read. This file knows the others: the_cauldron's pairs of texts, TRL's
+prompts with their completions, and tables with a picture, a question and an answer in columns, of which the question
+may be the same for all rows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sightline.data.conversation import ChatRow, Message, RowError, picture_of, read_messages
+from sightline.data.conversation import BESIDE, ChatRow, Message, RowError, picture_of, read_messages
 from sightline.data.readers.items import PICTURES
 
 __all__ = ["DESCRIBE", "FORMATS", "NAME_IT", "Format", "Reading", "Table"]
@@ -31,7 +32,7 @@ DESCRIBE, NAME_IT = "Describe the picture.", "What is this?"  # asked of a capti
 IMAGES = ("image", "images", "file_name", "image_path", "image_file", "image_bytes", "img")
 IMAGES_TOO = ("filename", "file", "path")  # beside a picture's bytes, the name of it
 QUESTIONS = ("question", "prompt", "instruction", "query")
-ANSWERS = ("answer", "answers", "response", "output", "target")
+ANSWERS = ("answer", "answers", "response", "output", "target", "completion")
 CAPTIONS = ("caption", "text", "txt", "description")
 LABELS = ("label", "class", "category")
 
@@ -52,7 +53,8 @@ class Reading:
 
     Args:
         format: one of `FORMATS`; None: each row by its fields.
-        image_column, question_column, answer_column: of a table; None: by their usual names.
+        image_column: what holds the pictures; None: by its usual names.
+        question_column, answer_column: of a table; None: by their usual names.
         prompt: the question of rows that have none.
     """
 
@@ -65,7 +67,7 @@ class Reading:
     def __post_init__(self) -> None:
         if self.format is not None and self.format not in FORMATS:
             raise ValueError(f"there is no format {self.format!r}; there is {', '.join(FORMATS)}")
-        given = [name for name in ("image_column", "question_column", "answer_column") if getattr(self, name)]
+        given = [name for name in ("question_column", "answer_column") if getattr(self, name)]
         if given and self.format is not None and FORMATS[self.format] is not None:
             raise ValueError(f"{given[0]} says nothing about rows of the format {self.format!r}, which have no columns")
         if self.prompt is not None and not self.prompt.strip():
@@ -82,28 +84,27 @@ class Reading:
         words = self.words_of(fields, where)
         if words is None:
             messages, sources, used = self._of_table(fields, where)
-        elif words == "texts":
-            messages, sources = read_messages(_as_chat(fields, where), where)
-            used = {"texts", "images"}
         else:
-            messages, sources = read_messages(fields, where)
-            used = {"messages", "conversations", "images", "image", "image_bytes"}
+            messages, sources, used = self._of_turns(fields, words, where)
         images = [picture_of(source, where, folder) for source in sources]
         rest = {name: value for name, value in fields.items() if name not in used}
+        if words is not None and not images and self.image_column is None:
+            _refuse_picture(rest, where)
         return ChatRow(messages, images, where, rest)
 
     def words_of(self, fields: dict[str, Any], where: str) -> str | None:
         """The field that holds the row's turns: messages, conversations or texts; None where it is a table's row."""
         if self.format is not None:
             words = FORMATS[self.format]
-            if words is not None and words not in fields:
+            if words is not None and words not in fields and not (words == "messages" and _is_prompted(fields)):
                 raise RowError(f"{where} is no row of the format {self.format}: it has no {words!r}, {_has(fields)}")
             return words
-        if self.image_column or self.question_column or self.answer_column:
+        if self.question_column or self.answer_column:
             return None
-        return next((name for name in ("messages", "conversations") if name in fields), None) or (
-            "texts" if isinstance(fields.get("texts"), list) else None
-        )
+        found = next((name for name in ("messages", "conversations") if name in fields), None)
+        if found is None and _is_prompted(fields):
+            return "messages"
+        return found or ("texts" if isinstance(fields.get("texts"), list) else None)
 
     def table(self, fields: dict[str, Any], where: str = "the row") -> Table:
         """The columns of a table's row.
@@ -133,14 +134,31 @@ class Reading:
         image = self.image_column or next(
             filter(None, (_one_of(names, fields, "image", where) for names in (IMAGES, IMAGES_TOO))), None
         )
-        likely = next((name for name, value in fields.items() if _seems_a_picture(value)), None)
-        if image is None and likely is not None:
-            raise RowError(f"{where}: {likely!r} seems to hold its picture: name it as the image column")
+        if image is None:
+            _refuse_picture(fields, where)
         return image
 
     def _answer(self, fields: dict[str, Any], where: str, has_question: bool) -> str | None:
         pools = (ANSWERS, LABELS, CAPTIONS) if has_question else ((*CAPTIONS, *LABELS), ANSWERS)
         return next(filter(None, (_one_of(names, fields, "answer", where) for names in pools)), None)
+
+    def _of_turns(
+        self, fields: dict[str, Any], words: str, where: str
+    ) -> tuple[list[Message], list[Any], set[str | None]]:
+        """Of a row with turns in the field `words`: messages, pictures, and the fields that these were in."""
+        held: Sequence[str] = BESIDE if self.image_column is None else (self.image_column,)
+        pictures = {name: fields[name] for name in held if name in fields}
+        if self.image_column is not None:
+            pictures = {"images": _pictures(fields.get(self.image_column))}
+        if words == "texts":
+            turns = {"messages": _pairs(fields["texts"], where)}
+        elif words == "messages" and words not in fields:
+            turns = {"messages": [*_said(fields["prompt"], "user"), *_said(fields["completion"], "assistant")]}
+        else:
+            turns = {words: fields[words]}
+        messages, sources = read_messages({**turns, **pictures}, where)
+        read = {"prompt", "completion"} if words == "messages" and words not in fields else {words}
+        return messages, sources, {*read, *held, *(("messages", "conversations") if words != "texts" else ())}
 
     def _of_table(self, fields: dict[str, Any], where: str) -> tuple[list[Message], list[Any], set[str | None]]:
         table = self.table(fields, where)
@@ -176,7 +194,16 @@ def _pictures(given: Any) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
+def _refuse_picture(fields: dict[str, Any], where: str) -> None:
+    """Raise a RowError where one of the fields that are not read seems to hold the row's picture."""
+    likely = next((name for name, value in fields.items() if _seems_a_picture(value)), None)
+    if likely is not None:
+        raise RowError(f"{where}: {likely!r} seems to hold its picture: name it as the image column")
+
+
 def _seems_a_picture(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_seems_a_picture, value))
     if isinstance(value, dict):
         return value.keys() == {"bytes", "path"}
     return isinstance(value, bytes) or (isinstance(value, str) and value.rpartition(".")[2].lower() in PICTURES)
@@ -191,14 +218,26 @@ def _words(value: Any, where: str, what: str) -> str:
     return (value or "").strip()
 
 
-def _as_chat(fields: dict[str, Any], where: str) -> dict[str, Any]:
-    """the_cauldron's and FineVision's rows: all pictures stand before the first question."""
+def _pairs(texts: Any, where: str) -> list[Message]:
+    """the_cauldron's and FineVision's turns: all pictures stand before the first question."""
+    if not isinstance(texts, list):
+        raise RowError(f"{where}: 'texts' is a list of pairs, but is {str(texts)[:60]}")
     turns: list[Message] = []
-    for number, pair in enumerate(fields["texts"]):
+    for number, pair in enumerate(texts):
         if not isinstance(pair, dict) or not {"user", "assistant"} <= pair.keys():
             raise RowError(f"{where}, text {number}: a text has 'user' and 'assistant', but is {str(pair)[:60]}")
         turns += [{"role": role, "content": pair[role]} for role in ("user", "assistant")]
-    return {"messages": turns, "images": fields.get("images", [])}
+    return turns
+
+
+def _is_prompted(fields: dict[str, Any]) -> bool:
+    """Whether it is TRL's row of a prompt and its completion in messages; in plain text it is a table's row."""
+    given = [fields.get("prompt"), fields.get("completion")]
+    return None not in given and any(isinstance(one, list) for one in given)
+
+
+def _said(turns: Any, role: str) -> list[Any]:
+    return turns if isinstance(turns, list) else [{"role": role, "content": turns}]
 
 
 def _has(fields: dict[str, Any]) -> str:
