@@ -34,6 +34,14 @@ def test_each_answer_to_a_short_truth_is_counted_once(pairs, most):
         assert table.counts[place[label]][place[label]] == expected
 
 
+def test_what_was_counted_right_is_no_mistake():
+    said = [("two", "2", 1.0), ("two", "It is two.", 1.0), ("two", "3", 0.0), ("2", "2", 1.0), ("cat", "(b)", 1.0)]
+    found = [Answer("k", "", n, "?", truth, answer, right) for n, (truth, answer, right) in enumerate(said)]
+    table = confusion(found)
+    assert list(table.labels) == ["2", "cat", "two", OTHER]
+    assert [list(row) for row in table.counts] == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 2, 1], [0, 0, 0, 0]]
+
+
 def test_numbers_stand_in_their_order_and_sentences_are_left_out():
     told = [("10", "9"), ("9", "10"), ("A sentence that describes what there is to be seen.", "10"), ("Red", "red")]
     table = confusion(answers(told))

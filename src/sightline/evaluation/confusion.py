@@ -35,13 +35,16 @@ class Confusion:
 def confusion(answers: Iterable[Answer], most: int = 12) -> Confusion | None:
     """The table of the `most` frequent truths of up to `SHORT` characters, and of what was answered to them.
 
-    Answers that are no such truth, and truths less frequent, are `OTHER`. None where fewer than two truths are short.
+    Answers that are no such truth, and truths less frequent, are `OTHER`. What was counted right is the truth in other
+    words (another of several right answers, a letter, a sentence that holds it), and stands as the truth itself. None
+    where fewer than two truths are short.
 
     >>> told = [("cat", "cat"), ("cat", "a dog"), ("dog", "Dog.")]
     >>> confusion(Answer("k", "", n, "?", truth, said, 0.0) for n, (truth, said) in enumerate(told)).counts
     [[1, 0, 1], [0, 1, 0], [0, 0, 0]]
     """
-    pairs = [(normalize(one.truth), normalize(one.answer)) for one in answers if len(one.truth) <= SHORT]
+    short = [one for one in answers if len(one.truth) <= SHORT]
+    pairs = [(normalize(one.truth), normalize(one.truth if one.right == 1 else one.answer)) for one in short]
     frequent = [truth for truth, _ in Counter(truth for truth, _ in pairs).most_common(most)]
     if len(frequent) < 2:
         return None
