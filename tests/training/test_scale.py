@@ -21,6 +21,7 @@ from sightline.training.batches import StageBatches
 from sightline.training.build import build
 from sightline.training.grouping import MOST
 from sightline.training.preflight import preflight
+from sightline.training.row_checks import limit_of
 from sightline.training.rows import count_rows, measure_groups, sampled_files
 from sightline.training.sources import FileGroups, WindowedGroups, open_sources
 from sightline.training.stage import StageRun
@@ -194,7 +195,7 @@ def test_a_bad_row_of_a_large_file_stops_the_run_with_its_name(small, make_recip
 )
 def test_the_watch_finds_what_preflight_would_have_found(tmp_path, processor, change, message):
     data = open_data(written(tmp_path, ROWS, change))
-    with RowWatch([data], processor, (90, "the model's max_position_embeddings 90")) as watch:
+    with RowWatch([data], processor, limit_of(None, 90)) as watch:
         with pytest.raises(ValueError, match=message) as caught:
             watch.raise_found(wait=True)
         process = watch._process
@@ -208,7 +209,19 @@ def test_what_was_watched_to_its_end_is_not_watched_again(tmp_path, processor):
         watch.raise_found(wait=True)
         assert watch.files == []
     assert RowWatch([data], processor, None).files == []
-    assert RowWatch([data], processor, (9, "")).files == [data]
+    assert RowWatch([data], processor, limit_of(9, None)).files == [data]
+
+
+def test_a_bad_row_is_refused_in_its_batch_where_the_watch_was_killed(small, make_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(background, "_problem", lambda *given: os._exit(1))
+    recipe = reading(make_recipe, written(tmp_path, ROWS, bad(ROWS - 1, " ")))
+    model, processor = build(recipe)
+    run = StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32)
+    number = next(n for n in range(10**6) if ROWS - 1 in run.data.sources[0].members(n))
+    run.stage = run.stage.model_copy(update={"steps": 10**6})
+    run.step = number // run.settings.batch_size
+    with pytest.raises(ValueError, match=rf"rows\.jsonl, line {ROWS}: an assistant message of it says nothing"):
+        next(run.steps())
 
 
 def test_a_watch_that_is_left_early_ends(tmp_path, processor, monkeypatch):
@@ -246,6 +259,7 @@ import torch
 from sightline.training import build as building
 from sightline.training.batches import batches_from
 from sightline.training.preflight import preflight
+from sightline.training.row_checks import limit_of
 from sightline.training.recipe import Recipe
 from sightline.training.stage import StageRun
 

@@ -16,7 +16,9 @@ from sightline.training import rows, streams
 from sightline.training.batches import StageBatches, batches_from
 from sightline.training.build import build
 from sightline.training.loop import train
+from sightline.training.preflight import preflight
 from sightline.training.rows import count_rows, measure_groups
+from sightline.training.stage import StageRun
 from sightline.training.streams import StreamGroups
 
 COUNT = 10
@@ -24,15 +26,16 @@ COUNT = 10
 
 @pytest.fixture
 def shard(tmp_path):
-    """Compressed samples of a picture and its question; `None` damages one."""
+    """Compressed samples of a picture and its question; `bad` is damaged, the answer of `blank` says nothing."""
 
-    def make(count=COUNT, bad=None, cut=0):
+    def make(count=COUNT, bad=None, blank=None):
         path = tmp_path / "rows.tar.gz"
         with tarfile.open(path, "w:gz") as tar:
             for number in range(count):
                 picture = io.BytesIO()
                 Image.new("RGB", (20, 20), (number, 0, 0)).save(picture, "png")
-                words = json.dumps({"question": f"Q{number}", "answer": f"A{number}"}).encode()
+                answer = " " if number == blank else f"A{number}"
+                words = json.dumps({"question": f"Q{number}", "answer": answer}).encode()
                 files = (("png", picture.getvalue()), ("json", b"{" if number == bad else words))
                 for suffix, content in files:
                     entry = tarfile.TarInfo(f"{number:03}.{suffix}")
@@ -117,6 +120,15 @@ def test_a_bad_row_of_a_shard_is_named(blocks, make_recipe, shard):
     data = StageBatches(recipe, recipe.stages[0], processor, 32)
     with pytest.raises(ValueError, match=r"rows\.tar\.gz, 006: its \.json or \.txt cannot be read"):
         [data[step] for step in range(3)]
+
+
+def test_a_row_of_a_shard_that_cannot_teach_is_refused_in_its_batch(blocks, make_recipe, shard):
+    recipe = reading(make_recipe, shard(blank=6))
+    model, processor = build(recipe)
+    run = StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32)
+    preflight(run)  # which reads the first block
+    with pytest.raises(ValueError, match=r"rows\.tar\.gz, 006: an assistant message of it says nothing; give it text"):
+        list(run.steps())
 
 
 @pytest.fixture

@@ -24,13 +24,13 @@ from sightline.training.row_checks import Limit, check_length, checked_row
 __all__ = ["RowWatch"]
 
 # What has been read through in this run, and to which limit: an earlier stage's file needs no second reading.
-_done: WeakKeyDictionary[Data, Limit] = WeakKeyDictionary()
+_done: WeakKeyDictionary[Data, Limit | None] = WeakKeyDictionary()
 
 
 class RowWatch:
     """Checks all rows of `files` from when it is entered until it is left; `raise_found` says what it has found."""
 
-    def __init__(self, files: Sequence[Data], processor: VLMProcessor, limit: Limit):
+    def __init__(self, files: Sequence[Data], processor: VLMProcessor, limit: Limit | None):
         self.files = [rows for rows in files if rows not in _done or _done[rows] != limit]
         self.processor, self.limit = processor, limit
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -60,7 +60,7 @@ class RowWatch:
         while self.files and self._process is not None and self._found.poll(None if wait else 0):
             try:
                 said = self._found.recv()
-            except EOFError:  # it was killed from outside: the rows are met in their batches all the same
+            except EOFError:  # it was killed from outside: each row is checked again when its batch is made
                 self.files = []
                 return
             if said:
@@ -68,7 +68,7 @@ class RowWatch:
             _done[self.files.pop(0)] = self.limit
 
 
-def _check(files: Sequence[Data], processor: VLMProcessor, limit: Limit, sender: Connection) -> None:
+def _check(files: Sequence[Data], processor: VLMProcessor, limit: Limit | None, sender: Connection) -> None:
     """Send "" for each file that is good, or the first thing that is wrong."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -80,7 +80,7 @@ def _check(files: Sequence[Data], processor: VLMProcessor, limit: Limit, sender:
             sender.send(_problem(rows, processor, limit))
 
 
-def _problem(rows: Data, processor: VLMProcessor, limit: Limit) -> str:
+def _problem(rows: Data, processor: VLMProcessor, limit: Limit | None) -> str:
     """What is wrong with the first bad row; nothing where all are good."""
     parent = os.getppid()
     try:

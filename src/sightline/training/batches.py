@@ -12,6 +12,7 @@ import math
 import re
 import signal
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,9 +29,9 @@ from sightline.training.background import RowWatch
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.recipe import Recipe, Stage
-from sightline.training.row_checks import limit_of
-from sightline.training.rows import sampled_files
-from sightline.training.sources import Deal, open_rows, open_sources, world_of
+from sightline.training.row_checks import CannotTeach, can_teach, check_length, checked_row, limit_of
+from sightline.training.rows import sampled_files, where_at
+from sightline.training.sources import Deal, WorldGroups, open_rows, open_sources, world_of
 
 __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batches_from", "open_batches"]
 
@@ -54,12 +55,14 @@ class StageBatches(Dataset[list[MicroBatch]]):
         self.deal = Deal(weights, seed)
         self.files = [open_rows(file) for file in recipe.data_of(stage).files]
         self.keyed = recipe.train.feature_cache_gib > 0 and "vision" not in stage.trains
+        self.limit = limit_of(self.settings.max_length, None)
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`.
 
         Raises:
-            FileNotFoundError, ValueError: a row or picture cannot be read; the message says where it comes from.
+            FileNotFoundError, ValueError: a row or picture cannot be read, or a row cannot teach, as preflight says it;
+                the message says where it comes from.
         """
         try:
             return self._micro_batches(step)
@@ -77,23 +80,45 @@ class StageBatches(Dataset[list[MicroBatch]]):
         """The error with the origin of the group that gives it, found by taking the step's groups one by one."""
         for source, number in self._places(step):
             where = ""  # a row that cannot be read says itself which it is
+            drawn = isinstance(self.sources[source], WorldGroups)
             try:
                 group = self.sources[source].group(number)
+                self._check(source, number, group, drawn)
                 where = f"{self.sources[source].origin(number)}: "
                 self.encode([group])
+            except CannotTeach as found:
+                return found
             except (ValueError, OSError) as found:
                 kind = FileNotFoundError if isinstance(found, FileNotFoundError) else ValueError
-                return kind(f"{where}{_PLACE.sub('', str(found))}; {REMEDY}")
+                return kind(f"{where}{_PLACE.sub('', str(found))}" + ("" if drawn else f"; {REMEDY}"))
         return error
 
+    def _check(self, source: int, number: int, group: Sequence[Sample], drawn: bool) -> None:
+        """Raise what preflight says of a conversation of the group that cannot teach."""
+        for index, sample in enumerate(group):
+            where = partial(where_at, self.sources[source], number, index)
+            ids, _ = checked_row(sample, self.processor, where)
+            check_length(len(ids), self.limit, where, drawn)
+
     def encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
-        """One micro-batch of these groups."""
+        """One micro-batch of these groups.
+
+        Raises:
+            FileNotFoundError, ValueError: a picture cannot be read, or a row cannot teach.
+        """
         pairs = [[(one["messages"], one["images"]) for one in group] for group in groups]
-        if not self.keyed:
-            return self.processor.encode_groups_for_training(pairs, self.settings.max_length)
+        batch = self._encode_keyed(pairs) if self.keyed else self._encode(pairs)
+        if not can_teach(groups, batch):
+            raise CannotTeach("a conversation of the batch carries no loss, or says nothing")
+        return batch
+
+    def _encode(self, pairs: Sequence[Sequence[tuple[Any, Any]]]) -> MicroBatch:
+        return self.processor.encode_groups_for_training(pairs, self.limit.tokens if self.limit else None)
+
+    def _encode_keyed(self, pairs: Sequence[Sequence[tuple[Any, Any]]]) -> MicroBatch:
         opened = _Opened()
         decoded = [[(said, opened(number, images)) for said, images in group] for number, group in enumerate(pairs)]
-        batch = self.processor.encode_groups_for_training(decoded, self.settings.max_length)
+        batch = self._encode(decoded)
         keys = [opened.key(picture) for group in decoded for picture in group[0][1]]
         if any(map(any, keys)):
             batch["picture_keys"] = torch.tensor([list(key) for key in keys], dtype=torch.uint8)
@@ -243,7 +268,7 @@ def batches_from(
 ) -> Iterator[list[MicroBatch]]:
     """The batches of `step` and after, in order and without end, made beside the training by `workers`.
 
-    Rows of large files are checked meanwhile, as preflight checks those of small ones.
+    Every row is checked when its batch is made, and those of large files meanwhile, as preflight checks small ones'.
 
     Raises:
         FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made; or a row of
@@ -260,7 +285,9 @@ def batches_from(
         worker_init_fn=_begin_worker,
         prefetch_factor=4 if workers else None,
     )
-    with _watch(dataset, position_limit) as watch:
+    if isinstance(dataset, StageBatches):
+        dataset.limit = limit_of(dataset.settings.max_length, position_limit)
+    with _watch(dataset) as watch:
         for batch in loader:
             if isinstance(batch, Exception):
                 raise batch
@@ -268,12 +295,11 @@ def batches_from(
             yield batch
 
 
-def _watch(dataset: StageBatches | RegionBatches, position_limit: int | None) -> RowWatch:
+def _watch(dataset: StageBatches | RegionBatches) -> RowWatch:
     """Over the files of `dataset` that preflight has not read whole."""
     if isinstance(dataset, RegionBatches):
         return RowWatch((), dataset.processor, None)
-    limit = limit_of(dataset.settings.max_length, position_limit)
-    return RowWatch(sampled_files(dataset), dataset.processor, limit)
+    return RowWatch(sampled_files(dataset), dataset.processor, dataset.limit)
 
 
 def _begin_worker(_: int) -> None:

@@ -20,13 +20,13 @@ from sightline.encoding import share_trunk
 from sightline.processor import VLMProcessor
 from sightline.training.grouping import WHOLE
 from sightline.training.row_checks import Limit, check_length, checked_row, limit_of
-from sightline.training.sources import FileGroups, Source, WindowedGroups
+from sightline.training.sources import FileGroups, Source, WindowedGroups, WorldGroups
 from sightline.training.streams import BLOCK_ROWS, StreamGroups
 
 if TYPE_CHECKING:
     from sightline.training.batches import StageBatches
 
-__all__ = ["GroupSize", "count_rows", "measure_groups", "odd_groups", "sampled_files"]
+__all__ = ["GroupSize", "count_rows", "measure_groups", "odd_groups", "sampled_files", "where_at"]
 
 WORLD_SAMPLE = 64  # pictures of the built-in world that are measured
 SAMPLE = 2048  # rows of a large file
@@ -126,15 +126,15 @@ def _where(source: FileGroups, group: int, sample: int) -> str:
 
 
 def _measured_places(
-    source: Source, processor: VLMProcessor, limit: Limit, on_row: Callable[[int], None] | None
+    source: Source, processor: VLMProcessor, limit: Limit | None, on_row: Callable[[int], None] | None
 ) -> Iterator[tuple[int, _Sizes]]:
     """Places of a source, and the sizes of what stands there: enough of them to tell what it is like."""
     rows = 0
     for number in _places(source):
         group = source.group(number)
-        where = partial(_where_at, source, number)
+        where = partial(where_at, source, number)
         sizes = _measure(group, processor, where)
-        _check_length(sizes, limit, where)
+        _check_length(sizes, limit, where, isinstance(source, WorldGroups))
         yield number, sizes
         rows += len(group)
         if isinstance(source, WindowedGroups) and rows >= SAMPLE:
@@ -157,7 +157,10 @@ def _places(source: Source) -> Iterator[int]:
         yield from range(WORLD_SAMPLE)
 
 
-def _where_at(source: Source, number: int, sample: int) -> str:
+def where_at(source: Source, number: int, sample: int) -> str:
+    """Where conversation `sample` of the group at place `number` comes from, for people."""
+    if isinstance(source, FileGroups):
+        return _where(source, source.which(number), sample)
     if isinstance(source, WindowedGroups):
         return source.rows.where(source.members(number)[sample])
     return source.origin(number)
@@ -172,8 +175,8 @@ def _measure(group: Sequence[Sample], processor: VLMProcessor, where: Callable[[
     return _Sizes(len(ids), longest, lengths.index(longest), len(group[0]["images"]), sum(mask))
 
 
-def _check_length(sizes: _Sizes, limit: Limit, where: Callable[[int], str]) -> None:
-    check_length(sizes.longest, limit, partial(where, sizes.which))
+def _check_length(sizes: _Sizes, limit: Limit | None, where: Callable[[int], str], drawn: bool = False) -> None:
+    check_length(sizes.longest, limit, partial(where, sizes.which), drawn)
 
 
 def odd_groups(sizes: Sequence[GroupSize], batch: int, few: int) -> dict[str, list[GroupSize]]:
