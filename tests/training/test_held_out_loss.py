@@ -67,3 +67,15 @@ def test_of_many_rows_a_fair_few_are_read(built, rows, monkeypatch):
 def test_a_row_that_is_too_long_is_named_with_its_file(built, rows):
     with pytest.raises(ValueError, match=r"rows\.jsonl, line\w* \d+.*, which is held out: .*tokens"):
         HeldOutLoss([rows], built[1], 8, torch.float32)(built[0])
+
+
+def test_the_routers_balance_is_no_part_of_it(make_recipe, rows):
+    sparse = {"use_moe": True, "n_routed_experts": 4, "num_experts_per_token": 2, "router_z_loss_alpha": 0.1}
+    losses = []
+    for alpha in (0.0, 5.0):
+        recipe = make_recipe(model={"overrides": {**sparse, "aux_loss_alpha": alpha}})
+        torch.manual_seed(0)
+        model, processor = build(recipe)
+        losses.append(HeldOutLoss([rows], processor, None, torch.float32)(model))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] < 7.0  # about a guess over 600 tokens; the balance of the second model is 5 more

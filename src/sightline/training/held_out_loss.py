@@ -13,10 +13,11 @@ import torch
 from sightline.data.readers import Data
 from sightline.data.sample import Sample
 from sightline.evaluation.probe import undisturbed
+from sightline.nn.balance import balance_loss, router_z_loss
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch
-from sightline.training.objectives import Conversations
+from sightline.training.objectives import Conversations, Loss
 from sightline.training.sources import FileGroups
 
 __all__ = ["HeldOutLoss"]
@@ -48,7 +49,8 @@ class HeldOutLoss:
             for batch in self._batches():
                 tokens = objective.weight(batch)
                 moved = {name: tensor.to(device) for name, tensor in batch.items()}
-                total += float(objective.loss(moved, max(1, tokens)).value) * tokens
+                loss = objective.loss(moved, max(1, tokens))
+                total += float(loss.value - _routers_share(model, loss, moved)) * tokens
                 weight += tokens
         return total / max(1, weight)
 
@@ -75,6 +77,15 @@ class HeldOutLoss:
             where = self.files[file].rows.where(*self.files[file].members(group))
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{where}, which is held out: {error}") from None
+
+
+def _routers_share(model: VLM, loss: Loss, batch: MicroBatch) -> float | torch.Tensor:
+    """What the routers' balance adds to the loss of a batch: training lowers it too, but it is no cross-entropy."""
+    if loss.router is None:
+        return 0.0
+    config, real = model.config, batch["attention_mask"]
+    balance = config.aux_loss_alpha * balance_loss(loss.router, config, real, batch_size=len(real))
+    return balance + config.router_z_loss_alpha * router_z_loss(loss.router, real)
 
 
 def _some(rows: Data) -> Data:
