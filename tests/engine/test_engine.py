@@ -233,39 +233,6 @@ def test_many_threads_ask_at_once(engine, loaded):
     assert found == {n: plain(loaded, messages) for n, messages in enumerate(CONVERSATIONS)}
 
 
-def test_a_step_that_fails_is_told_to_all_and_the_next_request_is_answered(engine, monkeypatch, loaded):
-    def explode(*_):
-        raise RuntimeError("out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine._core.runner, "forward", explode)
-        handles = [engine.submit(messages, max_new_tokens=3) for messages in CONVERSATIONS[:3]]
-        for handle in handles:
-            with pytest.raises(RuntimeError, match="out of memory"):
-                handle.result(timeout=10)
-    reply = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW)
-    assert reply.tokens == plain(loaded, CONVERSATIONS[1])
-
-
-def test_a_cancel_that_comes_with_a_failing_step_ends_nothing_but_its_job(engine, monkeypatch, loaded):
-    asked, failing = threading.Event(), threading.Event()
-
-    def explode(*_):
-        asked.set()
-        failing.wait(10)
-        raise RuntimeError("out of memory")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(engine._core.runner, "forward", explode)
-        handle = engine.submit(CONVERSATIONS[1], max_new_tokens=3)
-        asked.wait(10)
-        handle.cancel()
-        failing.set()
-        with pytest.raises(RuntimeError, match="out of memory"):
-            handle.result(timeout=10)
-    assert engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens == plain(loaded, CONVERSATIONS[1])
-
-
 def test_a_closed_engine_says_so_and_ends_what_is_under_way(loaded):
     engine = Engine(*loaded, kv_cache_bytes=2**22)
     handle = engine.submit(CONVERSATIONS[1], max_new_tokens=100, logit_bias={2: -1000.0})

@@ -54,6 +54,18 @@ def slowly(engine, monkeypatch, seconds=0.02):
     monkeypatch.setattr(engine._core, "step", slow)
 
 
+def test_an_end_that_is_told_twice_ends_one_answer(engine):
+    async def ask():
+        async with await start(answering(engine), [SHORT] * 2) as choices:
+            choices.listener(0)(None)
+            choices._handles[0].result(timeout=10)
+            choices.listener(0)(None)
+            return await choices.replies()
+
+    replies = asyncio.run(ask())
+    assert [len(reply.tokens) for reply in replies] == [3, 3]
+
+
 def test_pieces_of_all_answers_join_to_what_the_engine_says_alone(engine):
     async def ask():
         params = [SamplingParams(max_new_tokens=12, temperature=1.0, seed=seed) for seed in (1, 2, 3)]

@@ -8,71 +8,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from sightline.engine.drafting import PromptLookup
 from sightline.engine.image_cache import ImageCache
+from sightline.engine.job import Job, OnToken
 from sightline.engine.prompts import PreparedImage
-from sightline.engine.request import Prompt, SamplingParams, Status, Timings, TokenLogprob, Usage
+from sightline.engine.request import Prompt, SamplingParams, Status, TokenLogprob
 from sightline.engine.request import Sequence as Answer
 from sightline.engine.runner import Logits, Runner
 from sightline.engine.sampling import Chooser, LogitsRule, choose, logprobs_of
 from sightline.engine.scheduler import Scheduler
 from sightline.engine.step import Work
 
-__all__ = ["EngineCore", "Job", "OnToken", "Stats"]
-
-OnToken = Callable[[int, TokenLogprob | None], bool]
-
-
-@dataclass(eq=False)
-class Job:
-    """One request under way, and what came of it when `finish_reason` is set.
-
-    `on_token` hears of each token, and of its log probability where that is asked for, and says whether the answer is
-    complete with it; `on_end` hears of the end. With `targets` nothing is chosen: they are the given answer's tokens,
-    and `graded` becomes their log probabilities. `error` is what ended a job that failed; `on_end` itself raises
-    nothing.
-    """
-
-    sequence: Answer
-    chooser: Chooser
-    pictures: Mapping[bytes, PreparedImage]
-    on_token: OnToken
-    on_end: Callable[[Job], None]
-    lookup: PromptLookup | None = None
-    targets: tuple[int, ...] = ()
-    graded: list[float] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    finish_reason: str | None = None
-    error: Exception | None = None
-    arrived: float = field(default_factory=time.perf_counter)
-    admitted: float | None = None
-    first_token: float | None = None
-    ended: float | None = None
-
-    @property
-    def usage(self) -> Usage:
-        sequence = self.sequence
-        return Usage(
-            prompt_tokens=len(sequence.prompt.ids),
-            completion_tokens=len(sequence.generated),
-            image_tokens=sequence.prompt.image_tokens,
-            cached_tokens=sequence.cached,
-        )
-
-    @property
-    def timings(self) -> Timings:
-        now = self.ended or time.perf_counter()
-        return Timings(
-            queued=(self.admitted or now) - self.arrived,
-            first_token=(self.first_token or now) - self.arrived,
-            total=now - self.arrived,
-            completion_tokens=len(self.sequence.generated),
-        )
+__all__ = ["EngineCore", "Stats"]
 
 
 @dataclass
@@ -117,10 +69,15 @@ class EngineCore:
         """Whether a request can ever be answered.
 
         Raises:
-            ValueError: the prompt leaves no position for an answer, or it does not fit into the cache's budget, or a
-                biased token does not exist.
+            ValueError: the prompt is empty or leaves no position for an answer, or it does not fit into the cache's
+                budget, or a token of it or a biased one does not exist.
         """
         length, vocabulary = len(prompt.ids), self.runner.model.config.vocab_size
+        if not length:
+            raise ValueError("the prompt is empty: give it at least one token")
+        # An embedding looked up out of range would fail the step of all.
+        if wrong := [token for token in (min(prompt.ids), max(prompt.ids)) if not 0 <= token < vocabulary]:
+            raise ValueError(f"the prompt has the token {wrong[0]}, but there are 0 to {vocabulary - 1}")
         if length >= self.max_length:
             raise ValueError(
                 f"the prompt has {length} tokens, but the model's max_position_embeddings is {self.max_length}: "
@@ -364,6 +321,13 @@ class EngineCore:
             self._fail(job, error)
         self.clear()
 
+    def abandon(self, error: Exception) -> None:
+        """Tell every job that it failed with `error`, and touch nothing else: no step follows."""
+        jobs, self._jobs = self.jobs, {}
+        for job in jobs:
+            job.error, job.finish_reason, job.ended, job.pictures = error, "failed", time.perf_counter(), {}
+            job.tell_end()
+
     def counters(self) -> dict[str, int]:
         """The work done, and how the caches fared."""
         return asdict(self.stats) | {
@@ -379,7 +343,7 @@ class EngineCore:
         del self._jobs[job.sequence.arrival]
         job.sequence.status = Status.FINISHED
         job.pictures = {}  # whoever keeps the job need not keep their pixels
-        job.on_end(job)
+        job.tell_end()
 
 
 def _report(taken: Sequence[tuple[Job, Work, range, list[int]]], logits: Tensor) -> None:

@@ -6,6 +6,7 @@ hands tokens to `core.py`.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import weakref
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 
 from sightline.engine.blocks import BlockPool
-from sightline.engine.core import EngineCore, Job
+from sightline.engine.core import EngineCore
 from sightline.engine.image_cache import ImageCache
+from sightline.engine.job import Job
 from sightline.engine.kv_cache import PagedKVCache, bytes_per_block
 from sightline.engine.loop import EngineLoop
 from sightline.engine.prompts import PreparedImage, PromptReader
@@ -33,6 +35,8 @@ __all__ = ["Engine", "Handle", "Prepared"]
 
 Messages = Sequence[dict[str, Any]]
 Listener = Callable[[Piece | None], None]
+
+log = logging.getLogger(__name__)
 
 MIB = 2**20
 _LARGE = 4 * MIB  # pixels of a picture
@@ -119,16 +123,24 @@ class Handle:
         self._close()
 
     def _fail(self, error: BaseException) -> None:
-        self._error = error
-        self._close()
+        if not self._over.is_set():
+            self._error = error
+            self._close()
 
     def _close(self) -> None:
-        self._cancel = lambda: None  # it holds the job
-        self._engine = None
+        self._let_go()
         self._over.set()
+        self._let_go()  # of what `submit` has set between, before it could see that this is over
         self._pieces.put(None)
         if self._listener is not None:
-            self._listener(None)
+            try:
+                self._listener(None)
+            except Exception as error:  # the answer is whole, and the thread is everybody's
+                log.error("a listener failed at the end of its answer", exc_info=error)
+
+    def _let_go(self) -> None:
+        self._cancel = lambda: None  # it holds the job
+        self._engine = None
 
 
 class Prepared(NamedTuple):
@@ -215,8 +227,8 @@ class Engine:
             params: how to choose the tokens; single values of it can be given as `options`.
             salt: requests of another salt share no prefix of their prompts.
             rules: processors of logits, as transformers' are.
-            listener: called in the engine's thread with each piece of the answer, and with None at its end, instead of
-                being iterated. It must not wait.
+            listener: called in the engine's thread with each piece of the answer, and once with None at its end,
+                instead of being iterated. It must not wait. The answer fails with what it raises over a piece.
 
         Raises:
             ValueError, FileNotFoundError: the messages or pictures are wrong, or the prompt is too long.
@@ -234,7 +246,7 @@ class Engine:
         )
         handle._engine = self
         if handle._over.is_set():
-            handle._close()
+            handle._let_go()
         return handle
 
     def prepare(self, messages: Messages, salt: bytes = b"") -> Prepared:

@@ -5,25 +5,40 @@ It knows neither tokens nor words, only when to step.
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
-from sightline.engine.core import EngineCore, Job
+from sightline.engine.core import EngineCore
+from sightline.engine.job import Job
 
 __all__ = ["EngineLoop"]
 
 Fail = Callable[[BaseException], None]
 
 
+class _Action(NamedTuple):
+    """Something that the thread is to do, and who hears of it where it cannot be done any more."""
+
+    do: Callable[[], Any]
+    fail: Fail
+
+
 class EngineLoop:
-    """A daemon thread around `core`, started when it is first needed."""
+    """A daemon thread around `core`, started when it is first needed.
+
+    A step that fails is told to all jobs, and the next one begins anew. Where even that fails, the loop is closed and
+    everybody hears of it: nobody waits for a thread that has ended.
+    """
 
     def __init__(self, core: EngineCore):
         self._core = core
         self._condition = threading.Condition()
-        self._inbox: list[Callable[[], None]] = []
+        self._inbox: list[_Action] = []
+        self._doing: deque[_Action] = deque()  # of the thread alone
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -53,9 +68,9 @@ class EngineLoop:
 
         def cancel() -> None:
             dropped.set()
-            self._post(end)
+            self._post(_Action(end, lambda error: None))
 
-        self._post(take, or_raise=True)
+        self._post(_Action(take, fail), or_raise=True)
         return cancel
 
     def run(self, work: Callable[[], Any], timeout: float | None = None) -> Any:
@@ -73,7 +88,11 @@ class EngineLoop:
             except Exception as error:
                 future.set_exception(error)
 
-        self._post(take, or_raise=True)
+        def fail(error: BaseException) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self._post(_Action(take, fail), or_raise=True)
         return future.result(timeout)
 
     def close(self) -> None:
@@ -85,7 +104,7 @@ class EngineLoop:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _post(self, action: Callable[[], Any], or_raise: bool = False) -> None:
+    def _post(self, action: _Action, or_raise: bool = False) -> None:
         with self._condition:
             if self._closed:
                 if or_raise:
@@ -98,6 +117,12 @@ class EngineLoop:
             self._condition.notify()
 
     def _work(self) -> None:
+        try:
+            self._step_until_closed()
+        except BaseException as error:
+            self._end_with(error)
+
+    def _step_until_closed(self) -> None:
         while self._take_requests():
             try:
                 self._core.step()
@@ -107,13 +132,27 @@ class EngineLoop:
         for job in self._core.jobs:
             self._core.cancel(job)
 
+    def _end_with(self, error: BaseException) -> None:
+        """Close, and fail what is under way and what was asked since."""
+        with self._condition:
+            self._closed = True
+            left, self._inbox = [*self._doing, *self._inbox], []
+        failure = RuntimeError("the engine failed and is closed: make another one")
+        failure.__cause__ = error
+        self._core.abandon(failure)
+        for action in left:
+            with contextlib.suppress(Exception):  # each of the others has to hear of it, too
+                action.fail(failure)
+
     def _take_requests(self) -> bool:
         """Wait until there is something to do, and do what was asked since; False when the loop is closed."""
         with self._condition:
             while not (self._inbox or self._closed or self._core.has_work):
                 self._condition.wait()
-            actions, self._inbox = self._inbox, []
+            self._doing.extend(self._inbox)
+            self._inbox = []
             closed = self._closed
-        for action in actions:
-            action()
+        while self._doing:
+            self._doing[0].do()
+            self._doing.popleft()
         return not closed

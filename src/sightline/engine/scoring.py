@@ -10,7 +10,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sightline.engine.core import EngineCore, Job
+from sightline.engine.core import EngineCore
+from sightline.engine.job import Job
 from sightline.engine.loop import EngineLoop
 from sightline.engine.prompts import PreparedImage
 from sightline.engine.request import Prompt, Usage

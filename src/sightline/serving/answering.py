@@ -284,14 +284,14 @@ class Choices:
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
         """Pieces of all answers as they come, each with its answer's number. Raises what an answer failed with."""
-        left = self._count
-        while left:
+        ended: set[int] = set()
+        while len(ended) < self._count:
             index, piece = await self._pieces.get()
-            if piece is None:
-                left -= 1
-                self._on_answered(self.reply(index))
-            else:
+            if piece is not None:
                 yield index, piece
+            elif index not in ended:
+                ended.add(index)
+                self._on_answered(self.reply(index))
 
     async def replies(self) -> list[Reply]:
         """All answers whole. Raises what one of them failed with."""
