@@ -300,3 +300,49 @@ def test_a_boxs_weights_lie_on_the_patches_that_it_covers():
     assert weights[0].nonzero().flatten().tolist() == [1, 2]
     assert weights.sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
     assert weights[1].tolist() == pytest.approx([1 / 16] * 16)
+
+
+TOO_BAD = [
+    ({"messages": row("q", "", ["a.png"])["messages"][:1]}, "no token of it carries loss; give it"),
+    (row("q", " \n", ["a.png"]), "an assistant message of it says nothing; give it text"),
+    (row("w" * 80, "b", ["a.png"]), "tokens are more than the model's max_position_embeddings 60; shorten it or take"),
+]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("bad", "message"), TOO_BAD)
+@pytest.mark.parametrize("shown", ["a.png", "b.png"])
+def test_a_row_that_cannot_teach_is_refused_in_its_batch_as_in_preflight(
+    make_recipe, write, processor, bad, message, shown, workers
+):
+    # About the picture of other rows, with which it is put together, and about one of its own.
+    lines = [row("q0", "a0", ["a.png"]), bad | {"images": [shown]}, row("q2", "a2", ["a.png"])]
+    recipe = of_files(make_recipe, write(*lines), batch_size=2)
+    batches = StageBatches(recipe, recipe.stages[0], processor, 32)
+    with pytest.raises(ValueError, match=rf"written\.jsonl, line 2: .*{message}") as before:
+        measure_groups(batches, 60)
+    with pytest.raises(ValueError, match=rf"written\.jsonl, line 2: .*{message}") as caught:
+        next(batches_from(batches, 0, workers, 60))
+    assert str(caught.value) == str(before.value)
+
+
+def test_a_picture_of_the_built_in_world_is_not_to_be_mended(make_recipe, processor):
+    recipe = make_recipe(train={"max_length": 20}, stages=[{"kind": "joint", "steps": 1}])
+    batches = StageBatches(recipe, recipe.stages[0], processor, 32)
+    told = (
+        r"^the built-in world's picture \d+: its \d+ tokens are more than train\.max_length 20; raise that, or give "
+        r"the kinds that say much the weight 0 in data\.world\.mix$"
+    )
+    with pytest.raises(ValueError, match=told):
+        measure_groups(batches)
+    with pytest.raises(ValueError, match=told):
+        next(batches_from(batches, 0, 0))
+
+
+def test_good_rows_of_every_shape_are_taken(make_recipe, write, processor):
+    lines = [row(f"q{n}", f"a{n}", ["a.png"] * (n % 3)) for n in range(6)] + [row("q", "a", ["b.png"])]
+    recipe = of_files(make_recipe, write(*lines), batch_size=8)
+    batches = StageBatches(recipe, recipe.stages[0], processor, 32)
+    longest = max(one.tokens for one in measure_groups(batches, 10_000))
+    (batch,) = next(batches_from(batches, 0, 0, longest))
+    assert (batch["labels"] != -100).any(dim=1).all()
