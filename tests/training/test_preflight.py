@@ -186,3 +186,11 @@ def test_a_language_that_the_tokenizer_does_not_know_is_a_warning(with_rows):
     english = {"messages": [turn("user", "What colour is the circle at the top?"), turn("assistant", "Red and blue.")]}
     run = run_of(with_rows([english] * 10))
     assert "carries" not in printed(preflight(run), run)
+
+
+def test_of_a_mixture_of_experts_the_first_loss_is_said_to_hold_the_routers_balance(make_recipe):
+    sparse = {"use_moe": True, "n_routed_experts": 4, "num_experts_per_token": 2}
+    for overrides, said in ((sparse, True), ({}, False)):
+        run = run_of(make_recipe(model={"overrides": overrides}))
+        report = replace(preflight(run_of(make_recipe())), first_loss=6.5)
+        assert ("first loss 6.500, the routers' balance losses in it; a guess" in printed(report, run)) == said

@@ -27,7 +27,10 @@ def show(report: StageReport, run: StageRun, console: Console) -> None:
     if report.peak > FULL * report.limit:
         _say(console, f"warning: that is {report.peak / report.limit:.0%} of the memory: {remedies(run)}")
     what = "names" if run.stage.is_contrastive else "vocabulary"
-    _say(console, f"first loss {report.first_loss:.3f}; a guess over the {what} costs {report.guess:.3f}")
+    # The step's own loss, which is what the log goes on with.
+    balanced = run.model.config.use_moe and not run.stage.reads_regions
+    loss = f"first loss {report.first_loss:.3f}" + (", the routers' balance losses in it" if balanced else "")
+    _say(console, f"{loss}; a guess over the {what} costs {report.guess:.3f}")
     if report.first_loss > GUESS_FACTOR * report.guess:
         _say(
             console,
