@@ -66,7 +66,7 @@ def test_the_majority_is_learned_on_one_side_and_judged_on_the_other(opened):
         name="held.jsonl",
     )
     tasks = held_out_tasks([held], 99)
-    answers = Majority(answers_learned_from([learned])).answers(tasks.question(key) for key in tasks.keys)
+    answers = Majority(answers_learned_from([learned])[0]).answers(tasks.question(key) for key in tasks.keys)
     found = {one.question: (one.answer, one.right) for one in answers}
     assert found == {
         "Colour?": ("Red.", 1.0),
@@ -100,4 +100,25 @@ def test_rows_that_ask_nothing_are_passed_over(opened):
     rows = opened(told, row("What?", "A."), told)
     tasks = held_out_tasks([rows], 99)
     assert [tasks.question(key).text for key in tasks.keys] == ["What?"]
-    assert list(answers_learned_from([rows])) == [("What?", "A.")]
+    assert answers_learned_from([rows])[0] == [("What?", "A.")]
+
+
+def test_rows_that_cannot_be_scored_are_counted_and_the_first_is_quoted(opened):
+    bad = row("How many?", "3", answers=[3])
+    rows = opened(row("What?", "A."), bad, bad)
+    for passed_over in (held_out_tasks([rows], 99).passed_over, answers_learned_from([rows])[1]):
+        assert passed_over.rows == 2
+        assert "'answers' is a list of texts, but is [3]" in passed_over.first
+        assert str(passed_over).startswith("2 rows; the first: ")
+    assert "line 2" in answers_learned_from([rows])[1].first
+    assert held_out_tasks([opened(row("What?", "A."))], 99).passed_over.rows == 0
+
+
+def test_each_file_may_have_a_metric_of_its_own(opened):
+    one, two = (
+        opened(row("One?", "cat")),
+        opened(row("Two?", "cat"), row("Own?", "cat", metric="exact"), name="2.jsonl"),
+    )
+    tasks = held_out_tasks([one, two], 99, ["contains", None])
+    found = {(question := tasks.question(key)).text: question.metric for key in tasks.keys}
+    assert found == {"One?": "contains", "Two?": "exact", "Own?": "exact"}

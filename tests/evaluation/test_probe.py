@@ -4,8 +4,10 @@ import copy
 
 import torch
 
+from sightline.evaluation.answering import Reply
 from sightline.evaluation.examples import Example
-from sightline.evaluation.probe import probe, probe_examples, side_by_side, with_before
+from sightline.evaluation.probe import LEAST, MOST, ask, probe, probe_examples, room, side_by_side, with_before
+from sightline.evaluation.tasks import Key, Question, Tasks
 
 
 def test_a_probe_leaves_model_and_random_numbers_as_they_were(tiny, world):
@@ -42,6 +44,32 @@ def test_examples_show_before_and_after(oracle, tiny, world):
     line = next(side_by_side(now))
     assert line == f"+ name: {now[0].question}  {now[0].truth}  ->  {now[0].truth}  (before: Hm.)"
     assert next(side_by_side(before)).startswith("- name:")
+
+
+def test_an_answer_may_be_as_long_as_its_truth_needs(monkeypatch, tiny):
+    texts = ["A duck.", "a b c d e f g h " * 5, "word " * 400, "Red."]
+    needed = [len(tiny[1].encode_text(text)) for text in texts]
+    assert needed[0] < 2 * needed[1] < MOST < needed[2]
+    asked = {}
+
+    def answer(model, processor, questions, batch_size, max_new_tokens):
+        asked.update((question.text, max_new_tokens) for question in questions)
+        yield [(question, Reply(question.truths[0], 0.5)) for question in questions]
+
+    monkeypatch.setattr("sightline.evaluation.probe.answer", answer)
+
+    def question(key):
+        content = [{"type": "text", "text": str(key.number)}]
+        return Question(key, [{"role": "user", "content": content}], ["No.", texts[key.number]])
+
+    tasks = Tasks([Key("k", "", n) for n in range(4)], question, {})
+    found = ask(*tiny, tasks)
+    assert [answer.answer for _, answer in found] == ["No."] * 4  # in order, however they were put together
+    assert asked["0"] == asked["3"] == LEAST
+    assert asked["1"] == room(question(tasks.keys[1]), tiny[1]) >= 2 * needed[1]
+    assert asked["2"] == MOST
+    ask(*tiny, tasks, max_new_tokens=7)
+    assert set(asked.values()) == {7}
 
 
 def test_an_answer_without_end_is_cut_on_the_console():

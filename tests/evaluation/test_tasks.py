@@ -108,7 +108,8 @@ def test_per_kind_takes_the_first_of_each_kind_and_another_file_has_other_settin
     [
         (row("What?"), "line 2 has no truth: end it with the assistant's message, or give a list of 'answers'"),
         (row("What?", answers=[]), "line 2 has no truth"),
-        (row("What?", answers="cat"), "line 2 has no truth"),
+        (row("What?", answers="cat"), "line 2: 'answers' is a list of texts, but is 'cat': put each in quotes"),
+        (row("What?", "cat", answers=[3]), "line 2: 'answers' is a list of texts, but is [3]: put each in quotes"),
         (
             row("What?", "cat", metric="bleu"),
             "line 2: there is no metric 'bleu'; there is exact, contains, anls, choice",
@@ -151,3 +152,5 @@ def test_of_the_first_rows_those_are_asked_that_can_be(write):
     tasks = first_rows(open_data(path), 3)
     assert list(tasks.keys) == [Key("mine", "", 0), Key("pets", "", 2)]
     assert tasks.question(tasks.keys[1]).truths == ["dog"]
+    graded = first_rows(open_data(path), 3, "anls")
+    assert [graded.question(key).metric for key in graded.keys] == ["anls", "anls"]

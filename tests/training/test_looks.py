@@ -90,6 +90,27 @@ def test_rows_that_ask_nothing_are_passed_over(of_rows, looked):
     assert looks.examples() == []
 
 
+def test_held_out_rows_that_cannot_be_scored_are_told_with_the_reason(of_rows, looked):
+    rows = [row(f"What is {n}?", str(n)) | {"answers": [n]} for n in range(40)]
+    recipe = of_rows(*rows)
+    files = [file.model_copy(update={"held_out": 0.5}) for file in recipe.data.files]
+    data = recipe.data.model_copy(update={"files": tuple(files)})
+    looks, shown = looked(recipe.model_copy(update={"data": data}))
+    assert looks.held_out is None
+    assert looks.passed_over.rows == sum(len(sides.held_out) for sides in looks.sides) > 5
+    assert "no held-out row can be scored, so their loss alone is looked at" in shown.getvalue()
+    assert "'answers' is a list of texts, but is [" in shown.getvalue()
+
+
+def test_the_metric_of_a_file_decides_what_is_right(of_rows, looked):
+    recipe = of_rows(*(row(f"What is {n}?", "A duck.") for n in range(40)))
+    files = [file.model_copy(update={"held_out": 0.5, "metric": "anls"}) for file in recipe.data.files]
+    looks, _ = looked(recipe.model_copy(update={"data": recipe.data.model_copy(update={"files": tuple(files)})}))
+    question = looks.held_out.question(looks.held_out.keys[0])
+    assert question.metric == "anls"
+    assert 0 < question.score("A luck.") < 1
+
+
 def test_no_questions_are_asked_where_the_recipe_wants_none(of_rows, looked):
     looks, _ = looked(of_rows(row("What?", "A."), eval_per_kind=0))
     assert looks.look("joint, step 1") is None

@@ -1,9 +1,15 @@
 """What a run leaves behind for people: one page with its curves, results, recipe, seeds and machine."""
 
+import json
+
 import torch
 
+from sightline.data.readers import open_data
+from sightline.data.readers.sides import Sides
 from sightline.evaluation.examples import Example
+from sightline.evaluation.judgement import Judgement
 from sightline.evaluation.results import Answer, Results
+from sightline.evaluation.tasks import PassedOver
 from sightline.training.judging import Verdict
 from sightline.training.report import write_report
 
@@ -34,6 +40,43 @@ def test_the_report_holds_what_a_reader_asks_for(tmp_path):
         assert f"<dt>{place}</dt><dd>{seed}</dd>" in text
     assert text.count('class="curve"') == 2  # the loss and the learning rate; nothing else was logged
     assert text.count('class="mark"') == 4  # where each stage begins, in both
+
+
+def judged(truth, metrics, **said):
+    asked = [Answer("k", "", n, "q", truth, "Hm.", 0.0) for n in range(3)]
+    return Verdict(judgement=Judgement(asked, [], [], []), metrics=metrics, **said)
+
+
+def test_the_report_says_which_metric_decided_and_what_could_not_be_scored(tmp_path):
+    rows = open_data(write_rows(tmp_path))
+    verdict = judged(
+        "cat", {"exact": 2, "anls": 1}, passed_over=PassedOver(4, "line 7 has no truth"), not_counted=PassedOver(1, "x")
+    )
+    page = write_report(tmp_path, recipe_yaml=RECIPE, records=[], verdict=verdict, sides=[Sides(rows, rows, "by hand")])
+    text = page.read_text(encoding="utf-8")
+    assert "2 answers: an answer is right where it is the truth in the same words (exact)." in text
+    assert "1 answers: an answer is right where it is spelled like the truth" in text
+    assert "<dt>held-out rows not asked</dt><dd>4 rows; the first: line 7 has no truth</dd>" in text
+    assert "<dd>1 row; the first: x</dd>" in text
+    assert "exact match takes no other words" not in text
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert report["metrics"] == {"exact": 2, "anls": 1}
+    assert report["held_out_not_asked"] == {"rows": 4, "first": "line 7 has no truth"}
+    assert report["not_in_majority"]["rows"] == 1
+
+
+def test_the_report_says_that_exact_match_tells_little_of_sentences(tmp_path):
+    sentence = "A grey heron stands in the water beside a boat."
+    for metric, is_told in (("exact", True), ("anls", False)):
+        verdict = judged(sentence, {metric: 3})
+        page = write_report(tmp_path, recipe_yaml=RECIPE, records=[], verdict=verdict)
+        assert ("exact match takes no other words" in page.read_text(encoding="utf-8")) is is_told
+
+
+def write_rows(folder):
+    path = folder / "rows.jsonl"
+    path.write_text(json.dumps({"question": "Q", "answer": "A"}) + "\n")
+    return path
 
 
 def test_a_run_that_has_only_just_begun_has_a_report_too(tmp_path):

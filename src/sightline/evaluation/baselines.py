@@ -15,7 +15,7 @@ from sightline.data.readers import Data
 from sightline.evaluation.evaluate import judge
 from sightline.evaluation.metrics import normalize
 from sightline.evaluation.results import Answer
-from sightline.evaluation.tasks import Key, Question, Tasks, key_of, question_of
+from sightline.evaluation.tasks import Key, PassedOver, Question, Tasks, key_of, question_of
 
 __all__ = ["Majority", "answers_learned_from", "without_pictures"]
 
@@ -50,19 +50,23 @@ class Majority:
         return [judge(question, self(question.text)) for question in questions]
 
 
-def answers_learned_from(sides: Sequence[Data]) -> Iterable[tuple[str, str]]:
-    """Question and first right answer of the rows of each side that ask something, of the first `MOST` rows.
+def answers_learned_from(sides: Sequence[Data]) -> tuple[list[tuple[str, str]], PassedOver]:
+    """Question and first right answer of the rows of each side that ask something, of the first `MOST` rows; and which
+    of these do not.
 
     Raises:
         FileNotFoundError, ValueError: a row cannot be read.
     """
+    learned, passed_over = list[tuple[str, str]](), PassedOver()
     for rows in sides:
         for number, row in enumerate(islice(rows, MOST)):
             try:
                 question = question_of(row, key_of(rows, number, row), None)
-            except ValueError:
+            except ValueError as error:
+                passed_over = passed_over.and_also(error)
                 continue
-            yield question.text, question.truths[0]
+            learned.append((question.text, question.truths[0]))
+    return learned, passed_over
 
 
 def without_pictures(tasks: Tasks) -> Tasks:

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -27,7 +27,17 @@ from sightline.data.scenes.language import LANGUAGES
 from sightline.evaluation.metrics import METRICS, chosen, score
 from sightline.images import open_image, to_rgb
 
-__all__ = ["Key", "Question", "Tasks", "file_tasks", "first_rows", "key_of", "question_of", "scene_tasks"]
+__all__ = [
+    "Key",
+    "PassedOver",
+    "Question",
+    "Tasks",
+    "file_tasks",
+    "first_rows",
+    "key_of",
+    "question_of",
+    "scene_tasks",
+]
 
 
 class Key(NamedTuple):
@@ -82,13 +92,31 @@ class Question:
         return score(self.metric, answer, self.truths, self.choices)
 
 
+class PassedOver(NamedTuple):
+    """How many rows ask nothing that can be scored, and what is said of the first."""
+
+    rows: int = 0
+    first: str = ""
+
+    def and_also(self, error: ValueError) -> PassedOver:
+        """With one row more, of which `error` tells."""
+        return PassedOver(self.rows + 1, self.first or str(error))
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}; the first: {self.first}"
+
+
 @dataclass(frozen=True)
 class Tasks:
-    """The questions to ask, in order; `question` makes one, in any process. `settings` say, as JSON, which they are."""
+    """The questions to ask, in order; `question` makes one, in any process. `settings` say, as JSON, which they are.
+
+    `passed_over` are the rows that were drawn and cannot be asked.
+    """
 
     keys: Sequence[Key]
     question: Callable[[Key], Question]
     settings: dict[str, Any]
+    passed_over: PassedOver = field(default_factory=PassedOver)
 
 
 def scene_tasks(world: World, kinds: Sequence[str], languages: Sequence[str], per_kind: int) -> Tasks:
@@ -162,7 +190,7 @@ def _rows_of(path: str | Path, held_out: Share | None, reading: dict[str, Any]) 
     return sides.held_out, str(sides)
 
 
-def first_rows(rows: Data, count: int) -> Tasks:
+def first_rows(rows: Data, count: int, metric: str | None = None) -> Tasks:
     """Those of the first `count` rows that `file_tasks` could ask, in order: for a look, not for a measurement.
 
     Raises:
@@ -172,11 +200,11 @@ def first_rows(rows: Data, count: int) -> Tasks:
     for number, row in enumerate(itertools.islice(rows, count)):
         key = key_of(rows, number, row)
         try:
-            question_of(row, key, None)
+            question_of(row, key, metric)
         except ValueError:
             continue  # it may teach although it asks nothing
         keys.append(key)
-    return Tasks(keys, partial(_file_question, rows, None), {"file": rows.path, "first_rows": count})
+    return Tasks(keys, partial(_file_question, rows, metric), {"file": rows.path, "first_rows": count})
 
 
 def _scene_question(world: World, key: Key) -> Question:
@@ -213,7 +241,9 @@ def question_of(row: ChatRow, key: Key, metric: str | None) -> Question:
     truths, choices = row.fields.get("answers"), row.fields.get("choices", [])
     if truths is None and row.messages[-1]["role"] == "assistant":
         truths = [_text_of(row.messages[-1])]
-    if not _are_texts(truths) or not truths:
+    if truths is not None and not _are_texts(truths):
+        raise ValueError(f"{row.where}: 'answers' is a list of texts, but is {truths!r}: put each in quotes, in a list")
+    if not truths:
         raise ValueError(f"{row.where} has no truth: end it with the assistant's message, or give a list of 'answers'")
     if not _are_texts(choices):
         raise ValueError(f"{row.where}: 'choices' is a list of texts, but is {choices!r}")

@@ -13,7 +13,7 @@ from typing import Any
 from sightline.data.readers.sides import Sides, open_sides
 from sightline.training.recipe import FileSource, Recipe
 
-__all__ = ["judged_sides", "sides_of", "sides_of_run"]
+__all__ = ["judged_metrics", "judged_sides", "sides_of", "sides_of_run"]
 
 _opened: dict[Any, tuple[Any, Sides]] = {}
 
@@ -44,6 +44,13 @@ def judged_sides(recipe: Recipe) -> list[Sides]:
     """Those of the files of the last stage that reads any, which the run is for, where rows are held out."""
     files = next((found for stage in reversed(recipe.stages) if (found := recipe.data_of(stage).files)), ())
     return [sides for sides in dict.fromkeys(map(sides_of, files)) if sides.held_out is not None]
+
+
+def judged_metrics(recipe: Recipe) -> list[str | None]:
+    """The `metric` of each of `judged_sides`, in their order."""
+    files = [file for stage in recipe.stages for file in recipe.data_of(stage).files]
+    first = {sides_of(file): file for file in reversed(files)}
+    return [first[sides].metric for sides in judged_sides(recipe)]
 
 
 def _state(path: str) -> Any:

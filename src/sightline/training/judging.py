@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sightline.evaluation.baselines import Majority, answers_learned_from, without_pictures
 from sightline.evaluation.examples import Example, example
 from sightline.evaluation.judgement import Change, Judgement, change
 from sightline.evaluation.results import Answer, Results
-from sightline.evaluation.tasks import Question
+from sightline.evaluation.tasks import PassedOver, Question
 from sightline.training.looks import EXAMPLES, FIT, First, Looks
 
 __all__ = ["Verdict", "judge"]
@@ -19,7 +20,9 @@ __all__ = ["Verdict", "judge"]
 class Verdict:
     """The final model's accuracy (`results`), beside what it must beat (`judgement`); what became of the `world`.
 
-    A run without rows that are held out has no judgement, one that does not ask the world no change.
+    A run without rows that are held out has no judgement, one that does not ask the world no change. `metrics` say how
+    many answers were scored by which; `passed_over` are held-out rows that cannot be scored, and `not_counted` rows of
+    the training side that the majority answer does not know.
     """
 
     results: Results | None = None
@@ -28,6 +31,9 @@ class Verdict:
     examples: Sequence[Example] = ()
     worst: Sequence[Example] = ()
     first_loss: float | None = None
+    metrics: Mapping[str, int] = field(default_factory=dict)
+    passed_over: PassedOver = field(default_factory=PassedOver)
+    not_counted: PassedOver = field(default_factory=PassedOver)
 
 
 def judge(looks: Looks) -> Verdict:
@@ -37,10 +43,11 @@ def judge(looks: Looks) -> Verdict:
         FileNotFoundError, ValueError: a row or picture cannot be read any more.
     """
     if looks.asked_rows is None:
-        return Verdict(results=looks.results, examples=looks.examples())
+        return Verdict(results=looks.results, examples=looks.examples(), passed_over=looks.passed_over)
     first, asked = looks.first(), looks.ask(looks.asked_rows)
     answers = [answer for _, answer in asked]
-    judgement = _judgement(looks, first, answers) if looks.held_out else None
+    learned, not_counted = _learned(looks)
+    judgement = _judgement(looks, first, answers, learned) if looks.held_out else None
     return Verdict(
         results=Results(answers, "" if looks.held_out else FIT),
         judgement=judgement,
@@ -48,17 +55,23 @@ def judge(looks: Looks) -> Verdict:
         examples=looks.examples(asked[:EXAMPLES]),
         worst=_shown(asked, judgement, first) if judgement else (),
         first_loss=first.loss,
+        metrics=Counter(question.metric for question, _ in asked),
+        passed_over=looks.passed_over,
+        not_counted=not_counted,
     )
 
 
-def _judgement(looks: Looks, first: First, answers: Sequence[Answer]) -> Judgement:
+def _learned(looks: Looks) -> tuple[list[tuple[str, str]], PassedOver]:
+    return answers_learned_from([sides.train for sides in looks.sides]) if looks.held_out else ([], PassedOver())
+
+
+def _judgement(looks: Looks, first: First, answers: Sequence[Answer], learned: list[tuple[str, str]]) -> Judgement:
     assert looks.held_out is not None
     tasks, blind = looks.held_out, without_pictures(looks.held_out)
-    learned = Majority(answers_learned_from([sides.train for sides in looks.sides]))
     return Judgement(
         tuned=answers,
         before=first.rows,
-        majority=learned.answers(tasks.question(key) for key in tasks.keys),
+        majority=Majority(learned).answers(tasks.question(key) for key in tasks.keys),
         blind=[answer for _, answer in looks.ask(blind)] if blind.keys else [],
     )
 

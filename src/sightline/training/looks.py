@@ -21,11 +21,11 @@ from sightline.evaluation.examples import Example, example
 from sightline.evaluation.probe import ask, probe, probe_examples, side_by_side, with_before
 from sightline.evaluation.results import Answer, Results
 from sightline.evaluation.row_tasks import held_out_tasks
-from sightline.evaluation.tasks import Key, Question, Tasks, first_rows, scene_tasks
+from sightline.evaluation.tasks import Key, PassedOver, Question, Tasks, first_rows, scene_tasks
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.held_out_loss import HeldOutLoss
-from sightline.training.holdout import judged_sides
+from sightline.training.holdout import judged_metrics, judged_sides
 from sightline.training.recipe import Recipe
 from sightline.training.sources import open_rows
 from sightline.training.stage import place_of
@@ -75,6 +75,8 @@ class Looks:
         self._first = folder / "first_answers.json"
         self.sides = judged_sides(recipe)
         held_out = [sides.held_out for sides in self.sides if sides.held_out is not None]
+        self._metrics = judged_metrics(recipe)
+        self.passed_over = PassedOver()  # of the held-out rows, those that cannot be scored
         self.held_out = self._held_out(held_out, recipe.train.eval_rows) if self.per_kind else None
         self.world = self._world(recipe) if self.per_kind else None
         self.rows = self._rows(recipe) if self.per_kind else None
@@ -96,9 +98,10 @@ class Looks:
         return scene_tasks(self.world, self.world.kinds, self.world.languages, self.per_kind)
 
     def _held_out(self, sides: Sequence[Data], most: int) -> Tasks | None:
-        tasks = held_out_tasks(sides, most) if sides else None
+        tasks = held_out_tasks(sides, most, self._metrics) if sides else None
+        self.passed_over = tasks.passed_over if tasks else PassedOver()
         if tasks is not None and not tasks.keys:
-            self._say("none of the rows that are held out asks anything: their loss alone is looked at")
+            self._say(f"no held-out row can be scored, so their loss alone is looked at: {tasks.passed_over}")
         return tasks if tasks and tasks.keys else None
 
     def _world(self, recipe: Recipe) -> World | None:
@@ -119,7 +122,7 @@ class Looks:
         if not files or mixed or self.held_out is not None:
             return None
         rows, count = open_rows(files[0]), ROWS * self.per_kind
-        tasks = first_rows(rows, count)
+        tasks = first_rows(rows, count, files[0].metric)
         if not tasks.keys:
             self._say(f"none of the first {count} rows of {rows.path} asks anything: there is no evaluation")
         return tasks if tasks.keys else None

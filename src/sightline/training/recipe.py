@@ -97,7 +97,8 @@ class FileSource(Section):
     """Data of a user's, as `open_data` takes it: a file, a folder or a dataset of the hub.
 
     `held_out`, a share of its pictures or "auto" (the section's where it is not given), and all that is asked about
-    them, is not trained on; nor is `validation`, data of the same format that is held out instead.
+    them, is not trained on; nor is `validation`, data of the same format that is held out instead. `metric` says when
+    an answer to a row that names none itself is right; None: multiple choice where it has choices, else exact match.
     """
 
     path: str
@@ -111,11 +112,12 @@ class FileSource(Section):
     streaming: bool = False
     held_out: HeldOut | None = None
     validation: str | None = None
+    metric: Literal["exact", "contains", "anls", "choice"] | None = None
     weight: float = Field(1.0, gt=0)
 
     def options(self) -> dict[str, Any]:
         """What `open_data` takes beside the path."""
-        return self.model_dump(exclude={"path", "weight", "held_out", "validation"})
+        return self.model_dump(exclude={"path", "weight", "held_out", "validation", "metric"})
 
 
 class DataSection(Section):

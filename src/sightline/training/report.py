@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import median_high
 from typing import Any
 
 import yaml
 
 from sightline.data.readers.sides import Sides
 from sightline.evaluation.answer_file import write_json
+from sightline.evaluation.confusion import SHORT
 from sightline.evaluation.environment import environment
 from sightline.evaluation.judgement import Judgement
 from sightline.evaluation.page import Accuracy, Comparison, Curves, Facts, Gallery, Listing, Mistaken, render_report
@@ -42,6 +44,16 @@ CHOSEN = "The checkpoint was chosen by rows that stand here too, which flatters 
 WORLD = (
     "The same questions about the built-in world, before and after. More of it stays where it is mixed in: see "
     "data.world.weight in the recipe.",
+)
+RIGHT = {
+    "exact": "it is the truth in the same words",
+    "contains": "it holds the truth",
+    "anls": "it is spelled like the truth: the more alike, the more of a right answer it counts (ANLS)",
+    "choice": "it names the right choice",
+}
+LONG = (
+    "Half of the truths or more have over {long} characters, and exact match takes no other words for them: "
+    "data.files.0.metric=anls grades what is spelled nearly like the truth."
 )
 SURE = "Wrong answers, those first to which the model gave the highest probability."
 
@@ -90,7 +102,7 @@ def _judged(verdict: Verdict, was_chosen: bool) -> Iterator[PageSection]:
     """The figures: beside what must be beaten, or alone."""
     judgement, results = verdict.judgement, verdict.results
     if judgement is not None:
-        yield Comparison("Right answers on held-out rows", judgement.columns, _notes(judgement, was_chosen))
+        yield Comparison("Right answers on held-out rows", judgement.columns, _notes(verdict, judgement, was_chosen))
     elif results is not None and results.shares:
         yield Accuracy(f"Accuracy {results.about}".strip(), results)
     if verdict.world is not None:
@@ -98,11 +110,20 @@ def _judged(verdict: Verdict, was_chosen: bool) -> Iterator[PageSection]:
         yield Comparison("What was forgotten of the built-in world", columns, [f"{verdict.world}.", *WORLD])
 
 
-def _notes(judgement: Judgement, was_chosen: bool) -> list[str]:
-    notes = [HOW_TO_READ[0]]
+def _notes(verdict: Verdict, judgement: Judgement, was_chosen: bool) -> list[str]:
+    notes = [*_metrics(verdict, judgement), HOW_TO_READ[0]]
     if judgement.blind:
         notes.append(HOW_TO_READ[1].format(seeing=f"{judgement.seeing.share()} %"))
     return [*notes, CHOSEN] if was_chosen else notes
+
+
+def _metrics(verdict: Verdict, judgement: Judgement) -> Iterator[str]:
+    """When an answer is right."""
+    several = len(verdict.metrics) > 1
+    for metric, count in verdict.metrics.items():
+        yield f"{f'{count:,} answers: an' if several else 'An'} answer is right where {RIGHT[metric]} ({metric})."
+    if verdict.metrics.get("exact") and median_high(len(one.truth) for one in judgement.tuned) > SHORT:
+        yield LONG.format(long=SHORT)
 
 
 def _run_facts(
@@ -114,6 +135,11 @@ def _run_facts(
     facts: dict[str, object] = {f"data {number}": one for number, one in enumerate(sides, start=1)}
     if len(sides) == 1:
         facts = {"data": sides[0]}
+    for name, passed_over in (
+        ("held-out rows not asked", verdict.passed_over),
+        ("training rows not counted for the majority answer", verdict.not_counted),
+    ):
+        facts |= {name: passed_over} if passed_over.rows else {}
     facts |= {f"early stopping, {name}": stopping for name, stopping in stoppings.items()}
     if verdict.first_loss is not None:
         facts["held-out loss before"] = f"{verdict.first_loss:.4f}"
@@ -157,6 +183,9 @@ def _as_json(
         "seconds_in_looks": round(_sum(records, "look_seconds"), 1),
         "early_stopping": {stage: stopping.as_dict() for stage, stopping in stoppings.items()},
         "held_out_loss_before": verdict.first_loss,
+        "metrics": dict(verdict.metrics),
+        "held_out_not_asked": verdict.passed_over._asdict(),
+        "not_in_majority": verdict.not_counted._asdict(),
         "held_out": verdict.judgement and verdict.judgement.as_dict(),
         "built_in_world": verdict.world and verdict.world.as_dict(),
         "accuracy": results.as_dict() | {"about": results.about} if results is not None and results.shares else None,
