@@ -142,6 +142,7 @@ ROWS = ["data.files=[{path: x}]", LEARNS]
             ["train.eval_every=1", "train.eval_per_kind=0", "train.early_stopping.by=accuracy"],
             "asks questions: set train.eval_per_kind",
         ),
+        (["train.eval_every=1", "train.ema=0.9"], "ema ends a stage with an average of all: leave one of them out"),
         (["train.eval_every=1", "stages.joint.data={files: [{path: x, held_out: 0.3}]}"], "divided in another way"),
     ],
 )

@@ -141,7 +141,7 @@ def test_a_stopped_run_takes_the_look_it_missed_and_ends_with_the_same_bits(
     make_recipe, rows, tmp_path, scripted, monkeypatch, steps, number
 ):
     scripted(*LOSSES)
-    recipe = make_recipe(stages=[{"kind": "joint", "steps": 6, "train": {"ema": 0.5}}], **sections(rows))
+    recipe = make_recipe(stages=[{"kind": "joint", "steps": 6}], **sections(rows))
     whole = files(train(recipe, tmp_path / "whole", console=quiet()))
     with monkeypatch.context() as patch:
         stop_after(patch, steps, number)
@@ -153,6 +153,19 @@ def test_a_stopped_run_takes_the_look_it_missed_and_ends_with_the_same_bits(
     assert [[(one["step"], one["loss"]) for one in map(json.loads, log)] for log in logs] == [
         [(one["step"], one["loss"]) for one in map(json.loads, logs[0])]
     ] * 2
+
+
+def test_a_run_does_not_go_on_by_scores_of_another_scale(make_recipe, rows, tmp_path, scripted, monkeypatch):
+    scripted(*LOSSES)
+    shared = sections(rows, eval_per_kind=1)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(make_recipe(stages=[{"kind": "joint", "steps": 6}], **shared), tmp_path / "run", console=quiet())
+    other = sections(rows, eval_per_kind=1, early_stopping={"patience": 2, "by": "accuracy"})
+    recipe = make_recipe(stages=[{"kind": "joint", "steps": 6}], **other)
+    with pytest.raises(ValueError, match=r"has another stages\.joint\.train\.early_stopping\.by: give another --out"):
+        train(recipe, tmp_path / "run", resume=True, console=quiet())
 
 
 def test_a_run_stopped_in_its_very_last_step_still_looks_at_it(make_recipe, rows, tmp_path, scripted, monkeypatch):

@@ -319,11 +319,16 @@ class Recipe(Section):
             if (stage.kind == "language" or stage.reads_regions) and data.files:
                 raise ValueError(f"stage {stage.name}: its samples come from the built-in world, not from files")
             if optimisation.early_stopping:
-                self._check_early_stopping(stage, optimisation.early_stopping)
+                self._check_early_stopping(stage, optimisation, optimisation.early_stopping)
         self._check_one_split()
         return self
 
-    def _check_early_stopping(self, stage: Stage, rule: EarlyStopping) -> None:
+    def _check_early_stopping(self, stage: Stage, optimisation: Optimisation, rule: EarlyStopping) -> None:
+        if optimisation.ema:
+            raise ValueError(
+                f"stage {stage.name}: early_stopping keeps the weights of the best look, and ema ends a stage with an "
+                "average of all: leave one of them out"
+            )
         if not any(file.held_out or file.validation for one in self.stages for file in self.data_of(one).files):
             raise ValueError(
                 f"stage {stage.name}: early_stopping needs rows that are held out: give data.files, with a held_out "

@@ -98,6 +98,10 @@ def _stage_differences(recipe: Recipe, saved: Recipe, index: int, other_data: bo
     ours, theirs = recipe.optimisation_of(stage), saved.optimisation_of(before)
     names = ("batch_size", "optimizer")
     differs += [f"train.{name}" for name in names if getattr(ours, name) != getattr(theirs, name)]
+    # A loss and a share of right answers are no scores of one scale, and the best so far is one or the other.
+    rules = (ours.early_stopping, theirs.early_stopping)
+    if rules[0] and rules[1] and rules[0].by != rules[1].by:
+        differs.append("train.early_stopping.by")
     return [f"{place}.{name}" for name in differs]
 
 
