@@ -213,7 +213,7 @@ def test_verify_tells_whether_this_machine_reproduces_the_recipes_log(tmp_path, 
     shutil.copy("recipes/tiny.yaml", recipe)
     small = [*SMALL_RUN, "stages=[{kind: tower, steps: 2}, {kind: joint, steps: 2}]"]
     assert main(["train", str(recipe), *small, "--verify", "3"]) == 2
-    assert "it ships beside the recipe" in capsys.readouterr().err
+    assert "no log ships with this recipe" in capsys.readouterr().err
     assert main(["train", str(recipe), *small, "--out", str(tmp_path / "run")]) == 0
     log = shutil.copy(tmp_path / "run" / "log.jsonl", tmp_path / "mine.log.jsonl")
     capsys.readouterr()

@@ -49,9 +49,13 @@ def reset_peak(device: torch.device) -> None:
 
 
 def memory_limit(device: torch.device) -> int:
-    """What there is: the GPU's memory, or the processor's, less where a container may use less."""
+    """What there is for this process: of a GPU what is free and what it holds, or the processor's memory.
+
+    Others may use the same GPU; and a container may use less than its processor has.
+    """
     if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device)
     memory = machine_memory()
     return sys.maxsize if memory is None else memory  # a system that does not say sets no limit here
 

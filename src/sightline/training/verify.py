@@ -51,11 +51,11 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
     """Take the first `steps` steps, writing nothing, and compare their losses with `log`.
 
     Raises:
-        FileNotFoundError: there is no such log.
+        FileNotFoundError: there is no such log: not every recipe ships with one.
         ValueError: the log has fewer steps.
     """
     if not log.is_file():
-        raise FileNotFoundError(f"there is no log at {log} to compare with: it ships beside the recipe")
+        raise FileNotFoundError(f"no log ships with this recipe: there is none at {log} to compare with")
     shipped = [record["loss"] for record in read_log(log)[:steps]]
     if len(shipped) < steps:
         raise ValueError(f"{log} holds the first {len(shipped)} steps: verify at most so many, not {steps}")
@@ -63,7 +63,7 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
 
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
-    """The records of a run's first steps."""
+    """The records of a run's first steps; questions are not asked, and no stage stops early."""
     recipe = settled(recipe)
     model, processor = build(recipe)
     device, dtype = place_of(recipe)
@@ -74,4 +74,5 @@ def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
         records += islice(run.steps(), steps - len(records))
         if len(records) == steps:
             break
+        run.end()
     return records
