@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,7 +47,7 @@ def train(
         run(loaded, out or Path("runs") / loaded.name, resume=resume)
     except Stopped as stopped:
         typer.echo(str(stopped), err=True)
-        raise typer.Exit(0 if stopped.number == signal.SIGINT else 128 + stopped.number) from None
+        raise typer.Exit(stopped.code) from None
 
 
 def _verify(recipe: Recipe, path: Path, steps: int) -> None:

@@ -25,13 +25,32 @@ class Journal:
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _board(folder / "tensorboard", step)
 
+    @property
+    def draws(self) -> bool:
+        """Whether TensorBoard gets the numbers, too."""
+        return self._board is not None
+
     def write(self, record: Record) -> None:
         """Add one record; it has a `step`."""
         print(json.dumps(record), file=self._file, flush=True)
+        self._draw(record, record["step"])
+
+    def amend(self, figures: Record) -> None:
+        """Add to the last record what was not known when it was written; nothing where there is none."""
+        records = read_log(self.path)
+        if not records:
+            return
+        records[-1] |= figures
+        self._file.close()
+        write_whole(self.path, "".join(json.dumps(record) + "\n" for record in records))
+        self._file = self.path.open("a", encoding="utf-8")
+        self._draw(figures, records[-1]["step"])
+
+    def _draw(self, figures: Record, step: int) -> None:
         if self._board:
-            for name, value in record.items():
+            for name, value in figures.items():
                 if isinstance(value, (int, float)) and name != "step":
-                    self._board.add_scalar(name, value, record["step"])
+                    self._board.add_scalar(name, value, step)
 
     def __enter__(self) -> Journal:
         return self

@@ -5,10 +5,7 @@ Everything that decides the result is in the recipe. The loop saves and prints; 
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +42,7 @@ from sightline.training.recipe_file import check_same_run, load_recipe, save_rec
 from sightline.training.report import write_report
 from sightline.training.rows import count_rows
 from sightline.training.settling import settled
+from sightline.training.signals import Finishing, Stopped, interruptible
 from sightline.training.stage import StageRun, place_of
 from sightline.training.stopping import Stopping
 from sightline.whole_file import LEFTOVER
@@ -52,25 +50,21 @@ from sightline.whole_file import LEFTOVER
 __all__ = ["Stopped", "train"]
 
 
-class Stopped(Exception):
-    """A signal ended the run after a step; its checkpoint says where to go on."""
-
-    def __init__(self, number: int, checkpoint: Path):
-        super().__init__(f"stopped by {signal.Signals(number).name}; saved {checkpoint}. Go on with --resume")
-        self.number = number
-
-
 def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console | None = None) -> Path:
     """Run a recipe; the model lands in `out/model`, whose path is returned.
 
     Raises:
-        Stopped: SIGINT or SIGTERM came; the step was finished and saved.
+        Stopped: SIGINT or SIGTERM came; a step that was under way was finished and saved, unless a second one came.
         FileExistsError: `out` holds a run and `resume` is off: nothing is overwritten.
         FileNotFoundError: `resume` is on and there is no whole checkpoint.
         ValueError: the run to resume builds another model or sees other data.
         FloatingPointError: a loss or gradient is not finite; the weights are untouched.
     """
-    console = console or Console(stderr=True)
+    with interruptible(out / "checkpoints"):
+        return _train(recipe, out, resume, console or Console(stderr=True))
+
+
+def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     recipe = settled(recipe, out / "recipe.yaml" if resume else None)
     checkpoint = _place(recipe, out, resume, console)
     _divide(recipe, console)
@@ -154,7 +148,8 @@ class _Run:
             for stage in recipe.stages
             if (rule := recipe.optimisation_of(stage).early_stopping) and self.looks.loss and not stage.reads_regions
         }
-        self.stopped_by: int | None = None
+        self.signals = Finishing()
+        self.looked: int | None = None  # the last step after which the model was looked at
 
         if not self.stoppings and any(recipe.optimisation_of(stage).early_stopping for stage in recipe.stages):
             console.print("warning: nothing is held out, so no stage stops early", soft_wrap=True)
@@ -183,16 +178,19 @@ class _Run:
         """All stages from the beginning, or from where `state` was taken."""
         first = state["stage"] if state else 0
         self.step = state["step"] if state else 0
+        self.looked = state.get("looked", self.step) if state else None
         for name, saved in (state.get("stoppings", {}) if state else {}).items():
             if name in self.stoppings:
                 self.stoppings[name].load_state_dict(saved)
-        with Journal(self.out, self.step) as journal, self._signals():
+        with Journal(self.out, self.step) as journal, self.signals:
+            if not journal.draws:
+                self.console.print("log.jsonl alone has the curves: TensorBoard, which draws them, is not installed")
             for stage in self.recipe.stages[first:]:
                 run = self._stage(stage)
                 if state:
                     run.load_state_dict(state)
                     state = None
-                    self._catch_up(run)
+                    self._catch_up(run, journal)
                 self._take(run, journal)
 
     def _take(self, run: StageRun, journal: Journal) -> None:
@@ -212,37 +210,44 @@ class _Run:
         Raises:
             Stopped: a signal has come.
         """
-        stopped_by, over = self.stopped_by, run.progress >= 1.0
+        over = run.progress >= 1.0
         if over:
             run.end()
         started = time.perf_counter()
-        look = None if stopped_by else self._look(run, over)
+        look = None if self.signals.number else self._look(run, over)
         looked = {} if look is None else {**_figures(look), "look_seconds": time.perf_counter() - started}
         journal.write({"step": self.step, "stage": run.stage.name, "stage_step": run.step, **record, **looked})
         if look is not None and stopping is not None:
             over = self._weigh(run, stopping, look, over)
+        stopped_by = self.signals.number  # while it was looked at, too
         if over or stopped_by or look is not None or self.step % self.recipe.train.checkpoint_every == 0:
             path = self._save(run, look)
         if stopped_by:
-            raise Stopped(stopped_by, path)
+            raise Stopped.after_step(stopped_by, path)
         return over
 
     def _look(self, run: StageRun, over: bool) -> Look | None:
         """What the model makes of the questions where it is time, in a stage after which it can answer."""
-        return self.looks.look(f"{run.stage.name}, step {run.step}") if self._is_due(run, over) else None
+        if not self._is_due(run, over):
+            return None
+        look = self.looks.look(f"{run.stage.name}, step {run.step}")
+        self.looked = self.step
+        return look
 
     def _is_due(self, run: StageRun, over: bool) -> bool:
         every = self.recipe.train.eval_every
         return not run.stage.reads_regions and (over or bool(every and run.step % every == 0))
 
-    def _catch_up(self, run: StageRun) -> None:
-        """Take the look that a signal has left out, for it may be the one that ends the stage."""
+    def _catch_up(self, run: StageRun, journal: Journal) -> None:
+        """Take the look that a signal has left out: it may be the best, or the one that ends the stage."""
         stopping, over = self.stoppings.get(run.stage.name), run.progress >= 1.0
-        if stopping is None or stopping.over or stopping.last_step == self.step or not self._is_due(run, over):
+        if self.looked == self.step or (stopping and stopping.over):
             return
         look = self._look(run, over)
         if look is not None:
-            self._weigh(run, stopping, look, over)
+            journal.amend(_figures(look))
+            if stopping is not None:
+                self._weigh(run, stopping, look, over)
             self._save(run, look)
 
     def _weigh(self, run: StageRun, stopping: Stopping, look: Look, over: bool) -> bool:
@@ -277,29 +282,16 @@ class _Run:
         stopping = self.stoppings.get(run.stage.name)
         stoppings = {name: one.state_dict() for name, one in self.stoppings.items()}
         score = None if look is None else stopping.score(look.loss, look.accuracy) if stopping else look.accuracy
+        own = {"step": self.step, "files": self.files, "adapters": adapters, "stoppings": stoppings}
         return save_checkpoint(
             self.out / "checkpoints",
             self.step,
             lambda folder: write_merged(self.model, folder, self.processor),
-            {"step": self.step, "files": self.files, "adapters": adapters, "stoppings": stoppings, **run.state_dict()},
+            {**own, "looked": self.looked, **run.state_dict()},
             keep=self.recipe.train.keep_checkpoints,
             score=score,
             best=stopping.best_step if stopping else None,
         )
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM finish the step and save it instead of losing it."""
-
-        def stop(number: int, _: Any) -> None:
-            self.stopped_by = number
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _figures(look: Look) -> dict[str, float]:

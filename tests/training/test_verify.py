@@ -1,0 +1,52 @@
+"""The first steps of a run are those that `--verify` takes, whatever a stage ends with."""
+
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from sightline.training import journal, memory
+from sightline.training.loop import train
+from sightline.training.recipe_file import load_recipe
+from sightline.training.shipped import find_recipe
+from sightline.training.verify import log_of, verify
+
+
+def test_a_stage_that_ends_with_an_average_hands_it_on(make_recipe, tmp_path):
+    stages = [{"kind": "align", "steps": 2, "train": {"ema": 0.5}}, {"kind": "joint", "steps": 2}]
+    recipe = make_recipe(stages=stages)
+    train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))
+    found = verify(recipe, tmp_path / "run" / "log.jsonl", 4)
+    assert found.same_bits
+
+
+def test_a_recipe_without_a_log_says_so(make_recipe):
+    log = log_of(find_recipe("finetune"))
+    with pytest.raises(FileNotFoundError, match=r"no log ships with this recipe: there is none at .*finetune\.log"):
+        verify(make_recipe(), log, 1)
+
+
+@pytest.mark.slow
+def test_the_default_recipe_reproduces_the_log_that_ships_with_it():
+    path = find_recipe("tiny")
+    assert verify(load_recipe(path), log_of(path), 2).reproduces
+
+
+def test_a_run_without_tensorboard_says_so_and_logs_all_the_same(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(stages=[{"kind": "align", "steps": 1}])
+    monkeypatch.setattr(journal, "find_spec", lambda name: None)
+    console = Console(file=io.StringIO(), width=200)
+    train(recipe, tmp_path / "run", console=console)
+    told = "log.jsonl alone has the curves: TensorBoard, which draws them, is not installed"
+    assert console.file.getvalue().count(told) == 1
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    (line,) = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert json.loads(line)["step"] == 1
+
+
+def test_of_a_gpu_that_others_use_only_what_they_leave_is_counted(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3_000, 80_000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
+    assert memory.memory_limit(torch.device("cuda")) == 3_500
