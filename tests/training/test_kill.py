@@ -128,6 +128,22 @@ def test_a_killed_run_ends_with_the_bits_of_an_untouched_one(runs, whole, tmp_pa
     assert_same_run(out, whole[0])
 
 
+@pytest.mark.slow
+def test_a_run_with_a_worker_and_accumulation_ends_with_the_bits_of_an_untouched_one(make_recipe, tmp_path):
+    parallel = {**RUN, "train": {"checkpoint_every": 1, "workers": 1, "accumulate": 2, "batch_size": 4}}
+    parallel["stages"] = [{"kind": "tower", "steps": 2, "train": {"accumulate": 1}}, RUN["stages"][1]]
+    runs = Runs(make_recipe(**parallel), tmp_path)
+    try:
+        runs(tmp_path / "whole")
+        out, draw = tmp_path / "run", random.Random(7)
+        ended = [runs(out, moment(draw, None))["ended"] for moment in (while_a_checkpoint_is_written, in_a_step)]
+        assert "killed" in ended
+        runs(out)
+        assert_same_run(out, tmp_path / "whole")
+    finally:
+        runs.close()
+
+
 def test_a_run_killed_again_and_again_as_it_resumes_still_goes_on(runs, whole, tmp_path):
     out = tmp_path / "run"
     runs(out, {"seen": "checkpoints/step-000004", "after": 0})

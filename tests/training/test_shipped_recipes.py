@@ -105,6 +105,7 @@ def test_a_recipe_opens_with_command_hardware_time_and_score(name):
     assert any(f"# Command:  sightline train {given}" in opening for given in (name, f"recipes/{name}.yaml"))
     for said in ("# Hardware: ", "# Time and score: "):
         assert said in opening
+    assert "TO BE STATED" not in opening
 
 
 def test_no_recipe_is_left_out():
