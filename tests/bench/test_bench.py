@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sightline.bench.asking import another, endless, engine_answers, questions, transformers_answers
-from sightline.bench.run import Figure, bench
+from sightline.bench.run import Figure, bench, used_weights
 from sightline.cli import main
 from sightline.engine.engine import Engine
 
@@ -24,6 +24,37 @@ def test_engine_and_peer_are_asked_the_same_and_say_as_much(loaded):
     with endless(model), Engine(model, processor, kv_cache_bytes=2**22) as engine:
         assert engine_answers(engine, some, 9) == [transformers_answers(model, processor, [one], 9)[0] for one in some]
         assert all(len(answer) == 9 for answer in engine_answers(engine, some, 9))
+
+
+def test_a_llava_checkpoint_is_asked_as_one_padded_batch(tmp_path):
+    import sightline
+
+    from ..stand_ins import save_llava
+
+    save_llava(tmp_path)
+    model, processor = sightline.load(tmp_path, device="cpu", dtype="float32")
+    some = [another(next(questions(32))), next(questions(32))]
+    with endless(model), Engine(model, processor, kv_cache_bytes=2**22) as engine:
+        assert engine_answers(engine, some, 3) == transformers_answers(model, processor, some, 3)
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_token_goes_through_the_experts_that_are_chosen_for_it(int8):
+    from sightline.config import LLMConfig
+    from sightline.engine.quantize import quantize
+    from sightline.nn.language import CausalLM
+
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}
+    routed = {"use_moe": True, "n_routed_experts": 4, "num_experts_per_token": 1, "moe_intermediate_size": 16}
+    model = CausalLM(LLMConfig(**sizes, **routed)).eval()
+    whole = sum(weight.numel() for weight in model.model.layers.parameters())
+    experts = 4 * 3 * 16 * 32
+    numbers, read = used_weights(model)
+    assert numbers == whole - experts * 3 / 4
+    assert read == 4 * numbers
+    if int8:
+        assert used_weights(quantize(model))[1] < read / 2
 
 
 def test_endless_leaves_the_model_as_it_was(loaded):

@@ -14,6 +14,7 @@ from typing import Any
 
 from sightline.data.scenes.world import World
 from sightline.engine.engine import Engine
+from sightline.processor import VLMProcessor
 
 __all__ = ["Messages", "another", "endless", "engine_answers", "questions", "transformers_answers"]
 
@@ -59,8 +60,15 @@ def transformers_answers(
     model: Any, processor: Any, conversations: Sequence[Messages], max_new_tokens: int
 ) -> list[list[int]]:
     """The same by transformers' `generate`, over the same network and weights, as one padded batch."""
+    # Ours pads on the left by itself.
+    padded = {} if isinstance(processor, VLMProcessor) else {"padding": True, "padding_side": "left"}
     inputs = processor.apply_chat_template(
-        list(conversations), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        list(conversations),
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=padded,
     ).to(model.device)
     tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
     return tokens[:, inputs["input_ids"].shape[1] :].tolist()

@@ -22,8 +22,10 @@ from sightline.bench.asking import (
 )
 from sightline.bench.limits import copy_rate, matmul_rate
 from sightline.engine.engine import Engine
+from sightline.engine.int8 import Int8Experts
+from sightline.nn.moe import Experts
 
-__all__ = ["Figure", "Limits", "bench", "limits"]
+__all__ = ["Figure", "Limits", "bench", "limits", "used_weights"]
 
 
 @dataclass(frozen=True)
@@ -124,13 +126,28 @@ def _check_equal(model: Any, ours: list[list[int]], theirs: list[list[int]]) -> 
 def limits(model: Any, figures: Sequence[Figure]) -> Limits:
     """The machine's limits, and the engine's shares of them by `figures`.
 
-    Prefill counts two operations a weight and position; decoding reads each weight once a token.
+    Prefill counts two operations a weight and position; decoding reads each weight once a token, in the bytes that it
+    is kept in. Of the routed experts a token uses only those that are chosen for it.
     """
     device, dtype, config = model.device, model.dtype, model.config
-    blocks = sum(weight.numel() for weight in model.model.layers.parameters())
+    blocks, block_bytes = used_weights(model)
     tower = sum(weight.numel() for weight in model.vision_encoder.parameters())
     flops, rate = matmul_rate(device, dtype), copy_rate(device)
     prompt = 2 * config.num_image_tokens * (blocks + tower)
-    read = (blocks + model.lm_head.weight.numel()) * dtype.itemsize
+    head = sum(weight.numel() * weight.element_size() for weight in model.lm_head.parameters())
+    read = block_bytes + head
     first, decoding = figures[0].engine, figures[2].engine
     return Limits(flops, rate, prompt / first / flops, read * decoding / rate)
+
+
+def used_weights(model: Any) -> tuple[float, float]:
+    """How many of the language blocks' weights a token goes through, and their bytes."""
+    config = model.config
+    numbers = read = 0.0
+    for module in model.model.layers.modules():
+        routed = isinstance(module, Experts | Int8Experts)
+        share = config.num_experts_per_token / config.n_routed_experts if routed else 1.0
+        for weight in module.parameters(recurse=False):
+            numbers += share * weight.numel()
+            read += share * weight.numel() * weight.element_size()
+    return numbers, read
