@@ -105,6 +105,19 @@ def test_what_is_wrong_is_a_400_that_names_the_field(client, red_square, fields,
     assert answer.json()["error"]["param"] == param
 
 
+def test_attention_that_takes_too_much_memory_is_a_413_before_anything_is_computed(client, red_square, monkeypatch):
+    from sightline.explain import explaining
+
+    def explode(*_):
+        raise AssertionError("it was computed")
+
+    monkeypatch.setitem(explaining.explain.__wrapped__.__kwdefaults__, "memory", 4 * 2 * 30 * 30)
+    assert ask(client, red_square, occlusion=False).status_code == 200
+    monkeypatch.setattr(explaining, "force", explode)
+    answer = ask(client, red_square, occlusion=False, rollout=True)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (413, "messages")
+
+
 def test_limits_are_those_of_chats(make_client, red_square):
     with make_client(limits={"images": 1, "prompt_chars": 40}) as client:
         messages = body(red_square)["messages"]

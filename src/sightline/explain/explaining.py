@@ -61,12 +61,13 @@ def explain(
         window, stride: sides of what is hidden and of the steps between, in patches; a third of the picture and half
             of that where not given.
         max_new_tokens: of an answer that is generated.
-        memory: bytes that the passes of the second map may take at once.
+        memory: bytes that the weights of attention may take, and then the passes of the second map, at once.
         on_progress: told how many of how many windows are done.
 
     Raises:
         FileNotFoundError, ValueError: there is no picture, or one that cannot be opened; the answer is empty or too
-            long; there is no such layer or head, or one is asked for of a rollout; a window or stride does not fit.
+            long, or so long that the weights of attention do not fit into `memory`; there is no such layer or head, or
+            one is asked for of a rollout; a window or stride does not fit.
     """
     config = model.config
     _check("layer", layer, config.num_hidden_layers, rollout)
@@ -81,6 +82,7 @@ def explain(
     text, spans = words_of(ids, partial(processor.tokenizer.decode, clean_up_tokenization_spaces=False))
     if not spans:
         raise ValueError(f"the answer {text!r} holds no word: give another one to explain")
+    _check_memory(config, inputs["input_ids"].shape[1] + len(ids) - 1, None if rollout else len(ids), memory)
     forced = force(model, inputs, ids)
     log_probabilities, weights = roll_out(model, forced) if rollout else attend(model, forced, layer, head)
     scores = None
@@ -103,6 +105,14 @@ def _check(name: str, number: int | None, count: int, rollout: bool) -> None:
         raise ValueError(f"a rollout goes through all layers and heads: leave {name} out")
     if not 0 <= number < count:
         raise ValueError(f"there is no {name} {number}: the model has {count}, from 0 to {count - 1}")
+
+
+def _check_memory(config: Any, length: int, answer: int | None, memory: int) -> None:
+    """Whether one layer's weights fit: of the answer's rows, or of all where they are rolled out (None)."""
+    needed = 4 * config.num_attention_heads * length * (length if answer is None else answer)
+    if needed > memory:
+        shorter = "shorten the messages or leave rollout out" if answer is None else "shorten the answer"
+        raise ValueError(f"the weights of attention take {needed} bytes of memory, above {memory}: {shorter}")
 
 
 def _source(layer: int | None, head: int | None, rollout: bool, config: Any) -> str:

@@ -133,6 +133,8 @@ def _explain(body: ExplainRequest, state: State, read: _Read, on_progress: OnPro
 
 def _as_api_error(error: ValueError) -> APIError:
     """The only thing that is not known before: how long prompt and answer are together."""
+    if type(error) is ValueError and "bytes of memory" in str(error):
+        return APIError(str(error), status=413, param="messages", code="context_length_exceeded")
     if type(error) is ValueError and "max_position_embeddings" in str(error):
         return APIError(str(error), param="messages", code="context_length_exceeded")
     return APIError("this answer to these messages cannot be explained", param="answer")
