@@ -383,6 +383,15 @@ def test_a_llava_processor_reads_text_alone_and_continues(llava):
     assert list(prompt.ids) == encode(llava, messages, continue_final_message=True)["input_ids"][0].tolist()
 
 
+def test_a_prompt_that_was_read_is_not_read_again_for_an_answer(llava, monkeypatch):
+    reader, messages = PromptReader(llava), [user(image(BLUE), text("What is this?"))]
+    wanted, ids = reader.answer_ids(messages, "A duck."), reader.read(messages)[0].ids
+    read, reads = reader.read, []
+    monkeypatch.setattr(reader, "read", lambda *args, **options: reads.append(args) or read(*args, **options))
+    assert reader.answer_ids(messages, "A duck.", ids) == wanted
+    assert len(reads) == 1
+
+
 def test_a_llava_processor_gets_pictures_opened_and_never_a_url(llava, tmp_path):
     (tmp_path / "noise.png").write_bytes(data := as_file(NOISE))
     uri = "data:image/png;base64," + base64.b64encode(data).decode()

@@ -320,7 +320,7 @@ class Engine:
         if isinstance(choices, str):
             raise ValueError("choices is a list of texts, not one text")
         prompt, pictures = self.prepare(messages, salt)
-        answers = [(text, self._reader.answer_ids(messages, text)) for text in choices]
+        answers = [(text, self._reader.answer_ids(messages, text, prompt.ids)) for text in choices]
         return score(self._core, self._loop, prompt, pictures, answers, abandoned or threading.Event())
 
     def clear_caches(self) -> None:

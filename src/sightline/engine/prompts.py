@@ -97,15 +97,19 @@ class PromptReader:
             return self._processor.encode_text(text)
         return self._processor.tokenizer(text, split_special_tokens=True)["input_ids"]
 
-    def answer_ids(self, messages: Messages, text: str) -> list[int]:
+    def answer_ids(self, messages: Messages, text: str, prompt: Sequence[int] | None = None) -> list[int]:
         """The ids of `text` as the assistant would write it in answer to `messages`, without an end token.
+
+        Args:
+            prompt: the ids of `messages`, where they have been read already.
 
         Raises:
             ValueError: the processor's chat template writes an answer elsewhere than it asks for one; or as `read`.
         """
         if isinstance(self._processor, VLMProcessor):
             return self.text_ids(text)
-        prompt, turn = self.read(messages)[0].ids, {"role": "assistant", "content": [{"type": "text", "text": text}]}
+        prompt = self.read(messages)[0].ids if prompt is None else tuple(prompt)
+        turn = {"role": "assistant", "content": [{"type": "text", "text": text}]}
         ids = self.read([*messages, turn], continue_final_message=True)[0].ids
         if ids[: len(prompt)] != prompt:
             raise ValueError(
