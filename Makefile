@@ -11,6 +11,11 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train,serve]'
 	@touch $@
 
+# Ray is large, and only for the slow test of labelling on many machines.
+.venv/.installed-all: .venv/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
+	@touch $@
+
 demo: .venv/.installed
 	@$(BIN)/sightline ask examples/scene.png "Describe the picture." --show --stats
 
@@ -18,7 +23,7 @@ demo: .venv/.installed
 test: .venv/.installed
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-all: .venv/.installed
+test-all: .venv/.installed-all
 	$(BIN)/pytest -n 2 --dist loadfile -m ''
 
 lint: .venv/.installed
