@@ -161,7 +161,7 @@ def test_one_without_a_key_is_nobodys(client, lines):
     assert lines()[0]["status"] == 401
 
 
-def test_a_failure_is_a_500_that_tells_nothing_and_a_line_that_tells_all(client, lines):
+def test_a_failure_is_a_500_that_tells_nothing_and_a_line_that_tells_where(client, lines):
     answer = client.get("/v1/fail")
     assert answer.status_code == 500
     assert answer.json()["error"] == {
@@ -172,9 +172,30 @@ def test_a_failure_is_a_500_that_tells_nothing_and_a_line_that_tells_all(client,
     }
     failure, request = lines()
     assert failure["level"] == "error"
-    assert "RuntimeError: secret /path/of/mine" in failure["traceback"]
+    assert failure["traceback"].endswith("RuntimeError")
+    assert "in fail\n" in failure["traceback"]
+    assert "secret /path" not in failure["traceback"].replace('raise RuntimeError("secret /path/of/mine")', "")
     assert request["status"] == 500
     assert request["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("messages", [False, True])
+def test_what_an_error_says_is_written_down_only_where_that_is_asked_for(messages):
+    def quote(prompt):
+        try:
+            raise KeyError(prompt)
+        except KeyError as error:
+            raise ValueError(f"cannot read {prompt}") from error
+
+    try:
+        quote("se" + "cret")
+    except ValueError as error:
+        told = (ValueError, error, error.__traceback__)
+        text = "a task failed\nfuture: <Task exception=ValueError('cannot read sec" + "ret')>"
+        line = JsonLines(messages).format(logging.LogRecord("asyncio", logging.ERROR, "", 0, text, (), told))
+    assert ("secret" in line) is messages
+    assert json.loads(line)["traceback"].index("KeyError") < json.loads(line)["traceback"].rindex("ValueError")
+    assert "in quote" in line
 
 
 def test_a_line_stays_one_line():

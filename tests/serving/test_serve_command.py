@@ -35,7 +35,9 @@ def serve(monkeypatch, capsys, tiny_model_folder, tiny):
         return code, captured.out, captured.err
 
     monkeypatch.setattr(server, "serve", instead)
-    monkeypatch.setattr("sightline.serving.logs.configure_logs", lambda: None)
+    monkeypatch.setattr(
+        "sightline.serving.logs.configure_logs", lambda messages: setattr(run, "logs_messages", messages)
+    )
     return run
 
 
@@ -49,6 +51,12 @@ def test_it_says_where_it_is_and_how_to_try_it(serve):
     assert words[:2] == ["curl", f"http://127.0.0.1:{port}/v1/chat/completions"]
     assert json.loads(words[-1])["model"] == "small"
     assert "Authorization" not in second
+
+
+@pytest.mark.parametrize("words", [(), ("--debug",)])
+def test_what_errors_say_is_logged_with_debug_alone(serve, words):
+    assert serve(*words)[0] == 0
+    assert serve.logs_messages is bool(words)
 
 
 def test_without_options_it_listens_to_this_machine_alone_and_goes_nowhere(serve, tiny_model_folder):
@@ -145,6 +153,7 @@ def test_a_taken_port_is_one_line_before_a_model_is_loaded(serve):
         (["--api-key", "键"], "an API key is"),
         (["--allowed-hosts", "a,,b"], "--allowed-hosts is names"),
         (["--allow-image-urls", "https://example.org/"], "--allow-image-urls is names"),
+        (["--allow-image-urls", "example.org:8080"], "names without ports"),
         (["--port", "65536"], "--port"),
         (["--kv-cache-mib", "0"], "--kv-cache-mib"),
     ],

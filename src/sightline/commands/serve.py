@@ -33,6 +33,7 @@ DEFAULT = "sightline-tiny"
 
 
 def serve(
+    context: typer.Context,
     served: Annotated[
         str | None,
         typer.Argument(metavar="MODEL", show_default=False, help="As --model; also the folder of a training run."),
@@ -103,7 +104,7 @@ def serve(
         model_name=served_name or _name(model),
         api_keys=_keys(api_key),
         allowed_hosts=(*(() if host in ANYWHERE else (host,)), *_listed("--allowed-hosts", allowed_hosts)),
-        image_hosts=_listed("--allow-image-urls", allow_image_urls),
+        image_hosts=_image_hosts(allow_image_urls),
         limits=limits,
     )
     with closing(bind(host, port)) as listener:  # before a model is loaded
@@ -116,6 +117,7 @@ def serve(
             kv_cache_bytes=None if kv_cache_mib is None else kv_cache_mib * MIB,
             image_cache_bytes=image_cache_mib * MIB,
             compile=compile,
+            debug=bool(context.find_root().params.get("debug")),
         )
 
 
@@ -123,6 +125,7 @@ def _serve(
     model: tuple[str, str, str, str | None],
     listener: socket.socket,
     settings: Settings,
+    debug: bool = False,
     **engine_options: int | bool | None,
 ) -> None:
     print(f"loading {model[0]} ...", file=sys.stderr)
@@ -133,7 +136,7 @@ def _serve(
     from sightline.serving.state import build_state
 
     state = build_state(*load(*model), settings, **engine_options)
-    configure_logs()
+    configure_logs(messages=debug)
     serve(create_app(state), state, listener, lambda url: _say(url, settings))
 
 
@@ -162,6 +165,15 @@ def _listed(option: str, given: str | None) -> tuple[str, ...]:
     if not all(names) or any("/" in name for name in names):
         raise ValueError(f"{option} is names with commas between them, as example.org,192.168.1.5, but not {given!r}")
     return names
+
+
+def _image_hosts(given: str | None) -> tuple[str, ...]:
+    hosts = _listed("--allow-image-urls", given)
+    if ported := [host for host in hosts if ":" in host]:
+        raise ValueError(
+            f"--allow-image-urls is names without ports, but not {ported[0]!r}: pictures come from ports 80 and 443"
+        )
+    return hosts
 
 
 def _refuse_strangers(listener: socket.socket, settings: Settings, insecure: bool) -> None:

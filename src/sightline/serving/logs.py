@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -141,7 +142,16 @@ def _write(entry: Entry, method: str, route: str, status: int, seconds: float) -
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line of JSON."""
+    """A record as one line of JSON.
+
+    Args:
+        messages: whether to write what an error says, which may quote what was asked; else only its class and where
+            it was raised.
+    """
+
+    def __init__(self, messages: bool = False):
+        super().__init__()
+        self._messages = messages
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level and logger, then what a request's entry says, or the message."""
@@ -149,15 +159,35 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {"time": when, "level": record.levelname.lower(), "logger": record.name}
         said = getattr(record, "said", None)
         line |= {"message": record.getMessage()} if said is None else said
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        if record.exc_info and record.exc_info[1] is not None:
+            if self._messages:
+                line["traceback"] = self.formatException(record.exc_info)
+            else:
+                line["message"] = line["message"].partition("\n")[0]  # asyncio puts the error's text behind it
+                line["traceback"] = _without_messages(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
 
 
-def configure_logs(stream: TextIO | None = None) -> None:
-    """Let this process write its requests and errors to `stream` (stderr), as lines of JSON."""
+def _without_messages(error: BaseException) -> str:
+    """The classes of an error and of those behind it, the first one first, and where each was raised."""
+    told: list[str] = []
+    seen: set[int] = set()
+    at: BaseException | None = error
+    while at is not None and id(at) not in seen:
+        seen.add(id(at))
+        told.append("".join(traceback.format_tb(at.__traceback__)) + type(at).__name__)
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return "\n".join(reversed(told))
+
+
+def configure_logs(stream: TextIO | None = None, messages: bool = False) -> None:
+    """Let this process write its requests and errors to `stream` (stderr), as lines of JSON.
+
+    Args:
+        messages: as `JsonLines`.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(messages))
     for name, level in (("sightline", logging.INFO), ("uvicorn.error", logging.ERROR), ("asyncio", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
