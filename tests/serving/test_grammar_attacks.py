@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+SOON = 20  # seconds on a busy machine; without a limit, these take minutes or all memory
+
 pytestmark = pytest.mark.usefixtures("bystander")
 
 
@@ -38,9 +40,9 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_soon_and_alone(client, name):
     ask(client, choice=["a"])  # the tokenizer is read, and the other process there
-    start = time.thread_time()
+    start = time.monotonic()
     response = ask(client, **BOMBS[name])
-    assert time.thread_time() - start < 1
+    assert time.monotonic() - start < SOON
     assert response.status_code == (413 if name == "50,000 values" else 400), response.text
     error = response.json()["error"]
     assert "\n" not in error["message"]
