@@ -24,6 +24,7 @@ from transformers import (
 )
 
 import sightline
+from sightline.cli import main
 from sightline.interop.compose import compose
 
 from ..stand_ins import TEXT, TOWER, save_language, save_tokenizer, save_tower
@@ -140,6 +141,26 @@ def test_saved_it_answers_as_before(composed, tmp_path):
     assert torch.equal(*answers)
     assert its_processor.chat_template == processor.chat_template
     assert again.generation_config.eos_token_id == model.config.eos_token_id
+
+
+def test_the_command_writes_a_model_of_the_two(folders, tmp_path, capsys):
+    vision, language, out = folders["clip"], folders["llama"], tmp_path / "vlm"
+    words = ["convert", "build", "--vision", str(vision), "--language", str(language), "--out", str(out)]
+    assert main(words) == 0
+    model, processor = sightline.load(out, device="cpu", dtype="float32")
+    assert f"written: {out} (" in capsys.readouterr().out
+    expected, _ = compose(vision, language)
+    parts = dict(expected.named_parameters())
+    for name, weight in model.named_parameters():
+        if not name.startswith("vision_proj"):  # which is fresh each time
+            assert torch.equal(weight, parts[name]), name
+    turn = {"role": "user", "content": [{"type": "image", "image": Image.new("RGB", (16, 16))}]}
+    inputs = processor.apply_chat_template(
+        [turn], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert model.generate(**inputs, max_new_tokens=2, do_sample=False).shape[1] > inputs["input_ids"].shape[1]
+    assert main(words) == 2
+    assert "is there already: name a folder that is new or empty" in capsys.readouterr().err
 
 
 def test_the_projector_is_llavas_unless_overridden(folders):
