@@ -174,7 +174,7 @@ def test_columns_prompts_and_limits_are_passed_on(data, photos):
     [
         (["check", "nowhere"], "there is no file or folder nowhere"),
         (["check", "photos", "--format", "yaml"], "there is no format 'yaml'"),
-        (["check", "photos", "--held-out", "1"], "--held-out is a share between 0 and 1"),
+        (["check", "photos", "--held-out", "1"], "--held-out is auto or a share between 0 and 1"),
         (
             ["check", "photos", "--answer-column", "reply"],
             "photos has no column 'reply', only file_name, question, answer",
@@ -240,11 +240,10 @@ def test_a_folder_is_evaluated_as_it_is(photos, tiny_model_folder, capsys):
 
 def test_a_recipe_trains_on_a_folder_without_what_it_holds_out(photos, tiny_model_folder, tmp_path):
     from sightline.data.readers import open_data
-    from sightline.training.recipe import FileSource
-    from sightline.training.sources import FileGroups, open_rows
+    from sightline.data.readers.sides import open_sides
+    from sightline.training.sources import FileGroups
 
-    source = FileSource(path="photos", held_out=0.4)
-    groups = FileGroups(open_rows(source), seed=0)
+    groups = FileGroups(open_sides("photos", 0.4).train, seed=0)
     held = {row.images[0] for row in open_data("photos", split="held_out", held_out=0.4) if row.images}
     trained = {sample["images"][0] for n in range(len(groups)) for sample in groups.samples(n) if sample["images"]}
     assert len(held) + len(trained) == 8

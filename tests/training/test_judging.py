@@ -49,7 +49,7 @@ def test_what_is_judged_by_is_never_trained_on(tuned):
     (sides,) = judged_sides(recipe)
     shown = {look_at(source).key for row in sides.held_out for source in row.images}
     asked = {row.where for row in sides.held_out}
-    (source,), _ = open_sources(recipe.data_of(recipe.stages[0]), 0, 32, words_only=False)
+    (source,), _ = open_sources(recipe, recipe.stages[0], 32)
     assert isinstance(source, FileGroups)
     trained = [row for group in range(len(source)) for row in map(source.rows.__getitem__, source.members(group))]
     assert not shown & {look_at(picture).key for row in trained for picture in row.images}

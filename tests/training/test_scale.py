@@ -237,7 +237,7 @@ def test_a_watch_that_is_left_early_ends(tmp_path, processor, monkeypatch):
 
 def test_a_large_file_is_dealt_out_in_windows_and_a_resumed_run_goes_on_in_them(small, make_recipe, tmp_path):
     recipe = reading(make_recipe, written(tmp_path, ROWS), batch_size=8)
-    (source,), _ = open_sources(recipe.data_of(recipe.stages[0]), 0, 32, False)
+    (source,), _ = open_sources(recipe, recipe.stages[0], 32)
     assert isinstance(source, WindowedGroups)
     model, processor = build(recipe)
 

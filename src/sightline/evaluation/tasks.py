@@ -196,15 +196,15 @@ def first_rows(rows: Data, count: int, metric: str | None = None) -> Tasks:
     Raises:
         FileNotFoundError, ValueError: a row cannot be read.
     """
-    keys = []
+    held = {}  # for of a stream none can be read again
     for number, row in enumerate(itertools.islice(rows, count)):
         key = key_of(rows, number, row)
         try:
             question_of(row, key, metric)
         except ValueError:
             continue  # it may teach although it asks nothing
-        keys.append(key)
-    return Tasks(keys, partial(_file_question, rows, metric), {"file": rows.path, "first_rows": count})
+        held[key] = row
+    return Tasks(list(held), partial(_held_question, held, metric), {"file": rows.path, "first_rows": count})
 
 
 def _scene_question(world: World, key: Key) -> Question:
@@ -218,6 +218,10 @@ def key_of(rows: Data, number: int, row: ChatRow) -> Key:
 
 def _file_question(rows: Data, metric: str | None, key: Key) -> Question:
     return question_of(rows[key.number], key, metric)
+
+
+def _held_question(rows: dict[Key, ChatRow], metric: str | None, key: Key) -> Question:
+    return question_of(rows[key], key, metric)
 
 
 def _ask_last(sample: Sample, key: Key, truths: Sequence[str], **how: Any) -> Question:

@@ -26,12 +26,14 @@ from sightline.data.scenes.regions import Regions
 from sightline.images import load_rgb
 from sightline.processor import VLMProcessor
 from sightline.training.background import RowWatch
+from sightline.training.barring import fresh
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.frozen_features import KEY_BYTES
+from sightline.training.holdout import sides_of_files
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.row_checks import CannotTeach, can_teach, check_length, checked_row, limit_of
 from sightline.training.rows import sampled_files, where_at
-from sightline.training.sources import Deal, WorldGroups, open_rows, open_sources, world_of
+from sightline.training.sources import Deal, WorldGroups, open_sources, world_of
 
 __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batches_from", "open_batches"]
 
@@ -51,9 +53,10 @@ class StageBatches(Dataset[list[MicroBatch]]):
     def __init__(self, recipe: Recipe, stage: Stage, processor: VLMProcessor, image_size: int):
         self.processor, self.settings = processor, recipe.optimisation_of(stage)
         seed = recipe.seed_of(stage)
-        self.sources, weights = open_sources(recipe.data_of(stage), seed, image_size, stage.kind == "language")
+        self.sources, weights = open_sources(recipe, stage, image_size)
         self.deal = Deal(weights, seed)
-        self.files = [open_rows(file) for file in recipe.data_of(stage).files]
+        sides = sides_of_files(recipe)
+        self.files = [sides[file].train for file in recipe.data_of(stage).files]
         self.keyed = recipe.train.feature_cache_gib > 0 and "vision" not in stage.trains
         self.limit = limit_of(self.settings.max_length, None)
 
@@ -130,7 +133,8 @@ class StageBatches(Dataset[list[MicroBatch]]):
 
     def _places(self, step: int) -> list[tuple[int, int]]:
         size = self.settings.batch_size
-        return [self.deal(place) for place in range(step * size, (step + 1) * size)]
+        dealt = [self.deal(place) for place in range(step * size, (step + 1) * size)]
+        return [(source, fresh(self.sources[source], number)) for source, number in dealt]
 
 
 class _Opened:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sightline.training.holdout import sides_of
+from sightline.training.holdout import sides_of_files
 from sightline.training.recipe import Recipe
 
 __all__ = ["check_same_files", "fingerprints"]
@@ -10,7 +10,8 @@ __all__ = ["check_same_files", "fingerprints"]
 
 def fingerprints(recipe: Recipe) -> dict[str, list[str]]:
     """By stage, the fingerprint of each of the files that it reads, and of how it is divided, in the recipe's order."""
-    files = {stage.name: [sides_of(file) for file in recipe.data_of(stage).files] for stage in recipe.stages}
+    sides = sides_of_files(recipe)
+    files = {stage.name: [sides[file] for file in recipe.data_of(stage).files] for stage in recipe.stages}
     known = {rows: rows.fingerprint() for rows in {rows for of_stage in files.values() for rows in of_stage}}
     return {name: [known[rows] for rows in of_stage] for name, of_stage in files.items()}
 

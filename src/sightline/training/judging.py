@@ -43,7 +43,12 @@ def judge(looks: Looks) -> Verdict:
         FileNotFoundError, ValueError: a row or picture cannot be read any more.
     """
     if looks.asked_rows is None:
-        return Verdict(results=looks.results, examples=looks.examples(), passed_over=looks.passed_over)
+        return Verdict(
+            results=looks.results,
+            world=_change(looks, looks.first()),
+            examples=looks.examples(),
+            passed_over=looks.passed_over,
+        )
     first, asked = looks.first(), looks.ask(looks.asked_rows)
     answers = [answer for _, answer in asked]
     learned, not_counted = _learned(looks)

@@ -39,5 +39,5 @@ def new_words(recipe: Recipe, tokenizer: Any) -> list[str]:
 
 
 def _samples(recipe: Recipe) -> Iterator[Sample]:
-    for file in dict.fromkeys(file for stage in recipe.stages for file in recipe.data_of(stage).files):
-        yield from map(sample_of, islice(open_rows(file), READ))
+    for rows in open_rows(recipe):
+        yield from map(sample_of, islice(rows, READ))

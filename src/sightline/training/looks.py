@@ -1,8 +1,8 @@
 """What the model makes of questions while it learns: accuracy, loss on held-out rows, and answers before and after.
 
-Rows that are held out are asked where there are any; else the test world's questions, of a seed that no evaluation
-uses, or, in a run without the world, the first rows that it trains on, and then the figures say so. What is done with
-them is the loop's business.
+Rows that are held out are asked where there are any, else the first rows that it trains on, and then the figures say
+so; in a run without files, the test world's questions, of a seed that no evaluation uses. What is done with them is the
+loop's business.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from sightline.evaluation.tasks import Key, PassedOver, Question, Tasks, first_r
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.held_out_loss import HeldOutLoss
-from sightline.training.holdout import judged_metrics, judged_sides
+from sightline.training.holdout import judged_metrics, judged_sides, sides_of_files
 from sightline.training.recipe import Recipe
-from sightline.training.sources import open_rows
 from sightline.training.stage import place_of
 from sightline.whole_file import write_whole
 
@@ -73,7 +72,7 @@ class Looks:
         self.model, self.processor, self.console = model, processor, console
         self.results: Results | None = None
         self._first = folder / "first_answers.json"
-        self.sides = judged_sides(recipe)
+        self.sides, self._reads_files = judged_sides(recipe), _reads_files(recipe)
         held_out = [sides.held_out for sides in self.sides if sides.held_out is not None]
         self._metrics = judged_metrics(recipe)
         self.passed_over = PassedOver()  # of the held-out rows, those that cannot be scored
@@ -85,7 +84,7 @@ class Looks:
 
     @property
     def forgets(self) -> bool:
-        return self.world is not None and (self.held_out is not None or self.rows is not None)
+        return self.world is not None and self._reads_files
 
     @property
     def asked_rows(self) -> Tasks | None:
@@ -118,10 +117,9 @@ class Looks:
     def _rows(self, recipe: Recipe) -> Tasks | None:
         """The first rows of the file that the last stage with one reads first, where there is nothing better to ask."""
         files = [file for stage in reversed(recipe.stages) for file in recipe.data_of(stage).files]
-        mixed = recipe.data.world is not None and recipe.data.world.weight > 0
-        if not files or mixed or self.held_out is not None:
+        if not files or self.held_out is not None:
             return None
-        rows, count = open_rows(files[0]), ROWS * self.per_kind
+        rows, count = sides_of_files(recipe)[files[0]].train, ROWS * self.per_kind
         tasks = first_rows(rows, count, files[0].metric)
         if not tasks.keys:
             self._say(f"none of the first {count} rows of {rows.path} asks anything: there is no evaluation")

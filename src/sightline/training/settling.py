@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sightline.config import VLMConfig
+from sightline.data.readers import Data
 from sightline.interop.load import load_processor
 from sightline.nn.vlm import VLM
 from sightline.training.memory import memory_limit
@@ -22,7 +23,7 @@ from sightline.training.tuning import Facts, applied, choose
 
 __all__ = ["settled"]
 
-LOOKED_AT = 16  # rows that tell whether there are pictures
+LOOKED_AT = 100  # rows of a file, that tell whether there are pictures
 
 
 def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
@@ -45,20 +46,26 @@ def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
 
 
 def _facts(recipe: Recipe) -> Facts:
-    files = [
-        open_rows(file) for file in {file: None for stage in recipe.stages for file in recipe.data_of(stage).files}
-    ]
+    files = open_rows(recipe)
     endless = not files or any(rows.is_streamed for rows in files)
     tuned, frozen = _parameters(recipe.model)
     return Facts(
         rows=None if endless else sum(map(len, files)),
-        pictures=not files or any(row.images for rows in files for row in islice(rows, LOOKED_AT)),
+        pictures=not files or any(map(_show_pictures, files)),
         tuned=tuned,
         frozen=frozen,
         memory=memory_limit(place_of(recipe)[0]),
         has_peft=find_spec("peft") is not None,
         new_words=recipe.model.new_words > 0,
     )
+
+
+def _show_pictures(rows: Data) -> bool:
+    """Whether any of `LOOKED_AT` rows from all over the file does; of what is read in its order, of the first ones."""
+    if not rows.is_in_order_only:
+        count = min(LOOKED_AT, len(rows))
+        rows = rows.subset([place * len(rows) // count for place in range(count)])
+    return any(row.images for row in islice(rows, LOOKED_AT))
 
 
 def _parameters(section: ModelSection) -> tuple[int, int]:

@@ -18,17 +18,28 @@ from sightline.data.readers import Data
 from sightline.data.sample import Sample, sample_of
 from sightline.data.scenes.world import World
 from sightline.training.grouping import WHOLE, Windows, groups_of
-from sightline.training.holdout import sides_of
-from sightline.training.recipe import DataSection, FileSource, WorldSource
+from sightline.training.holdout import sides_of_files, sides_of_run
+from sightline.training.recipe import Recipe, Stage, WorldSource
 from sightline.training.streams import StreamGroups
 
-__all__ = ["Deal", "FileGroups", "Source", "WindowedGroups", "WorldGroups", "open_rows", "open_sources", "world_of"]
+__all__ = [
+    "Deal",
+    "FileGroups",
+    "Source",
+    "WindowedGroups",
+    "WorldGroups",
+    "open_rows",
+    "open_sources",
+    "world_of",
+]
 
 BLOCK = 1000  # places within which the proportions are exact
 
 
 class Source(Protocol):
-    """Groups by number, without end."""
+    """Groups by number, without end. Those that show what has a key that is `barred` must not be learned from."""
+
+    barred: frozenset[bytes]
 
     def group(self, number: int) -> list[Sample]: ...
 
@@ -54,6 +65,8 @@ def world_of(source: WorldSource, seed: int, image_size: int, languages: Sequenc
 class WorldGroups:
     """Pictures of the built-in world, or their descriptions in words alone, with several questions each."""
 
+    barred: frozenset[bytes] = frozenset()
+
     def __init__(self, source: WorldSource, seed: int, image_size: int, words_only: bool):
         self.world = world_of(source, seed, image_size)
         self.questions, self.words_only = source.questions, words_only
@@ -77,6 +90,8 @@ class FileGroups:
         FileNotFoundError, ValueError: as a row of `Data`. Where pictures are files, all rows are read to see which are
             about the same ones; none is opened.
     """
+
+    barred: frozenset[bytes] = frozenset()
 
     def __init__(self, rows: Data, seed: int):
         self.rows, self.seed = rows, seed
@@ -116,6 +131,8 @@ class WindowedGroups:
     shuffled among each other. Windows come in another order in each epoch.
     """
 
+    barred: frozenset[bytes] = frozenset()
+
     def __init__(self, rows: Data, seed: int):
         self.rows, self.seed = rows, seed
         self._windows = Windows(rows, seed)
@@ -153,33 +170,37 @@ def _permutation(seed: tuple[int, ...], length: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(length)
 
 
-def open_rows(file: FileSource) -> Data:
-    """The rows of a recipe's file that are learned from. Stages that read one file, unchanged, get one object.
+def open_rows(recipe: Recipe) -> list[Data]:
+    """The rows of all files of a recipe that are learned from, each once. Unchanged files give the same objects.
 
     Raises:
-        FileNotFoundError, ValueError: as `sides_of`.
+        FileNotFoundError, ValueError: as `sides_of_files`.
     """
-    return sides_of(file).train
+    return [sides.train for sides in sides_of_run(recipe)]
 
 
-def open_sources(data: DataSection, seed: int, image_size: int, words_only: bool) -> tuple[list[Source], list[float]]:
+def open_sources(recipe: Recipe, stage: Stage, image_size: int) -> tuple[list[Source], list[float]]:
     """The sources of a stage and their weights.
 
     Raises:
-        FileNotFoundError, ValueError: as `FileGroups`.
+        FileNotFoundError, ValueError: as `sides_of_files` and `FileGroups`.
     """
+    data, seed = recipe.data_of(stage), recipe.seed_of(stage)
     sources: list[Source] = []
     weights: list[float] = []
     if data.world is not None and data.world.weight > 0:
-        sources.append(WorldGroups(data.world, seed, image_size, words_only))
+        sources.append(WorldGroups(data.world, seed, image_size, words_only=stage.kind == "language"))
         weights.append(data.world.weight)
+    sides = sides_of_files(recipe)
     for file in data.files:
-        sources.append(_of_file(open_rows(file), seed))
+        source = _of_file(sides[file].train, seed)
+        source.barred = sides[file].barred
+        sources.append(source)
         weights.append(file.weight)
     return sources, weights
 
 
-def _of_file(rows: Data, seed: int) -> Source:
+def _of_file(rows: Data, seed: int) -> FileGroups | WindowedGroups | StreamGroups:
     if rows.is_in_order_only:
         return StreamGroups(rows, seed)
     if rows.may_share_pictures and len(rows) > WHOLE:

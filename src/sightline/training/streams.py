@@ -28,6 +28,8 @@ class StreamGroups:
         ValueError, FileNotFoundError: as a row of `Data`, when it is asked for; or there are no rows.
     """
 
+    barred: frozenset[bytes] = frozenset()
+
     def __init__(self, rows: Data, seed: int):
         self.rows, self.seed = rows, seed
         self._length: int | None = None  # known when the end has been seen

@@ -12,8 +12,8 @@ from sightline.data.pictures import look_at
 from sightline.data.readers import open_data
 from sightline.data.readers import sides as module
 from sightline.data.readers.own_split import own_split
-from sightline.data.readers.sides import LEAST, open_sides
-from sightline.data.readers.splits import held_out_rows
+from sightline.data.readers.sides import LEAST, SAMPLE, STRETCHES, apart, open_sides, sampled
+from sightline.data.readers.splits import KEPT, held_out_rows
 
 
 def save(path, number):
@@ -95,15 +95,6 @@ def test_it_is_said_how_many_rows_and_pictures_are_on_either_side(pictures):
     assert f"{held.rows} rows, {held.pictures} pictures held out" in str(sides)
     assert "1 of the rows without one" in str(sides)
     assert sides.as_dict()["held_out_pictures"] + sides.as_dict()["train_pictures"] == 6
-
-
-def test_nothing_is_held_out_unasked_of_rows_that_would_take_long(pictures, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 5)
-    path = table(pictures, range(6))
-    assert open_sides(path).held_out is None
-    assert "more than 5 rows" in str(open_sides(path))
-    assert len(open_sides(path, 0.5).held_out) + len(open_sides(path, 0.5).train) == 6
-    assert open_sides(path, 0).held_out is None
 
 
 @pytest.mark.parametrize(("name", "other"), [("test", None), ("val", "test")])
@@ -270,5 +261,100 @@ def test_rows_that_can_be_read_in_order_only_need_rows_of_their_own_to_hold_out(
     assert "of a stream none is held out" in str(open_sides(path))
     with pytest.raises(ValueError, match="no share can be held out: give validation"):
         open_sides(path, 0.3)
-    assert len(open_sides(path, validation=held).held_out) == 5
+    apart_ = open_sides(path, validation=held)
+    assert {key[:KEPT] for key in shown(apart_.held_out)} == apart_.barred
     held.unlink()
+
+
+def in_all(*sides):
+    """What is shown, or asked without a picture, on all training sides, and on all held-out sides."""
+    trained = [shown(one.train) | asked(one.train) for one in sides]
+    return set().union(*trained), set().union(*(shown(one.held_out) | asked(one.held_out) for one in sides))
+
+
+def test_what_one_file_holds_out_no_other_teaches(pictures):
+    one = open_sides(table(pictures, [*range(60), None, None]))
+    other = open_sides(table(pictures, [*range(20), *range(20), None], "other.jsonl"))
+    trained, held = in_all(one, other)
+    assert trained & held  # each file by itself has its own threshold
+    divided = apart([one, other])
+    trained, held = in_all(*divided)
+    assert not trained & held
+    for before, after in zip((one, other), divided, strict=True):
+        dropped = len(before.train) - len(after.train)
+        assert after.held_out is before.held_out
+        assert (after is before) == (dropped == 0)
+        assert after.train_count == (
+            len(after.train),
+            len(shown(after.train)),
+            len([1 for row in after.train if not row.images]),
+        )
+        if dropped:
+            assert f"; {dropped} more rows that show (or ask) what another file holds out are left out" in str(after)
+            assert before.fingerprint() != after.fingerprint()
+    assert any(after is not before for before, after in zip((one, other), divided, strict=True))
+    alone = open_sides(table(pictures, range(10), "alone.jsonl"))
+    assert apart([alone])[0] is alone
+
+
+def test_a_file_of_nothing_but_what_others_hold_out_is_refused(pictures):
+    whole = open_sides(table(pictures, range(60)))
+    names = sorted({int(row.messages[1]["content"][0]["text"]) for row in whole.held_out})[:2]
+    with pytest.raises(
+        ValueError, match=r"all \d rows of .*copy\.jsonl show \(or ask\) what is held out of .*rows\.jsonl"
+    ):
+        apart([whole, open_sides(table(pictures, names, "copy.jsonl"))])
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Twenty-four rows are many."""
+    monkeypatch.setattr(module, "MOST", 23)
+    monkeypatch.setattr(module, "SAMPLE", 12)
+    monkeypatch.setattr(module, "STRETCHES", 4)
+
+
+def test_of_a_file_too_large_to_be_looked_through_a_sample_is_held_out_and_its_pictures_barred(pictures, few):
+    opened = []
+    path = table(pictures, [*range(30), *range(30)])
+    sides = open_sides(path, on_row=lambda: opened.append(1))
+    assert len(opened) == 12
+    assert 0 < len(sides.held_out) < 12
+    assert len(sides.train) + len(sides.held_out) == 60
+    assert {key[:KEPT] for key in shown(sides.held_out)} == sides.barred == sides.held_keys
+    assert "of more than 23 rows a part of 12 from all over them" in str(sides)
+    again = open_sides(path)
+    assert again.fingerprint() == sides.fingerprint() != open_sides(path, 0).fingerprint()
+    small = open_sides(table(pictures, range(20), "small.jsonl"))
+    large, left = apart([sides, small])
+    assert large.barred == sides.held_keys | small.held_keys
+    trained = {key[:KEPT] for key in shown(left.train)}
+    assert not trained & large.held_keys
+
+
+def test_rows_of_one_question_are_too_few_to_hold_some_out_however_many_they_are(pictures, few):
+    path = write(pictures / "told.jsonl", [{"question": "Tell a tale.", "answer": str(n)} for n in range(40)])
+    assert "too few" in open_sides(path).how
+    assert open_sides(path).barred == frozenset()
+
+
+def test_a_split_of_its_own_is_barred_where_the_training_side_is_too_large_to_be_searched(pictures, few):
+    train, held = table(pictures, range(30)), table(pictures, [*range(25, 40)], "held.jsonl")
+    sides = open_sides(train, validation=held)
+    assert (len(sides.train), len(sides.held_out)) == (30, 15)
+    assert {key[:KEPT] for key in shown(sides.held_out)} == sides.barred
+    many = open_sides(table(pictures, range(5), "few.jsonl"), validation=train)
+    assert len(many.held_out) < 12  # a sample, less what is shown on both sides
+    assert not shown(many.train) & shown(many.held_out)
+
+
+def test_samples_are_from_all_over_and_of_packed_rows_in_stretches(pictures, monkeypatch):
+    rows = open_data(table(pictures, [0] * 5000))
+    spread = sampled(rows)
+    assert len(set(spread.tolist())) == SAMPLE
+    assert spread[0] < 50 < 4950 < spread[-1] < 5000
+    monkeypatch.setattr(module.Data, "holds_pictures", True)
+    packed = sampled(rows)
+    assert len(set(packed.tolist())) == SAMPLE
+    assert (np.diff(packed) > 1).sum() == STRETCHES - 1
+    assert (packed[0], packed[-1]) == (0, 4999)

@@ -121,15 +121,16 @@ class Data:
             return
         if not len(self._rows):
             return
-        wanted, first, last = self._rows.tolist(), int(self._rows[0]), int(self._rows[-1])
-        if len(wanted) * SPARSE < last - first:
-            for number in wanted:
-                yield from self._items.read(number, number + 1)
+        first, last = int(self._rows[0]), int(self._rows[-1])
+        if len(self._rows) * SPARSE < last - first:
+            for number in self._rows:
+                yield from self._items.read(int(number), int(number) + 1)
             return
         # From the first to the last that is wanted: a container that is read in order is read once.
-        among = set(wanted)
+        place = 0
         for number, item in enumerate(self._items.read(first, last + 1), first):
-            if number in among:
+            if number == self._rows[place]:
+                place += 1
                 yield item
 
     def _below(self, name: str) -> str:

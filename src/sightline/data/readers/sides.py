@@ -2,14 +2,17 @@
 
 A data set's own validation or test split is the second side where there is one; else a share of the pictures is, with
 all that is asked about them. It knows rows and pictures, not what is done with them.
+
+Of each row that is held out the pictures are known. Of those that are learned from they are where opening them does not
+take long; else `Sides.barred` says which pictures must not be learned from when they are met.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,11 +22,27 @@ from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
 from sightline.data.readers.splits import KEPT, held_out_rows, row_keys
 
-__all__ = ["AUTO_SHARE", "LEAST", "Count", "Share", "Sides", "open_sides"]
+__all__ = [
+    "AUTO_SHARE",
+    "LEAST",
+    "Count",
+    "Share",
+    "Shown",
+    "Sides",
+    "apart",
+    "held_out_of",
+    "open_sides",
+    "sampled",
+    "told_apart",
+]
 
 AUTO_SHARE = 0.1
 LEAST = 20  # pictures: an interval from fewer says next to nothing
 MOST = 20_000  # rows whose pictures are opened unasked, which takes a minute or two
+SAMPLE = 600  # rows of more, of whose pictures about half are held out: opened in seconds
+STRETCHES = 15  # of rows that follow each other, of pictures that lie in the same file as their rows
+TOO_FEW = "these are too few pictures to hold some out"
+LATER = "rows that show (or ask) {} are left out when they are met"
 
 Share: TypeAlias = float | Literal["auto"]
 
@@ -45,10 +64,30 @@ class Count(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Shown:
+    """What rows show: each one's keys, and which show no picture, bool [rows]."""
+
+    keys: Sequence[Sequence[bytes]]
+    bare: np.ndarray
+
+    def of(self, side: np.ndarray) -> Shown:
+        """That of the rows where `side`, bool [rows], is true."""
+        return Shown([self.keys[row] for row in np.flatnonzero(side).tolist()], self.bare[side])
+
+    def all_keys(self) -> frozenset[bytes]:
+        return frozenset(key for row in self.keys for key in row)
+
+    def counted(self) -> Count:
+        pictures = {key for row, bare in zip(self.keys, self.bare, strict=True) if not bare for key in row}
+        return Count(len(self.keys), len(pictures), int(self.bare.sum()))
+
+
+@dataclass(frozen=True, eq=False)
 class Sides:
     """Rows to learn from and rows held out (None: there are none), and how they were told apart, in words.
 
-    The counts are None where pictures were not opened.
+    The counts, and what the rows to learn from show, are None where pictures were not opened. `held_keys` are those of
+    all rows held out; rows with keys that are `barred` must not be learned from, though they are in `train`.
     """
 
     train: Data
@@ -56,6 +95,9 @@ class Sides:
     how: str
     train_count: Count | None = None
     held_out_count: Count | None = None
+    train_shown: Shown | None = field(default=None, repr=False)
+    held_keys: frozenset[bytes] = field(default=frozenset(), repr=False)
+    barred: frozenset[bytes] = field(default=frozenset(), repr=False)
 
     def __str__(self) -> str:
         if self.held_out is None:
@@ -75,7 +117,9 @@ class Sides:
     def fingerprint(self) -> str:
         """Changes with the rows and with which of them are held out."""
         if self.held_out is None:
-            return self.train.fingerprint()
+            kept = self.train.digest_of_subset()
+            whole = self.train.fingerprint()
+            return hashlib.sha256(f"{whole} {kept}".encode()).hexdigest() if kept else whole
         parts = [part for side in (self.train, self.held_out) for part in (side.fingerprint(), side.digest_of_subset())]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
@@ -91,8 +135,8 @@ def open_sides(
 
     Args:
         share: of the pictures, that is held out; 0: none. "auto": the data set's own split (`own_split`) if it has
-            one; else `AUTO_SHARE`, but at least `LEAST` pictures and at most a third, and nothing of more than `MOST`
-            rows, whose pictures it would take long to open.
+            one; else `AUTO_SHARE`, but at least `LEAST` pictures and at most a third. Of more than `MOST` rows, whose
+            pictures it would take long to open, about half of those that `SAMPLE` rows show.
         validation: the rows to hold out, instead of a share.
         on_row: hears of each row that is read to divide them.
 
@@ -115,7 +159,7 @@ def open_sides(
     if share == 0:
         return Sides(rows, None, "none is held out, as the recipe says")
     if share == "auto" and len(rows) > MOST:
-        return Sides(rows, None, f"of more than {MOST:,} rows none is held out unless `held_out` says how many")
+        return _of_many(rows, on_row)
     return _divided(rows, share, on_row)
 
 
@@ -123,31 +167,96 @@ def _rows(data: Data) -> str:
     return "a stream of rows" if data.is_streamed else f"{len(data):,} rows"
 
 
+def held_out_of(keys: Sequence[Sequence[bytes]], share: Share) -> np.ndarray:
+    """Which rows are held out at `share`, bool [rows], given each row's keys; raises as `held_out_rows`."""
+    return held_out_rows(keys, AUTO_SHARE, LEAST) if share == "auto" else held_out_rows(keys, share)
+
+
+def _part(keys: Sequence[Sequence[bytes]]) -> np.ndarray:
+    """Which rows of a sample are held out, bool [rows]: those of about half of its pictures. Where it shows the same
+    again and again, it has shown about all that there is, and is divided as a whole file."""
+    all_new = 2 * len({key for row in keys for key in row}) > len(keys)
+    return held_out_rows(keys, 0.5) if all_new else held_out_of(keys, "auto")
+
+
+def told_apart(data: Data, keys: Sequence[Sequence[bytes]], numbers: Sequence[int], share: Share) -> np.ndarray:
+    """On which side training would have the rows `numbers` of `data`, whose keys are known: int8 [rows], 1 where they
+    are held out, -1 where they are left out as they show the same as those, 0 where they are learned from."""
+    if share != "auto" or data.is_in_order_only or len(data) <= MOST:
+        chosen = held_out_of(keys, share)
+        return np.zeros(len(keys), dtype=np.int8) if share == "auto" and chosen.all() else chosen.astype(np.int8)
+    places = {number: place for place, number in enumerate(numbers)}
+    looked_at = [places[number] for number in sampled(data).tolist() if number in places]
+    part = _part([keys[place] for place in looked_at])
+    sides = np.zeros(len(keys), dtype=np.int8)
+    held = [place for place, chosen in zip(looked_at, part.tolist(), strict=True) if chosen]
+    known = {key for place in held for key in keys[place]}
+    sides[[not known.isdisjoint(row) for row in keys]] = -1
+    sides[held] = 1
+    return np.zeros_like(sides) if part.all() else sides
+
+
 def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
-    keys, bare = _keys(rows, on_row)
-    chosen = held_out_rows(keys, AUTO_SHARE, LEAST) if share == "auto" else held_out_rows(keys, share)
+    shown = _shown(rows, on_row)
+    chosen = held_out_of(shown.keys, share)
     if chosen.all() or not chosen.any():
         if share == "auto":
-            return Sides(rows, None, "these are too few pictures to hold some out")
+            return Sides(rows, None, TOO_FEW, train_shown=shown)
         what = "all" if chosen.all() else "none"
         raise ValueError(
             f"{what} of the {len(rows)} rows of {rows.path} would be held out at held_out={share:g}: take another share"
         )
-    counts = [_count(keys, bare, side) for side in (~chosen, chosen)]
     how = f"{share:.0%} of the pictures" if share != "auto" else f"{AUTO_SHARE:.0%} of the pictures, at least {LEAST}"
-    sides = [rows.subset(np.flatnonzero(side)) for side in (~chosen, chosen)]
-    return Sides(sides[0], sides[1], f"{how}, known by their pixels", *counts)
+    train, held = (rows.subset(np.flatnonzero(side)) for side in (~chosen, chosen))
+    left, out = shown.of(~chosen), shown.of(chosen)
+    return Sides(
+        train,
+        held,
+        f"{how}, known by their pixels",
+        left.counted(),
+        out.counted(),
+        train_shown=left if len(rows) <= MOST else None,
+        held_keys=out.all_keys(),
+    )
+
+
+def sampled(rows: Data) -> np.ndarray:
+    """The numbers of up to `SAMPLE` rows from all over `rows`, always the same ones."""
+    if len(rows) <= SAMPLE:
+        return np.arange(len(rows))
+    if not rows.holds_pictures:
+        return np.sort(np.random.default_rng(len(rows)).choice(len(rows), SAMPLE, replace=False))
+    long = SAMPLE // STRETCHES  # for what is packed together is unpacked together
+    starts = np.linspace(0, len(rows) - long, STRETCHES).astype(np.int64)
+    return (starts[:, None] + np.arange(long)).ravel()
+
+
+def _of_many(rows: Data, on_row: Callable[[], None]) -> Sides:
+    """Sides of a file too large to be looked through: what else shows a picture that is held out is barred."""
+    numbers = sampled(rows)
+    shown = _shown(rows.subset(numbers), on_row)
+    chosen = _part(shown.keys)
+    if chosen.all() or not chosen.any():
+        return Sides(rows, None, TOO_FEW)
+    kept = np.ones(len(rows), dtype=bool)
+    kept[numbers[chosen]] = False
+    how = f"of more than {MOST:,} rows a part of {len(numbers)} from all over them; {LATER.format('the same')}"
+    train, held = rows.subset(np.flatnonzero(kept)), rows.subset(numbers[chosen])
+    return _barring(train, held, how, shown.of(chosen))
 
 
 def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Sides:
-    """Sides that lie apart; what is held out is less the rows that show a picture of the other side."""
+    """Sides that lie apart. What is held out is less the rows that show a picture of the other side, or, where that is
+    too large to be looked through, its pictures are barred there."""
     how = f"the split {held_out.path} of its own"
-    if train.is_streamed or max(len(train), len(held_out)) > MOST:
-        return Sides(train, held_out, f"{how}, not searched for pictures that are learned from")
-    keys, bare = _keys(train, on_row)
-    known = {key for row in keys for key in row}
-    held_keys, held_bare = _keys(held_out, on_row)
-    fresh = np.array([known.isdisjoint(row) for row in held_keys], dtype=bool)
+    if not held_out.is_in_order_only and len(held_out) > MOST:
+        held_out, how = held_out.subset(sampled(held_out)), f"{SAMPLE} rows from all over {how}"
+    out = _shown(held_out, on_row)
+    if train.is_in_order_only or len(train) > MOST:
+        return _barring(train, held_out, f"{how}; {LATER.format('the same')}", out)
+    learned = _shown(train, on_row)
+    known = learned.all_keys()
+    fresh = np.array([known.isdisjoint(row) for row in out.keys], dtype=bool)
     if not fresh.any():
         raise ValueError(
             f"all {len(held_out)} rows of {held_out.path} show pictures that {train.path} shows too: take another "
@@ -155,12 +264,48 @@ def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Side
         )
     if dropped := int((~fresh).sum()):
         how += f", less {dropped:,} rows that show (or ask) what is learned from"
-    counts = _count(keys, bare, np.ones(len(keys), dtype=bool)), _count(held_keys, held_bare, fresh)
-    return Sides(train, held_out.subset(np.flatnonzero(fresh)), how, *counts)
+    held, out = held_out.subset(np.flatnonzero(fresh)), out.of(fresh)
+    return Sides(train, held, how, learned.counted(), out.counted(), learned, out.all_keys())
 
 
-def _keys(rows: Data, on_row: Callable[[], None]) -> tuple[list[list[bytes]], np.ndarray]:
-    """Each row's keys, and which rows show no picture, bool [rows]."""
+def _barring(train: Data, held_out: Data, how: str, out: Shown) -> Sides:
+    keys = out.all_keys()
+    return Sides(train, held_out, how, held_out_count=out.counted(), held_keys=keys, barred=keys)
+
+
+def apart(sides: Sequence[Sides]) -> list[Sides]:
+    """The same with no row on any training side that shows a picture, or asks a text, which another holds out.
+
+    Raises:
+        ValueError: nothing is left of a training side.
+    """
+    return [_without(one, [other for other in sides if other is not one]) for one in sides]
+
+
+def _without(one: Sides, others: Sequence[Sides]) -> Sides:
+    held = frozenset[bytes]().union(*(other.held_keys for other in others)) - one.held_keys
+    if not held:
+        return one
+    if one.train_shown is None:
+        how = one.how if one.barred else f"{one.how}; {LATER.format('what another file holds out')}"
+        return replace(one, how=how, barred=one.barred | held)
+    kept = np.array([held.isdisjoint(row) for row in one.train_shown.keys], dtype=bool)
+    if kept.all():
+        return one
+    if not kept.any():
+        names = ", ".join(sorted({other.held_out.path for other in others if other.held_out is not None}))
+        raise ValueError(
+            f"all {len(kept)} rows of {one.train.path} show (or ask) what is held out of {names}: leave it out, or "
+            "hold out less"
+        )
+    left = one.train_shown.of(kept)
+    how = f"{one.how}; {int((~kept).sum()):,} more rows that show (or ask) what another file holds out are left out"
+    count = one.train_count and left.counted()
+    train = one.train.subset(np.flatnonzero(kept))
+    return replace(one, train=train, how=how, train_count=count, train_shown=left)
+
+
+def _shown(rows: Data, on_row: Callable[[], None]) -> Shown:
     bare: list[bool] = []
 
     def noted() -> Iterator[ChatRow]:
@@ -169,10 +314,4 @@ def _keys(rows: Data, on_row: Callable[[], None]) -> tuple[list[list[bytes]], np
             yield row
 
     keys = [[key[:KEPT] for key in row] for row in row_keys(noted(), on_row)]
-    return keys, np.array(bare, dtype=bool)
-
-
-def _count(keys: list[list[bytes]], bare: np.ndarray, side: np.ndarray) -> Count:
-    chosen = np.flatnonzero(side & ~bare).tolist()
-    pictures = {key for row in chosen for key in keys[row]}
-    return Count(int(side.sum()), len(pictures), int((side & bare).sum()))
+    return Shown(keys, np.array(bare, dtype=bool))

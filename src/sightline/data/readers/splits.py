@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from sightline.data.conversation import ChatRow
 from sightline.data.pictures import in_threads, look_at
 
-__all__ = ["KEPT", "held_out_rows", "keys_of", "row_keys"]
+__all__ = ["KEPT", "held_out_rows", "key_of_text", "keys_of", "row_keys"]
 
 KEPT = 16  # bytes of a key, which tell pictures apart as well as all of them do
 
@@ -33,7 +34,7 @@ def row_keys(rows: Iterable[ChatRow], on_row: Callable[[], None] = lambda: None)
 
 def keys_of(row: ChatRow, pictures: Sequence[bytes]) -> list[bytes]:
     """The keys of a row whose pictures have the keys `pictures`."""
-    return list(pictures) or [_key_of_text(row)]
+    return list(pictures) or [key_of_text(row.messages)]
 
 
 def _keys(row: ChatRow) -> list[bytes]:
@@ -43,9 +44,9 @@ def _keys(row: ChatRow) -> list[bytes]:
         raise type(error)(f"{row.where}: {error}") from None
 
 
-def _key_of_text(row: ChatRow) -> bytes:
-    """Of what the row's user and system say: one question with two answers is on one side."""
-    said = [part["text"] for message in row.messages if message["role"] != "assistant" for part in message["content"]]
+def key_of_text(messages: Sequence[dict[str, Any]]) -> bytes:
+    """Of what user and system say: one question with two answers is on one side."""
+    said = [part["text"] for message in messages if message["role"] != "assistant" for part in message["content"]]
     return hashlib.sha256(b"text\n" + "\0".join(said).encode()).digest()
 
 
