@@ -19,6 +19,7 @@ from sightline.commands.options import AnswerColumn, Format, ImageColumn, ImageF
 if TYPE_CHECKING:
     from sightline.data.check import Report
     from sightline.data.readers import Data
+    from sightline.data.readers.sides import Share
 
 EXAMPLE = "Example: sightline data check photos"
 
@@ -52,7 +53,9 @@ def check(
         int | None, typer.Option(min=1, help="Tokens from which on an answer is remarked upon; half of those.")
     ] = None,
     min_side: Annotated[int, typer.Option(min=1, help="Pixels that a picture's shorter side must have.")] = 16,
-    held_out: Annotated[float, typer.Option(help="The share of pictures for which the split is told.")] = 0.1,
+    held_out: Annotated[
+        str, typer.Option(help="The share of pictures for which the split is told; auto: as training divides them.")
+    ] = "auto",
     format: Format = None,
     image_column: ImageColumn = None,
     question_column: QuestionColumn = None,
@@ -72,8 +75,7 @@ def check(
     from sightline.data.check import check as examine
     from sightline.data.check.clean import check_new
 
-    if not 0 < held_out < 1:
-        raise ValueError(f"--held-out is a share between 0 and 1, but is {held_out:g}")
+    share = _share(held_out)
     if fix is not None:
         check_new(fix)
     _refuse_stranger(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data", False)
@@ -83,7 +85,7 @@ def check(
     most_tokens = min(filter(None, (max_length, config.max_position_embeddings)))
     limits = Limits(tokens=most_tokens, answer=max_answer, side=min_side)
     with _bar("check", opened) as advance:
-        found = examine(opened, processor, limits, held_out, lambda bad: advance(f"{bad} bad" if bad else ""))
+        found = examine(opened, processor, limits, share, lambda bad: advance(f"{bad} bad" if bad else ""))
     if report is not None:
         _write_json(report, found.as_dict() | {"model": model})
     _say(found, model, most, as_json)
@@ -186,6 +188,18 @@ def _open(data: str, options: tuple[Any, ...]) -> Data:
         "streaming",
     )
     return open_data(data, **dict(zip(names, options, strict=True)))
+
+
+def _share(held_out: str) -> Share:
+    if held_out == "auto":
+        return "auto"
+    try:
+        share = float(held_out)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"--held-out is auto or a share between 0 and 1, but is {held_out!r}")
+    return share
 
 
 def _processor(model: str) -> tuple[Any, Any]:

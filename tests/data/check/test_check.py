@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from sightline.data.check import KINDS, Limits, check
+from sightline.data.pictures import look_at
 from sightline.data.readers import open_data
 
 LIMITS = Limits(tokens=128)
@@ -214,3 +215,19 @@ def test_a_language_that_the_tokenizer_does_not_know_is_told_once_for_all_rows(w
     assert "warning: the tokenizer carries this language badly" in capsys.readouterr().out
     plain = check(open_data(write(chat("1 + 1", "2"), name="b.jsonl")), processor, LIMITS)
     assert (plain.tokens["per_character"], plain.tokens["warning"]) == (0.0, "")
+
+
+@pytest.mark.parametrize("most", [20_000, 30])
+def test_the_split_that_is_told_is_the_one_that_training_makes(write, processor, chat, monkeypatch, tmp_path, most):
+    from sightline.data.readers import sides
+
+    for number in range(40):
+        Image.new("RGB", (24, 24), (number * 6, 9, 9)).save(tmp_path / "data" / f"p{number}.png")
+    path = write(*(chat(f"Q{n}", "A", images=[f"p{n % 40}.png"]) for n in range(60)))
+    monkeypatch.setattr(sides, "MOST", most)
+    monkeypatch.setattr(sides, "SAMPLE", 20)
+    divided = sides.open_sides(path)
+    split = check(open_data(path), processor, LIMITS).split
+    assert (split["share"], split["held_out"]) == ("auto", len(divided.held_out))
+    taught = [row for row in divided.train if look_at(row.images[0]).key[:16] not in divided.barred]
+    assert split["train"] == len(taught)

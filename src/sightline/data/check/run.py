@@ -17,7 +17,8 @@ from sightline.data.encoder import Encoder
 from sightline.data.numbers import Numbers
 from sightline.data.pictures import in_threads
 from sightline.data.readers import Data
-from sightline.data.readers.splits import KEPT, held_out_rows
+from sightline.data.readers.sides import Share, told_apart
+from sightline.data.readers.splits import KEPT
 
 __all__ = ["check"]
 
@@ -32,14 +33,15 @@ def check(
     data: Data,
     encoder: Encoder,
     limits: Limits = Limits(),
-    held_out: float = 0.1,
+    held_out: Share = "auto",
     on_row: Callable[[int], None] = lambda bad: None,
 ) -> Report:
     """Read every row of `data`, open every picture, and report what is wrong.
 
     Args:
         encoder: the processor of the model that is to learn from it.
-        held_out: the share of pictures for which the report says how many rows it would hold out.
+        held_out: the share of pictures for which the report says how many rows it would hold out; "auto": as training
+            does by itself.
         on_row: hears after each row how many were bad so far.
 
     Raises:
@@ -147,11 +149,14 @@ class _Found:
             "warning": str(self._carried),
         }
 
-    def split(self, share: float) -> dict[str, Any]:
+    def split(self, share: Share) -> dict[str, Any]:
         """How rows would be divided, and how many pictures look like one on the other side."""
-        sides = held_out_rows(self._keys, share)
+        if share == "auto" and self.data.is_in_order_only:
+            return {"share": share, "held_out": 0, "train": len(self._keys), "near_copies_across": 0}
+        sides = told_apart(self.data, self._keys, self._keyed, share)
         held = np.zeros(self.rows, dtype=bool)
-        held[self._keyed] = sides
+        held[self._keyed] = sides == 1
         across = sum(held[twin.row] != held[twin.earlier] for twin in self._twins if twin.kind == "near copy")
         count = int(held.sum())
-        return {"share": share, "held_out": count, "train": len(self._keys) - count, "near_copies_across": int(across)}
+        learned = int((sides == 0).sum())
+        return {"share": share, "held_out": count, "train": learned, "near_copies_across": int(across)}
