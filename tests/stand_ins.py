@@ -37,7 +37,8 @@ def save_tokenizer(folder, chat=True):
 def save_language(folder, config_class, chat=True, spare=0, **fields):
     tokenizer = save_tokenizer(folder, chat)
     torch.manual_seed(0)
-    config = config_class(**SIZES, vocab_size=len(tokenizer) + spare, eos_token_id=tokenizer.eos_token_id, **fields)
+    sizes = {**SIZES, "vocab_size": len(tokenizer) + spare, **fields}
+    config = config_class(**sizes, eos_token_id=tokenizer.eos_token_id)
     model = AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter) * 0.1)

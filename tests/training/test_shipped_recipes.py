@@ -24,7 +24,7 @@ from .conftest import TINY
 SMALL_RUN = ["train.batch_size=2", "train.accumulate=1", "train.workers=0", "train.compile=false"]
 SMALL_RUN += ["train.device=cpu", "train.dtype=float32", "train.eval_per_kind=0"]
 FRESH = ["tiny", "tiny-moe", "small-gpu"]
-ALL = [*FRESH, "clip-smollm2", "finetune", "finetune-lora", "moe-upcycle"]
+ALL = [*FRESH, "tiny-smollm2", "clip-smollm2", "finetune", "finetune-lora", "moe-upcycle"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def stand_ins(tmp_path_factory):
     processor.save_pretrained(root / "vlm")
     clip = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     save_tower(root / "tower", CLIPVisionModel(CLIPVisionConfig(**TOWER)), clip)
-    save_language(root / "language", LlamaConfig, tie_word_embeddings=True)
+    save_language(root / "language", LlamaConfig, tie_word_embeddings=True, max_position_embeddings=256)
     Image.new("RGB", (30, 20), "red").save(root / "red.png")
     talk = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "Red."}]
     llava = [{"id": str(n), "image": "red.png", "conversations": talk} for n in range(4)]
@@ -50,6 +50,7 @@ def stand_ins(tmp_path_factory):
 def small(name, root):
     """The recipe, cut down to what a test can train: its stages, each of one step, are its own."""
     overrides: dict[str, list[str]] = {
+        "tiny-smollm2": [f"model.vision={root / 'vlm'}", f"model.language={root / 'language'}"],
         "clip-smollm2": [f"model.vision={root / 'tower'}", f"model.language={root / 'language'}"],
         "finetune": [f"model.checkpoint={root / 'vlm'}"],
         "finetune-lora": [f"model.checkpoint={root / 'vlm'}"],
@@ -102,8 +103,8 @@ def test_the_overrides_give_a_model_of_the_size_that_is_told(name, millions):
 @pytest.mark.parametrize("name", ALL)
 def test_a_recipe_opens_with_command_hardware_time_and_score(name):
     opening = Path(f"recipes/{name}.yaml").read_text().partition("name:")[0]
-    assert any(f"# Command:  sightline train {given}" in opening for given in (name, f"recipes/{name}.yaml"))
-    for said in ("# Hardware: ", "# Time and score: "):
+    assert any(f" sightline train {given}" in opening for given in (name, f"recipes/{name}.yaml"))
+    for said in ("# Command:  ", "# Hardware: ", "# Time and score: "):
         assert said in opening
     assert "TO BE STATED" not in opening
 
