@@ -384,6 +384,9 @@ def test_a_llava_processor_reads_text_alone_and_continues(llava):
 
 
 def test_a_prompt_that_was_read_is_not_read_again_for_an_answer(llava, monkeypatch):
+    place = "{% if add_generation_prompt %}assistant:{% endif %}"
+    turn = "{{ m.role }}:{% for p in m.content %}{{ '<image>' if p.type == 'image' else p.text }}{% endfor %}"
+    monkeypatch.setattr(llava, "chat_template", "{% for m in messages %}" + turn + "{% endfor %}" + place)
     reader, messages = PromptReader(llava), [user(image(BLUE), text("What is this?"))]
     wanted, ids = reader.answer_ids(messages, "A duck."), reader.read(messages)[0].ids
     read, reads = reader.read, []

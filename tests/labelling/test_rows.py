@@ -116,7 +116,7 @@ def test_a_shard_is_read_from_any_sample_on(write_shard, name):
     assert [list(rows.read(n, n + 1)) for n in range(6)] == [[item] for item in items]
     assert list(rows.read(4, 99)) == items[4:]
     assert items[0].where == f"{name}, ./dir/000"
-    assert items[0].fields == {"image": b"first", "txt": "question 猫"}
+    assert items[0].fields == {"image": b"first", "txt": "question 猫", "label": "7"}
     assert items[1].fields == {"image": b"second", "prompt": "Why?", "id": 3}
     assert "one picture, but this has 0" in items[2].error
     assert "2 (jpg, png)" in items[3].error

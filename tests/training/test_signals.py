@@ -64,13 +64,13 @@ def test_before_the_first_step_a_line_says_to_begin_again(looked, tmp_path, monk
 @pytest.mark.parametrize("number", BOTH)
 @pytest.mark.parametrize("late", ["save_whole", "judge", "write_report"])
 def test_after_the_last_step_a_line_says_to_go_on(looked, tmp_path, monkeypatch, number, late):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         signalled(patch, loop, late, number)
         with pytest.raises(Stopped, match=rf"by {number.name}; the newest .*step-000004\. Go on with --resume") as told:
             train(looked, tmp_path / "run", console=quiet())
     assert told.value.code == 128 + number
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    assert before == (signal.default_int_handler, signal.SIG_DFL)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert train(looked, tmp_path / "run", resume=True, console=quiet()).is_dir()
     assert (tmp_path / "run" / "report.html").is_file()
 

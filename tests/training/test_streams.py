@@ -118,7 +118,7 @@ def test_a_bad_row_of_a_shard_is_named(blocks, make_recipe, shard):
     recipe = reading(make_recipe, shard(bad=6))
     _, processor = build(recipe)
     data = StageBatches(recipe, recipe.stages[0], processor, 32)
-    with pytest.raises(ValueError, match=r"rows\.tar\.gz, 006: its \.json or \.txt cannot be read"):
+    with pytest.raises(ValueError, match=r"rows\.tar\.gz, 006: its \.json, \.txt or \.cls cannot be read"):
         [data[step] for step in range(3)]
 
 
