@@ -17,7 +17,6 @@ from sightline.interop.load import load_processor
 
 from ..stand_ins import save_llava
 
-
 pytestmark = pytest.mark.usefixtures("stream_beside", "stays_well")
 
 
