@@ -60,7 +60,7 @@ def bystander(client):
 
 @pytest.fixture(scope="module")
 def stream_beside(client):
-    """As `bystander`, of one stream beside all tests of a module: for attacks that reach the process, not the server."""
+    """As `bystander`, one stream beside all tests of a module: for attacks that reach the process, not the server."""
     with beside_client(client, model=client.state.settings.model_name):
         yield
 
