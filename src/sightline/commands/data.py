@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sightline.commands.options import AnswerColumn, Format, ImageColumn, ImageFolder, Model, Prompt, QuestionColumn
+from sightline.commands.options import (
+    AnswerColumn,
+    Format,
+    ImageColumn,
+    ImageFolder,
+    Model,
+    Prompt,
+    QuestionColumn,
+    share_of,
+)
 
 if TYPE_CHECKING:
     from sightline.data.check import Report
     from sightline.data.readers import Data
-    from sightline.data.readers.sides import Share
 
 EXAMPLE = "Example: sightline data check photos"
 
@@ -75,7 +83,7 @@ def check(
     from sightline.data.check import check as examine
     from sightline.data.check.clean import check_new
 
-    share = _share(held_out)
+    share = share_of(held_out)
     if fix is not None:
         check_new(fix)
     _refuse_stranger(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data", False)
@@ -188,18 +196,6 @@ def _open(data: str, options: tuple[Any, ...]) -> Data:
         "streaming",
     )
     return open_data(data, **dict(zip(names, options, strict=True)))
-
-
-def _share(held_out: str) -> Share:
-    if held_out == "auto":
-        return "auto"
-    try:
-        share = float(held_out)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ValueError(f"--held-out is auto or a share between 0 and 1, but is {held_out!r}")
-    return share
 
 
 def _processor(model: str) -> tuple[Any, Any]:

@@ -28,11 +28,11 @@ from sightline.commands.options import (
     Prompt,
     Quantize,
     QuestionColumn,
+    share_of,
 )
 from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
-    from sightline.data.readers.sides import Share
     from sightline.evaluation.results import Answer, Results
     from sightline.evaluation.tasks import Tasks
 
@@ -112,7 +112,7 @@ def evaluate(
     from sightline.interop.load import load
 
     # A file is checked before a model is loaded; the world's pictures are as large as the model wants them.
-    share = _share(held_out)
+    share = None if held_out is None else share_of(held_out)
     asked = file_tasks(file, metric, image_folder, per_kind, share, **reading) if file else None
     if asked and asked.settings["split"]:
         typer.echo(f"data: {asked.settings['split']}", err=True)
@@ -137,19 +137,6 @@ def _file(tasks: str | None) -> Path | None:
     if tasks is None or not ("." in tasks or "/" in tasks or (Path(tasks).exists() and tasks not in KINDS)):
         return None
     return Path(tasks)
-
-
-def _share(held_out: str | None) -> Share | None:
-    """`--held-out` as a share."""
-    if held_out is None or held_out == "auto":
-        return held_out  # type: ignore[return-value]
-    try:
-        share = float(held_out)
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ValueError(f"--held-out is auto or a share between 0 and 1, but is {held_out!r}")
-    return share
 
 
 def _refuse(options: dict[str, Any], subject: str) -> None:

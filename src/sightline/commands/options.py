@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from sightline.data.readers.sides import Share
 
 Images = Annotated[
     list[str],
@@ -30,3 +33,20 @@ QuestionColumn = Annotated[str | None, typer.Option(help="That of the question."
 AnswerColumn = Annotated[str | None, typer.Option(help="That of the answer.")]
 Prompt = Annotated[str | None, typer.Option(help="What is asked where a row has no question of its own.")]
 ImageFolder = Annotated[Path | None, typer.Option(help="Where paths of pictures start; beside the rows if not given.")]
+
+
+def share_of(held_out: str) -> Share:
+    """What --held-out says.
+
+    Raises:
+        ValueError: it is neither auto nor a share.
+    """
+    if held_out == "auto":
+        return "auto"
+    try:
+        share = float(held_out)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"--held-out is auto or a share between 0 and 1, but is {held_out!r}")
+    return share

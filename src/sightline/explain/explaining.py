@@ -24,9 +24,13 @@ from sightline.explain.words import Span, words_of
 from sightline.images import open_image, to_rgb
 from sightline.nn.vlm import VLM
 
-__all__ = ["explain"]
+__all__ = ["TooLarge", "explain"]
 
 Messages = Sequence[dict[str, Any]]
+
+
+class TooLarge(ValueError):
+    """The weights of attention do not fit into the memory that they may take."""
 
 
 @torch.inference_mode()
@@ -112,7 +116,7 @@ def _check_memory(config: Any, length: int, answer: int | None, memory: int) -> 
     needed = 4 * config.num_attention_heads * length * (length if answer is None else answer)
     if needed > memory:
         shorter = "shorten the messages or leave rollout out" if answer is None else "shorten the answer"
-        raise ValueError(f"the weights of attention take {needed} bytes of memory, above {memory}: {shorter}")
+        raise TooLarge(f"the weights of attention take {needed} bytes of memory, above {memory}: {shorter}")
 
 
 def _source(layer: int | None, head: int | None, rollout: bool, config: Any) -> str:

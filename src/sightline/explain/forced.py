@@ -16,7 +16,11 @@ from torch import Tensor
 from sightline.nn.fusion import find_runs
 from sightline.nn.vlm import VLM
 
-__all__ = ["Forced", "force"]
+__all__ = ["Forced", "TooLong", "force"]
+
+
+class TooLong(ValueError):
+    """Prompt and answer together have more tokens than the model has positions."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,12 @@ def force(model: VLM, inputs: Any, answer: Sequence[int]) -> Forced:
     """Put `answer` behind the processed prompt `inputs` of one conversation with pictures.
 
     Raises:
-        ValueError: prompt and answer are longer than the model's positions reach.
+        TooLong: prompt and answer are longer than the model's positions reach.
     """
     ids = torch.cat([inputs["input_ids"], torch.tensor([list(answer)], device=model.device)], dim=1)
     limit = model.config.max_position_embeddings
     if ids.shape[1] > limit:
-        raise ValueError(
+        raise TooLong(
             f"prompt and answer have {ids.shape[1]} tokens, but the model's max_position_embeddings is {limit}: "
             "shorten them or send fewer images"
         )

@@ -22,16 +22,7 @@ from sightline.training.holdout import sides_of_files, sides_of_run
 from sightline.training.recipe import Recipe, Stage, WorldSource
 from sightline.training.streams import StreamGroups
 
-__all__ = [
-    "Deal",
-    "FileGroups",
-    "Source",
-    "WindowedGroups",
-    "WorldGroups",
-    "open_rows",
-    "open_sources",
-    "world_of",
-]
+__all__ = ["Deal", "FileGroups", "Source", "WindowedGroups", "WorldGroups", "open_rows", "open_sources", "world_of"]
 
 BLOCK = 1000  # places within which the proportions are exact
 

@@ -13,7 +13,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from sightline.engine.request import SamplingParams
-from sightline.explain.explaining import explain
+from sightline.explain.explaining import TooLarge, explain
+from sightline.explain.forced import TooLong
 from sightline.explain.occlusion import Windows
 from sightline.serving.answering import Question, unless_gone
 from sightline.serving.bodies import StrictRoute
@@ -133,8 +134,8 @@ def _explain(body: ExplainRequest, state: State, read: _Read, on_progress: OnPro
 
 def _as_api_error(error: ValueError) -> APIError:
     """The only thing that is not known before: how long prompt and answer are together."""
-    if type(error) is ValueError and "bytes of memory" in str(error):
+    if isinstance(error, TooLarge):
         return APIError(str(error), status=413, param="messages", code="context_length_exceeded")
-    if type(error) is ValueError and "max_position_embeddings" in str(error):
+    if isinstance(error, TooLong):
         return APIError(str(error), param="messages", code="context_length_exceeded")
     return APIError("this answer to these messages cannot be explained", param="answer")
