@@ -1,7 +1,7 @@
-"""Every field of chats and completions with every number that has broken a server: a 400 that names it, at once.
+"""Every field of every route, with every number that has broken a server: a 400 that names it, at once.
 
-The fields come from the schemas, those of nested objects too, so a new one is tried without a word here; where one of
-these values means something, `MEANT` says so.
+The fields come from the schemas, those of nested objects too (of chats and completions), so a new one is tried without
+a word here; where one of these values means something, `MEANT` says so.
 """
 
 import copy
@@ -11,6 +11,9 @@ import pytest
 
 from sightline.serving.schemas.chat import ChatRequest
 from sightline.serving.schemas.completions import CompletionRequest
+from sightline.serving.schemas.decisions import DecisionRequest, ScoreRequest
+from sightline.serving.schemas.explain import ExplainRequest
+from sightline.serving.schemas.responses import ResponseRequest
 
 from .bystander import SEED
 
@@ -182,3 +185,40 @@ def test_odd_values_are_refused_by_name(untouched, path, sample, place):
             param = error["param"]
             # What tells the members of a union apart is refused where the union stands.
             assert param == field or (place[-1] in ("role", "type") and param == dotted(place[:-1])), (value, error)
+
+
+TEXT = [{"role": "user", "content": "a"}]
+INCLUDED = ["message.output_text.logprobs"]  # with which `top_logprobs` goes
+QUESTION = {"type": "predicate", "instructions": "Is it?"}
+OTHERS = {
+    "/v1/responses": (ResponseRequest, {"model": "tiny", "input": "a", "max_output_tokens": 1, "include": INCLUDED}),
+    # Its picture is none, which is said behind everything that is asked of fields.
+    "/v1/explain": (ExplainRequest, {"model": "tiny", "messages": CHAT["messages"][1:2], "answer": "A"}),
+    "/v1/score": (ScoreRequest, {"model": "tiny", "messages": TEXT, "choices": ["a", "b"]}),
+    "/v1/decisions": (DecisionRequest, {"model": "tiny", "input": "a", "questions": [QUESTION]}),
+}
+MEANT_THERE = MEANT | {
+    "prompt": set(),  # an unsupported field there
+    "input": {'"a string"'},
+    "instructions": {'"a string"'},
+    "answer": {'"a string"'},
+    "occlusion": {"true"},
+    "rollout": {"true"},
+    "layer": {"0"},
+    "head": {"0"},
+}
+NEVER_NULL = {"model", "input", "messages", "choices", "questions", "occlusion", "rollout"}
+
+
+@pytest.mark.parametrize("path", OTHERS)
+def test_odd_values_of_the_other_routes_are_refused_by_name(untouched, path):
+    kind, sample = OTHERS[path]
+    for field in kind.model_fields:
+        meant = MEANT_THERE.get(field, set()) | (set() if field in NEVER_NULL else NULL)
+        for value in VALUES:
+            body = json.dumps(sample | {field: "<here>"}).replace('"<here>"', value)
+            answer = untouched.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert answer.status_code in (200, 400, 404, 409), (field, value, answer.text)
+            named = answer.status_code == 400 and answer.json()["error"]["param"] == field
+            refused = named or (answer.status_code == 400 and value in ("NaN", "1e999"))
+            assert refused != (value in meant), (field, value, answer.text)
