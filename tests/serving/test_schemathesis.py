@@ -1,4 +1,4 @@
-"""What the OpenAPI document allows and what it does not, at random: no answer is a 5xx, and the server stays well."""
+"""What the OpenAPI document allows and what it does not, at random: no answer is a 5xx, each is as documented."""
 
 import contextlib
 import warnings
@@ -10,6 +10,7 @@ from hypothesis.errors import Unsatisfiable
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install -e '.[dev]'")
+    from schemathesis.specs.openapi import checks
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,6 +35,13 @@ def client(tiny):
         yield client
 
 
+# "Documented" of an answer: its status, its content type, its headers and every field of its body.
+DOCUMENTED = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
 MODES = {"positive": schemathesis.GenerationMode.POSITIVE, "negative": schemathesis.GenerationMode.NEGATIVE}
 
 
@@ -61,6 +69,7 @@ def test_nothing_that_is_sent_makes_the_server_fail(client, mode):
             assert response.status_code < 500 or response.status_code == 503, case.as_curl_command()
             if response.status_code >= 400:
                 assert set(response.json()) == {"error"}, case.as_curl_command()
+            case.validate_response(response, checks=DOCUMENTED)
 
         with contextlib.suppress(Unsatisfiable):  # what takes nothing cannot be asked wrongly
             ask()
