@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sightline.engine.compiling import compiler_status
 from sightline.engine.engine import Engine
 from sightline.engine.prompts import PromptReader
+from sightline.engine.quantize import quantize
 from sightline.engine.request import SamplingParams
 
 from .conversations import CONVERSATIONS, NEW, ask, plain
@@ -279,10 +280,15 @@ with Engine(*loaded, kv_cache_bytes=2**22, compile=True) as engine:
 
 
 @pytest.mark.slow
-def test_compiled_decoding(tiny_model_folder):
+@pytest.mark.parametrize("in_int8", [False, True], ids=["float32", "int8"])
+@pytest.mark.parametrize("shape", [{}, SHAPES["shared expert"]], ids=["dense", "experts"])
+def test_compiled_decoding(make_shape, tmp_path, shape, in_int8):
     if not compiler_status("cpu").startswith("torch.compile"):
         pytest.skip(compiler_status("cpu"))
+    model, processor = make_shape(**shape)
+    (quantize(model) if in_int8 else model).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
     # In a process of its own: the compiler does not get along with the checks of annotations here.
-    command = [sys.executable, "-c", COMPILED, str(Path(__file__).parent), str(tiny_model_folder)]
+    command = [sys.executable, "-c", COMPILED, str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -114,6 +114,33 @@ def test_the_engine_answers_as_generate_does(saved):
     assert [reply.tokens for reply in replies] == expected
 
 
+@pytest.fixture
+def int8_experts(make_shape):
+    model, _ = make_shape(**SHAPES["experts"], num_experts_per_token=2)
+    return next(module for module in quantize(model).modules() if isinstance(module, Int8Experts))
+
+
+def routed(experts, tokens):
+    """Random tokens, each with two of the experts."""
+    choice = torch.stack([torch.randperm(len(experts.gate_up_proj))[:2] for _ in range(tokens)])
+    return torch.randn(tokens, experts.down_proj.shape[1]), choice, torch.rand(tokens, 2)
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_experts_give_the_same_compiled(int8_experts, monkeypatch, tokens):
+    given = routed(int8_experts, tokens)
+    expected = int8_experts(*given)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(int8_experts(*given), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_a_step_of_decoding_on_an_accelerator_waits_for_no_value(int8_experts, tokens):
+    # A tensor of this device has no values that could be waited for.
+    given = [tensor.to("meta") for tensor in routed(int8_experts, tokens)]
+    assert int8_experts.to("meta")(*given).shape == given[0].shape
+
+
 def test_fused_weights_quantise_as_those_of_their_own(model):
     twin = copy.deepcopy(model)
     fused = FusedWeights(model)

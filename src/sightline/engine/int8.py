@@ -19,6 +19,7 @@ from sightline.nn.moe import Experts, one_at_a_time
 __all__ = ["Int8Experts", "Int8Linear", "int8_product", "quantize_weight"]
 
 FEW_ROWS = 8  # up to so many the kernel is faster than dequantising (benchmarks/int8.py)
+DECODED_ROWS = 64  # up to so many tokens are taken for a step of decoding, whose products wait for memory anyway
 BLOCK = 2**19  # weights dequantised at a time on a CPU: 2 MB of float32, which its cache still holds when it multiplies
 
 
@@ -139,8 +140,25 @@ class Int8Experts(nn.Module):
         experts: Int64[Tensor, "tokens top_k"],
         weights: Float[Tensor, "tokens top_k"],
     ) -> Float[Tensor, "tokens hidden"]:
-        """One expert at a time, as `Experts.forward`."""
-        return one_at_a_time(hidden_states, experts, weights, self._run)
+        """As `Experts.forward`. What is compiled, and a step of decoding on a GPU, never waits to learn the choice."""
+        on_gpu = hidden_states.device.type != "cpu"
+        if not torch.compiler.is_compiling() and not (on_gpu and len(experts) <= DECODED_ROWS):
+            return one_at_a_time(hidden_states, experts, weights, self._run)
+        run = self._run_chosen if experts.numel() < len(self.gate_up_proj) else self._run_all
+        return run(hidden_states, experts, weights.to(hidden_states.dtype))
+
+    def _run_chosen(self, x: Tensor, experts: Tensor, weights: Tensor) -> Tensor:
+        """With each token's own copy of its experts: reads the least where tokens are few."""
+        gate_up = self.gate_up_proj[experts].to(x.dtype) * self.gate_up_proj_scale[experts, :, None]
+        down = self.down_proj[experts].to(x.dtype) * self.down_proj_scale[experts, :, None]
+        gate, up = torch.einsum("th,tkih->tki", x, gate_up).chunk(2, dim=-1)
+        return torch.einsum("tki,tkhi,tk->th", self.act_fn(gate) * up, down, weights)
+
+    def _run_all(self, x: Tensor, experts: Tensor, weights: Tensor) -> Tensor:
+        """With every expert for every token, most of them weighed zero: each is read once, and nothing is copied."""
+        shares = weights.new_zeros(len(x), len(self.gate_up_proj)).scatter_add(1, experts, weights)
+        outs = (self._run(expert, x) * share[:, None] for expert, share in enumerate(shares.unbind(1)))
+        return sum(outs, torch.zeros_like(x))
 
     def _run(self, expert: int, x: Tensor) -> Tensor:
         gate_up = int8_product(x, self.gate_up_proj[expert], self.gate_up_proj_scale[expert], self.kernel_dtype)
