@@ -289,7 +289,7 @@ def test_what_cannot_be_is_said_and_changes_nothing(loaded, options, message):
 
 
 def test_load_names_what_it_can_quantise_to(tiny_model_folder):
-    with pytest.raises(ValueError, match="there is no quantisation 'int4': give int8"):
+    with pytest.raises(ValueError, match="there is no quantisation 'int4': give int8, or torchao on a GPU"):
         load(tiny_model_folder, quantize="int4")
 
 
@@ -324,6 +324,22 @@ def test_torchao_missing_names_the_extra(make_shape, as_on_a_gpu, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(ImportError, match=r"torchao is not installed: pip install 'sightline\[gpu\]'"):
         quantize(make_shape()[0], backend="torchao")
+
+
+def test_load_refuses_torchao_on_a_cpu_before_it_reads_the_model():
+    with pytest.raises(ValueError, match="quantize='torchao' is for a GPU, and this is a CPU: take quantize='int8'"):
+        load("no/such/model", device="cpu", quantize="torchao")
+
+
+def test_load_makes_torchaos_layers_once_the_model_is_on_the_gpu(tiny_model_folder, as_on_a_gpu, monkeypatch):
+    pytest.importorskip("torchao")
+    moved = []
+    monkeypatch.setattr("sightline.interop.load.pick_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(nn.Module, "to", lambda model, place: moved.append((place, is_quantized(model))) or model)
+    model, _ = load(tiny_model_folder, dtype="float32", quantize="torchao")
+    assert moved == [(torch.device("cuda"), False)]
+    assert is_quantized(model)
+    assert "Int8" in type(model.model.layers[0].self_attn.q_proj.weight).__name__
 
 
 def test_torchao_takes_no_experts(make_shape, as_on_a_gpu):

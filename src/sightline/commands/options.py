@@ -23,7 +23,10 @@ Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="The answer ends here at the latest.")]
 Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest token; above: sample.")]
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
-Quantize = Annotated[str | None, typer.Option(help="int8: the language model's weights in a quarter of the memory.")]
+Quantize = Annotated[
+    str | None,
+    typer.Option(help="int8: the language model's weights in a quarter of the memory; torchao: so on a GPU."),
+]
 Format = Annotated[
     str | None,
     typer.Option(help="chat, llava, minimind-v, cauldron, table or classes; found out if not given."),

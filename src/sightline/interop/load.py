@@ -43,24 +43,30 @@ def load(
             a hub id: one of our own checkpoints or a transformers Llava checkpoint.
         device: `auto` is cuda, else mps, else cpu.
         dtype: `auto` is bfloat16 where the device multiplies it natively, else float32.
-        quantize: `int8` makes the language blocks' weights int8 (`engine.quantize`); of a checkpoint that is int8
-            already, they stay as they are.
+        quantize: `int8` makes the language blocks' weights int8, `torchao` does so with torchao's layers, on a GPU
+            (`engine.quantize`); of a checkpoint that is int8 already, they stay as they are.
 
     Raises:
         FileNotFoundError: there is no such folder, and no such model on the hub or in its cache.
-        ValueError: the checkpoint is of a kind that cannot be loaded, brings code or contradicts itself, or the
-            device, dtype or quantisation does not exist.
+        ImportError: torchao is asked for and not installed.
+        ValueError: the checkpoint is of a kind that cannot be loaded, brings code or contradicts itself; the device,
+            dtype or quantisation does not exist; or torchao is asked for on a CPU or for a mixture of experts.
     """
-    if quantize not in (None, "int8"):
-        raise ValueError(f"there is no quantisation {quantize!r}: give int8")
+    if quantize not in (None, "int8", "torchao"):
+        raise ValueError(f"there is no quantisation {quantize!r}: give int8, or torchao on a GPU")
     place = pick_device(device)
+    if quantize == "torchao" and place.type == "cpu":
+        raise ValueError("quantize='torchao' is for a GPU, and this is a CPU: take quantize='int8'")
     kind = best_dtype(place) if dtype == "auto" else named_dtype(dtype)
     source = _locate(name)
     with _without_progress_bar(), _in_one_line(source, name):
         model, processor = _load(source, str(name), kind)
     if quantize == "int8" and not is_quantized(model):
         to_int8(model)
-    return cast(VLM, nn.Module.to(model, place).eval()), processor
+    model = cast(VLM, nn.Module.to(model, place).eval())
+    if quantize == "torchao" and not is_quantized(model):
+        to_int8(model, backend="torchao")
+    return model, processor
 
 
 def load_processor(name: str | Path) -> tuple[VLMConfig, VLMProcessor]:

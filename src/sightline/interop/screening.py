@@ -174,7 +174,7 @@ def _refuse_code(described: dict[str, Any] | None, where: str) -> None:
         if field == "quantization_config" and (value or {}).get("quant_method") != QUANTIZED:
             raise ValueError(
                 f"{where} says that its weights are quantised in a way that this package does not read: load the "
-                "unquantised checkpoint, and quantise it with quantize='int8' (on a GPU, engine.quantize with torchao)"
+                "unquantised checkpoint, and quantise it with quantize='int8' (on a GPU, or 'torchao')"
             )
         if field == "transformers_weights":
             raise ValueError(f"{where} names a file of weights (transformers_weights): call it {_WHOLE}")
