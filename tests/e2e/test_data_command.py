@@ -75,6 +75,23 @@ def test_bad_rows_are_listed_counted_and_left_out_of_a_copy(data, photos, tmp_pa
     assert err == "sightline: 'clean' is there already: name a folder that is new or empty\n"
 
 
+def test_data_that_come_divided_are_looked_at_whole(data, photos):
+    (photos / "metadata.csv").rename(photos / "train.csv")
+    (photos / "test.csv").write_text("file_name,question,answer\n0.png,Is it red?,yes\n,2+2?,4\n,Left?,\n")
+    code, out, _ = data("check", "photos", "--fix", "clean")
+    assert code == 1
+    assert "bad  photos/test.csv, line 4: empty answer" in out
+    assert "photos/test.csv, line 2: repeated row: it says what photos/train.csv, line 3 says" in out
+    assert "photos/test.csv holds out 2 rows of 19" in out
+    assert "written: clean/train and clean/test (18 of 20 rows)" in out
+    assert data("check", "clean")[0] == 0
+    assert data("stats", "photos")[1].startswith("photos: 20 rows")
+    data("show", "photos", "--count", 20)
+    page = Path("show.html").read_text()
+    assert "photos/train.csv, line 18" in page
+    assert "photos/test.csv, line 3" in page
+
+
 def test_json_is_the_report_alone(data, photos):
     add(photos, ["0.png", "What?", ""])
     code, out, err = data("check", "photos", "--json", "--fix", "clean")

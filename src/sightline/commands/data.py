@@ -28,6 +28,7 @@ from sightline.commands.options import (
 if TYPE_CHECKING:
     from sightline.data.check import Report
     from sightline.data.readers import Data
+    from sightline.data.readers.divided import Divided
 
 EXAMPLE = "Example: sightline data check photos"
 
@@ -88,7 +89,7 @@ def check(
         check_new(fix)
     _refuse_stranger(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data", False)
     options = (format, image_column, question_column, answer_column, prompt, image_folder, limit, streaming)
-    opened = _open(data, options)
+    opened = _open(data, options, divided=share == "auto")
     config, processor = _processor(model)
     most_tokens = min(filter(None, (max_length, config.max_position_embeddings)))
     limits = Limits(tokens=most_tokens, answer=max_answer, side=min_side)
@@ -100,10 +101,9 @@ def check(
     if fix is not None:
         with _bar("copy", opened) as advance:
             written = write_clean(opened, found, fix, lambda: advance(""))
-        print(
-            f"written: {fix / 'data.jsonl'} ({written} of {found.rows} rows)",
-            file=sys.stderr if as_json else sys.stdout,
-        )
+        rows = fix / "data.jsonl"
+        where = rows if rows.exists() else f"{fix / 'train'} and {fix / 'test'}"
+        print(f"written: {where} ({written} of {found.rows} rows)", file=sys.stderr if as_json else sys.stdout)
     if found.bad:
         raise typer.Exit(1)
 
@@ -182,9 +182,12 @@ def stats(
         print(f"written: {out}", file=sys.stderr if as_json else sys.stdout)
 
 
-def _open(data: str, options: tuple[Any, ...]) -> Data:
+def _open(data: str, options: tuple[Any, ...], divided: bool = True) -> Data | Divided:
+    """What training would read of `data`; not `divided`: without a held-out split of its own."""
     from sightline.data.readers import open_data
+    from sightline.data.readers.divided import open_divided
 
+    open_rows = open_divided if divided else open_data
     names = (
         "format",
         "image_column",
@@ -195,7 +198,7 @@ def _open(data: str, options: tuple[Any, ...]) -> Data:
         "limit",
         "streaming",
     )
-    return open_data(data, **dict(zip(names, options, strict=True)))
+    return open_rows(data, **dict(zip(names, options, strict=True)))
 
 
 def _processor(model: str) -> tuple[Any, Any]:
@@ -204,11 +207,11 @@ def _processor(model: str) -> tuple[Any, Any]:
     return load_processor(model)
 
 
-def _count(data: Data) -> str:
+def _count(data: Data | Divided) -> str:
     return "a stream" if data.is_streamed else f"{len(data):,}"
 
 
-def _spread(data: Data, count: int) -> Iterator[Any]:
+def _spread(data: Data | Divided, count: int) -> Iterator[Any]:
     """About `count` rows, evenly spread from the first to the last; of a stream the first ones."""
     if data.is_streamed:
         return (row for row, _ in zip(data.attempts(), range(count), strict=False))
@@ -217,7 +220,7 @@ def _spread(data: Data, count: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _bar(what: str, data: Data) -> Iterator[Callable[[str], None]]:
+def _bar(what: str, data: Data | Divided) -> Iterator[Callable[[str], None]]:
     """A bar on stderr, where that is a terminal; gone when done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

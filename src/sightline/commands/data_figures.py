@@ -67,7 +67,7 @@ def _figures(found: Report, model: str) -> Iterator[str]:
     if split["held_out"] and split["train"]:
         across = split["near_copies_across"]
         yield (
-            f"by picture, held_out={split['share']} holds out {_rows(split['held_out'])} of "
+            f"{split['own'] or 'by picture, held_out=' + str(split['share'])} holds out {_rows(split['held_out'])} of "
             f"{split['held_out'] + split['train']:,}"
             + (f"; pictures that look like one on the other side: {across:,}" if across else "")
         )

@@ -14,6 +14,7 @@ from sightline.data.encoder import Encoder, size_of
 from sightline.data.numbers import Numbers
 from sightline.data.pictures import size_of_picture
 from sightline.data.readers import Data
+from sightline.data.readers.divided import Divided
 from sightline.data.sample import answers_of, questions_of, sample_of
 from sightline.data.tops import Tops
 
@@ -79,7 +80,7 @@ class Statistics:
         }
 
 
-def gather(data: Data, encoder: Encoder, on_row: Callable[[int], None] = lambda unread: None) -> Statistics:
+def gather(data: Data | Divided, encoder: Encoder, on_row: Callable[[int], None] = lambda unread: None) -> Statistics:
     """Read every row of `data` once; of pictures only how large they are.
 
     Args:

@@ -179,7 +179,8 @@ def test_the_report_has_figures_of_what_was_read(write, processor, chat):
     assert fields["tokens"]["row"]["least"] == min(lengths)
     assert fields["tokens"]["of_pictures"] == 40 * 16 / fields["tokens"]["row"]["total"]
     held = open_data(write(*rows), split="held_out", held_out=0.3)
-    assert fields["split"] == {"share": 0.3, "held_out": len(held), "train": 49 - len(held), "near_copies_across": 0}
+    sides = {"held_out": len(held), "train": 49 - len(held)}
+    assert fields["split"] == {"share": 0.3, "own": None, **sides, "near_copies_across": 0}
 
 
 def test_findings_of_a_kind_are_bounded_and_counts_are_not(write, processor, chat, monkeypatch):

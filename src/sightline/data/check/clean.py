@@ -12,6 +12,7 @@ from sightline.data.check.report import Finding, Report
 from sightline.data.conversation import ChatRow, Picture
 from sightline.data.picture_files import file_of, write_once
 from sightline.data.readers import Data
+from sightline.data.readers.divided import Divided
 from sightline.whole_file import LEFTOVER
 
 __all__ = ["check_new", "write_clean"]
@@ -25,24 +26,42 @@ def check_new(folder: Path) -> None:
         raise FileExistsError(f"{str(folder)!r} is there already: name a folder that is new or empty")
 
 
-def write_clean(data: Data, report: Report, folder: Path, on_row: Callable[[], None] = lambda: None) -> int:
+def write_clean(data: Data | Divided, report: Report, folder: Path, on_row: Callable[[], None] = lambda: None) -> int:
     """Write the rows of `data` that `report` finds neither bad nor repeated into `folder`; how many there are.
 
     They are rows of the chat format in `data.jsonl`, beside their pictures, copied as they are and named after their
-    content. `dropped.jsonl` says of every row that is left out which it is, and why.
+    content. `dropped.jsonl` says of every row that is left out which it is, and why. Data that come divided stay so, in
+    the folders `train` and `test`.
 
     Raises:
         FileExistsError: the folder is not empty.
-        ValueError: no row is good.
+        ValueError: no row is good, or none of one side.
     """
     check_new(folder)
-    if len(report.bad.keys() | report.repeated) == report.rows:
-        raise ValueError(f"no row of {report.path} is good: there is nothing to write")
+    dropped = report.bad.keys() | report.repeated
+    if isinstance(data, Data):
+        _refuse_nothing(len(dropped), report.rows, report.path)
+        return _write_rows(data, 0, report, folder, on_row)
+    start = len(data.train)
+    learned = sum(row < start for row in dropped)
+    _refuse_nothing(learned, start, data.train.path)
+    _refuse_nothing(len(dropped) - learned, len(data.held_out), data.held_out.path)
+    sides = ((data.train, 0, "train"), (data.held_out, start, "test"))
+    return sum(_write_rows(rows, first, report, folder / name, on_row) for rows, first, name in sides)
+
+
+def _refuse_nothing(dropped: int, rows: int, path: str) -> None:
+    if dropped == rows:
+        raise ValueError(f"no row of {path} is good: there is nothing to write")
+
+
+def _write_rows(data: Data, start: int, report: Report, folder: Path, on_row: Callable[[], None]) -> int:
+    """As `write_clean`, of rows that the report counts from `start` on."""
     folder.mkdir(parents=True, exist_ok=True)
     written, told = 0, _told(report)
     beside, apart = folder / (LEFTOVER + ROWS), folder / (LEFTOVER + DROPPED)
     with beside.open("w", encoding="utf-8") as file, apart.open("w", encoding="utf-8") as dropped:
-        for number, (where, row) in enumerate(data.attempts()):
+        for number, (where, row) in enumerate(data.attempts(), start):
             if number in report.bad or number in report.repeated:
                 dropped.writelines(_dumped(line) for line in _reasons(number, where, report, told))
             elif isinstance(row, ChatRow):

@@ -30,7 +30,8 @@ class Report:
 
     `counts` are rows (of near copies: pictures) by kind; `findings` list them, at most `MOST` of a kind; `bad` has the
     numbers of all rows that are bad, each with its first problem that makes it so, and `repeated` those of all that
-    repeat an earlier one. `tokens` and `pictures` are figures by name, `split` says how the rows would be divided.
+    repeat an earlier one. `tokens` and `pictures` are figures by name, `split` says how training divides the rows
+    (`own`: the held-out split that they come with).
     """
 
     path: str

@@ -17,6 +17,7 @@ from sightline.data.encoder import Encoder
 from sightline.data.numbers import Numbers
 from sightline.data.pictures import in_threads
 from sightline.data.readers import Data
+from sightline.data.readers.divided import Divided
 from sightline.data.readers.sides import Share, told_apart
 from sightline.data.readers.splits import KEPT
 
@@ -30,7 +31,7 @@ _SAID = {
 
 
 def check(
-    data: Data,
+    data: Data | Divided,
     encoder: Encoder,
     limits: Limits = Limits(),
     held_out: Share = "auto",
@@ -70,7 +71,7 @@ def check(
 class _Found:
     """What is known so far. Of each row it keeps some bytes, whatever the row's size."""
 
-    def __init__(self, data: Data):
+    def __init__(self, data: Data | Divided):
         self.data, self.rows = data, 0
         self.bad: dict[int, str] = {}
         self.repeated: set[int] = set()
@@ -150,13 +151,14 @@ class _Found:
         }
 
     def split(self, share: Share) -> dict[str, Any]:
-        """How rows would be divided, and how many pictures look like one on the other side."""
-        if share == "auto" and self.data.is_in_order_only:
-            return {"share": share, "held_out": 0, "train": len(self._keys), "near_copies_across": 0}
+        """How rows are divided, and how many pictures look like one on the other side."""
+        own = self.data.held_out.path if isinstance(self.data, Divided) else None
+        if isinstance(self.data, Data) and share == "auto" and self.data.is_in_order_only:
+            return {"share": share, "own": own, "held_out": 0, "train": len(self._keys), "near_copies_across": 0}
         sides = told_apart(self.data, self._keys, self._keyed, share)
         held = np.zeros(self.rows, dtype=bool)
         held[self._keyed] = sides == 1
         across = sum(held[twin.row] != held[twin.earlier] for twin in self._twins if twin.kind == "near copy")
         count = int(held.sum())
         learned = int((sides == 0).sum())
-        return {"share": share, "held_out": count, "train": learned, "near_copies_across": int(across)}
+        return {"share": share, "own": own, "held_out": count, "train": learned, "near_copies_across": int(across)}

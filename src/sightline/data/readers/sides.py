@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from sightline.data.conversation import ChatRow
+from sightline.data.readers.divided import Divided
 from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
 from sightline.data.readers.splits import KEPT, held_out_rows, row_keys
@@ -179,9 +180,13 @@ def _part(keys: Sequence[Sequence[bytes]]) -> np.ndarray:
     return held_out_rows(keys, 0.5) if all_new else held_out_of(keys, "auto")
 
 
-def told_apart(data: Data, keys: Sequence[Sequence[bytes]], numbers: Sequence[int], share: Share) -> np.ndarray:
+def told_apart(
+    data: Data | Divided, keys: Sequence[Sequence[bytes]], numbers: Sequence[int], share: Share
+) -> np.ndarray:
     """On which side training would have the rows `numbers` of `data`, whose keys are known: int8 [rows], 1 where they
-    are held out, -1 where they are left out as they show the same as those, 0 where they are learned from."""
+    are held out, -1 where they are left out as they show the same as the other side, 0 where they are learned from."""
+    if isinstance(data, Divided):
+        return _by_own_split(data, keys, numbers)
     if share != "auto" or data.is_in_order_only or len(data) <= MOST:
         chosen = held_out_of(keys, share)
         return np.zeros(len(keys), dtype=np.int8) if share == "auto" and chosen.all() else chosen.astype(np.int8)
@@ -194,6 +199,23 @@ def told_apart(data: Data, keys: Sequence[Sequence[bytes]], numbers: Sequence[in
     sides[[not known.isdisjoint(row) for row in keys]] = -1
     sides[held] = 1
     return np.zeros_like(sides) if part.all() else sides
+
+
+def _by_own_split(data: Divided, keys: Sequence[Sequence[bytes]], numbers: Sequence[int]) -> np.ndarray:
+    start = len(data.train)
+    held = np.asarray(numbers) >= start
+    if len(data.held_out) > MOST:
+        held_numbers = set((sampled(data.held_out) + start).tolist())
+        unused = held & np.array([number not in held_numbers for number in numbers], dtype=bool)
+    else:
+        unused = np.zeros_like(held)
+    sides = np.where(unused, -1, held).astype(np.int8)
+    # Which side gives way is `_two_places`' rule.
+    stays, goes = (1, 0) if data.train.is_in_order_only or start > MOST else (0, 1)
+    known = {key for row, side in zip(keys, sides, strict=True) if side == stays for key in row}
+    shared = np.array([not known.isdisjoint(row) for row in keys], dtype=bool)
+    sides[shared & (sides == goes)] = -1
+    return sides
 
 
 def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
