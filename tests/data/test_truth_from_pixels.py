@@ -1,10 +1,11 @@
 """The truth is in the pixels: what is where is read from the pictures alone, and compared with what is said of them.
 
 Nothing here uses the renderer's code or tables: colours are named by their hue, objects are connected pixels, bars
-are measured, digits are matched with the sheet, and words with a fresh print of each candidate.
+are measured, digits and things are matched with their sheets, and words with a fresh print of each candidate.
 """
 
 import colorsys
+import json
 import random
 from functools import lru_cache
 from importlib import resources
@@ -118,6 +119,59 @@ def test_a_shape_fills_as_much_of_its_square_as_its_geometry_says(shape, fill):
         left, top, right, bottom = bounds(part)
         # A turn of a few degrees widens the box of a square most.
         assert 0.8 * fill < part.sum() / ((right - left) * (bottom - top)) < 1.1 * fill
+
+
+TILE = 20  # pixels a side, at which things are compared
+
+
+def as_vector(picture):
+    """An RGB picture of a thing without its brightness and contrast: unit vector, [3 * TILE * TILE]."""
+    pixels = pixels_of(picture.resize((TILE, TILE), Image.Resampling.BOX)).ravel()
+    pixels -= pixels.mean()
+    return pixels / max(np.linalg.norm(pixels), 1e-6)
+
+
+@lru_cache
+def drawings():
+    """Every drawing of every thing and its mirror image, RGBA, with its name."""
+    table = json.loads((ASSETS / "atlas" / "things.json").read_text(encoding="utf-8"))
+    side, columns = table["sprite"], table["columns"]
+    found = []
+    for path in (ASSETS / "atlas").iterdir():
+        if path.name.endswith(".webp"):
+            sheet = Image.open(BytesIO(path.read_bytes())).convert("RGBA")
+            for index, thing in enumerate(table["things"]):
+                left, top = index % columns * side, index // columns * side
+                drawing = sheet.crop((left, top, left + side, top + side)).resize((TILE, TILE), Image.Resampling.BOX)
+                if drawing.getbbox():
+                    found += [(thing["id"], drawing), (thing["id"], drawing.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
+    return found
+
+
+def drawn_on(paper):
+    """All drawings on paper of that colour: [drawings, 3 * TILE * TILE]."""
+    vectors = []
+    for _, drawing in drawings():
+        on_paper = Image.new("RGB", drawing.size, paper)
+        on_paper.paste(drawing, mask=drawing)
+        vectors.append(as_vector(on_paper))
+    return np.array(vectors)
+
+
+def test_things_are_drawn_where_and_as_what_the_scene_says():
+    right = total = 0
+    for index in range(12):
+        scene = random_scene(random.Random(f"things {index}"), "scatter")
+        picture = render(scene, SIZE)
+        candidates = drawn_on(tuple(np.median(pixels_of(picture).reshape(-1, 3), axis=0).astype(int)))
+        for item in (item for item in scene.objects if item.identity[0] == "thing"):
+            reach = item.diameter / 2
+            box = (item.x - reach, item.y - reach, item.x + reach, item.y + reach)
+            crop = picture.crop([round(edge * SIZE) for edge in box])
+            right += drawings()[int(np.argmax(candidates @ as_vector(crop)))][0] == item.name
+            total += 1
+    assert total > 20
+    assert right / total > 0.9
 
 
 def upright(chart):
