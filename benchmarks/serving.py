@@ -1,8 +1,9 @@
 """`sightline serve` under load beside `transformers serve`, one after the other: `python benchmarks/serving.py`.
 
 The same model (converted to LLaVA for the peer), the same questions about a picture of each request's own, streamed by
-the official client to the end of the answer. A further server that is up already is named by `--peer NAME=URL`; it
-serves the folder that `sightline convert llava` wrote. Needs `pip install 'sightline[serve]' openai accelerate`.
+the official client to the end of the answer. A further server that is up already is named by
+`--peer NAME=URL=MODEL`; it serves the folder that `sightline convert llava` wrote. Needs
+`pip install 'sightline[serve]' openai accelerate`.
 """
 
 from __future__ import annotations
@@ -156,7 +157,7 @@ def main() -> None:
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--pictures", type=int, default=64, help="questions for each number of clients")
     parser.add_argument("--max-tokens", type=int, default=32)
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=URL=MODEL")
+    parser.add_argument("--peer", action="append", default=[], type=peer, metavar="NAME=URL=MODEL")
     given = parser.parse_args()
     clients = [int(number) for number in given.clients.split(",")]
     print(f"{'server':<14}{'clients':>8}  " + "".join(f"{name:>13}" for name in HEADER))
@@ -168,14 +169,19 @@ def main() -> None:
         for name, model, command, port in servers(given.model, folder, given.dtype):
             with server(command, port) as url:
                 found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens)
-        for peer in given.peer:
-            name, url, model = peer.split("=", 2)
+        for name, url, model in given.peer:
             found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens)
     for name in list(found)[1:]:
         for count, ours, theirs in zip(clients, found["sightline"], found[name], strict=True):
             first = np.median(theirs.first) / np.median(ours.first)
             rate = ours.tokens_per_second / theirs.tokens_per_second
             print(f"{count} clients: {rate:.2f} x the throughput of {name}, first token {first:.2f} x as soon")
+
+
+def peer(text: str) -> tuple[str, str, str]:
+    """A server that is up: what to call it, where it is, and what it calls the model."""
+    name, url, model = text.split("=", 2)  # argparse says what is wrong, before anything is measured
+    return name, url, model
 
 
 def measure(name: str, url: str, model: str, clients: list[int], pictures: int, max_tokens: int) -> list[Seen]:

@@ -5,13 +5,14 @@ import contextlib
 import functools
 import io
 import json
-import resource
 import threading
 import time
 
 from PIL import Image
 
-# By how much the most memory that this process ever had may grow meanwhile. What a bomb would unpack to is more.
+from .peak_memory import bounded_memory
+
+# By how much the memory of this process may grow meanwhile. What a bomb would unpack to is more.
 MOST_BYTES = 256 * 2**20
 SEED = 4711  # tells its requests from the attack's
 
@@ -41,14 +42,6 @@ def said(client, body):
 
 
 @contextlib.contextmanager
-def bounded_memory():
-    """Nothing large is made meanwhile, not even for a moment."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < MOST_BYTES
-
-
-@contextlib.contextmanager
 def beside(say, health, alone=None):
     """Call `say` over and over in another thread; each time it has to give what it gives alone.
 
@@ -72,7 +65,7 @@ def beside(say, health, alone=None):
     thread.start()
     has_begun.wait()
     try:
-        with bounded_memory():
+        with bounded_memory(MOST_BYTES):
             yield
     finally:
         is_over.set()

@@ -133,12 +133,16 @@ def test_too_many_or_too_long_prompts_are_refused(client, make_client):
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prompt"), answer.text
 
     refused(client, ["a"] * 9)
+    answer = client.post("/v1/completions", json={"model": "tiny", "prompt": "duck " * 200})
+    assert answer.json()["error"]["message"].endswith("shorten it")
     refused(client, "duck " * 200)
     refused(client, [70] * 200)
     with make_client({"prompt_chars": 10}) as small:
         refused(small, "a" * 11)
         refused(small, ["a" * 6, "b" * 5])
         refused(small, [70] * 11)
+    with make_client({"queue": 1}, engine={"max_batch_size": 2}) as small:
+        refused(small, ["a"] * 4)
         assert small.get("/health").status_code == 200
 
 

@@ -176,6 +176,17 @@ def test_questions_choices_and_their_text_are_bounded(make_client):
         assert client.get("/health").status_code == 200
 
 
+def test_the_answers_of_all_questions_are_bounded_together(make_client):
+    with make_client(limits={"choices": 9, "prompt_chars": 1000}) as client:
+        nine = {**COLOURS, "choices": [{"value": str(number)} for number in range(9)]}
+        long = {**COLOURS, "choices": [{"value": 100 * "a"}, {"value": "b"}]}
+        for questions, said in (([nine] * 5, "questions have 45 answers together"), ([long] * 4, "questions: ")):
+            answer = decide(client, *questions)
+            assert answer.status_code == 400
+            assert answer.json()["error"]["message"].startswith(said)
+            assert answer.json()["error"]["param"] == "questions"
+
+
 def grade(client, choices, content="What is this?", **fields):
     body = {"model": "tiny", "messages": [{"role": "user", "content": content}], "choices": choices, **fields}
     return client.post("/v1/score", json=body)

@@ -17,15 +17,16 @@ from sightline.serving.errors import APIError
 from sightline.serving.grammar import Grammars, tokenizer_text
 from sightline.serving.settings import Limits
 
-from .bystander import bounded_memory
+from .bystander import MOST_BYTES
 from .compiling import compiled
+from .peak_memory import bounded_memory
 
 ASK = [{"role": "user", "content": "What is this?"}]
 
 
 @pytest.fixture(autouse=True)
 def memory():
-    with bounded_memory():
+    with bounded_memory(MOST_BYTES):
         yield
 
 

@@ -11,13 +11,14 @@ from sightline.serving.errors import APIError
 from sightline.serving.grammar import Grammars
 from sightline.serving.settings import Limits
 
-from .bystander import bounded_memory
+from .bystander import MOST_BYTES
 from .compiling import compiled
+from .peak_memory import bounded_memory
 
 
 @pytest.fixture(autouse=True)
 def memory():
-    with bounded_memory():
+    with bounded_memory(MOST_BYTES):
         yield
 
 

@@ -13,14 +13,15 @@ from sightline.serving.errors import APIError
 from sightline.serving.image_bytes import plain_picture
 from sightline.serving.settings import Limits
 
-from .bystander import bounded_memory
+from .bystander import MOST_BYTES
 from .decoding import LIMITS, decode, quick, refusal
+from .peak_memory import bounded_memory
 from .pictures import chunk, encoded, exif, noise, png_header, with_chunks
 
 
 @pytest.fixture(autouse=True)
 def memory():
-    with bounded_memory():
+    with bounded_memory(MOST_BYTES):
         yield
 
 

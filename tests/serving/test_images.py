@@ -103,7 +103,10 @@ def test_a_thin_picture_is_refused_where_the_model_scales_by_the_shorter_edge():
 # Data URIs.
 
 
-@pytest.mark.parametrize("kind", ["image/png", "IMAGE/PNG", "image/jpeg", "image/svg+xml", "image/x-icon"])
+KINDS = ("image/png", "IMAGE/PNG", "image/jpeg", "image/svg+xml", "image/x-icon", "application/octet-stream")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "image/png;charset=x", "image/png;name=a.png;x=y"])
 def test_the_bytes_of_a_data_uri_are_read_whatever_picture_it_says(kind):
     assert read_data_uri(f"data:{kind};base64,YWJjZA==", LIMITS, "image") == b"abcd"
 
@@ -115,7 +118,8 @@ def test_the_bytes_of_a_data_uri_are_read_whatever_picture_it_says(kind):
         "data:image/png",
         "data:image/png,abcd",
         "data:image/png;base64",
-        "data:image/png;charset=x;base64,QUJD",
+        "data:image/png;charset=x,QUJD",
+        "data:image/png" + ";a=b" * 5 + ";base64,QUJD",
         "data:;base64,QUJD",
         "data:text/html;base64,QUJD",
         "data:application/pdf;base64,QUJD",

@@ -128,7 +128,7 @@ def lines():
         logger.setLevel(level)
 
 
-_LOGGERS = ("sightline", "uvicorn.error", "asyncio")
+_LOGGERS = ("sightline", "uvicorn.error", "asyncio", "python_multipart")
 
 
 def test_a_request_is_a_line_with_its_tokens(client, lines):
@@ -152,6 +152,14 @@ def test_the_body_and_a_made_up_path_are_not_written_down(client, lines):
     client.get("/health", headers={"authorization": "Bearer secret", "x-request-id": "secret"})
     assert [line["status"] for line in lines()] == [200, 400, 404, 200]
     assert "secret" not in json.dumps(lines())
+
+
+def test_an_upload_that_is_none_is_a_line_of_json_and_no_more(make_client, lines, caplog):
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    with make_client() as client:
+        client.post("/v1/files", content=b"secret", headers=headers)
+    assert [line["status"] for line in lines()] == [400]
+    assert [record for record in caplog.records if record.name.startswith("python_multipart")] == []
 
 
 def test_one_without_a_key_is_nobodys(client, lines):

@@ -110,6 +110,30 @@ def test_a_bias_is_for_a_token_that_exists_and_written_in_one_way(client, heard,
 
 
 @pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"stop": 5}, "stop: it has to be a string or an array"),
+        ({"messages": 5}, "messages: it has to be an array"),
+        ({"messages": []}, "messages: it has too few entries"),
+        ({"temperature": 2.5}, "temperature: it is at most 2.0"),
+        ({"top_p": 0}, "top_p: it has to be greater than 0.0"),
+        ({"max_tokens": 0}, "max_tokens: it is at least 1"),
+        ({"service_tier": "x"}, "service_tier: it has to be 'auto', 'default'"),
+    ],
+)
+def test_what_a_value_should_be_is_said_in_plain_words(client, fields, said):
+    assert chat(client, **fields).json()["error"]["message"].startswith(said)
+
+
+def test_what_stands_for_pictures_cannot_be_made_likelier(client, heard):
+    placeholder = str(client.state.model.config.image_token_id)
+    assert "never said" in refused(chat(client, logit_bias={placeholder: 1}), "logit_bias")
+    assert not heard
+    chat(client, logit_bias={placeholder: -100})
+    assert heard
+
+
+@pytest.mark.parametrize(
     ("fields", "param"),
     [
         ({"top_logprobs": 2}, "top_logprobs"),
@@ -132,8 +156,9 @@ def test_a_bias_is_for_a_token_that_exists_and_written_in_one_way(client, heard,
         ({"temperature": 2.1}, "temperature"),
         ({"chat_template": "{{ messages }}"}, "chat_template"),
         ({"mm_processor_kwargs": {}}, "mm_processor_kwargs"),
-        ({"tools": []}, "tools"),
-        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
         ({"reasoning_effort": "low"}, "reasoning_effort"),
         ({"verbosity": "low"}, "verbosity"),
         ({"no_such_field": None}, "no_such_field"),
@@ -181,7 +206,8 @@ def test_fields_that_cannot_change_an_answer_are_taken(client, heard):
         "prompt_cache_retention": "24h",
         "safety_identifier": "s",
     }
-    more = {"modalities": ["text"], "response_format": {"type": "text"}}
+    no_tools = {"tools": [], "tool_choice": "none", "parallel_tool_calls": True}
+    more = {"modalities": ["text"], "response_format": {"type": "text"}, **no_tools}
     assert chat(client, **harmless, **more).status_code == complete(client, **harmless, best_of=1).status_code == 409
     assert heard[0] == ([SamplingParams(max_new_tokens=128)], None)
 

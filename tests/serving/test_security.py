@@ -83,6 +83,10 @@ def test_a_host_of_this_server_is_let_in(anyone, host):
         "[",
         "localhost/",
         "xn--",
+        "127.0.0.1:8000@evil.example",
+        "localhost:evil",
+        "localhost:1:2",
+        "[::1]evil",
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/health", "/v1/who", "/nothing"])
@@ -158,6 +162,24 @@ def test_no_route_without_its_key(keyed, path, method):
         assert "missing" in error["message"]
 
 
+def test_a_path_with_a_slash_too_many_is_not_there(make_client):
+    with make_client() as client:
+        answer = client.post("/v1/chat/completions/", json={}, follow_redirects=False)
+        assert answer.status_code == 404
+        assert "there is nothing at POST of this path" in answer.json()["error"]["message"]
+
+
+def test_the_document_says_that_a_key_is_needed_where_one_is(make_client):
+    with make_client() as client:
+        assert "security" not in client.get("/openapi.json").json()
+    with make_client(api_keys=KEYS) as client:
+        document = client.get("/openapi.json", headers={"authorization": "Bearer first-key"}).json()
+    (name,) = document["security"][0]
+    assert document["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
+    without = [path for path, methods in document["paths"].items() if methods.get("get", {}).get("security") == []]
+    assert without == ["/health"]
+
+
 def test_no_route_of_the_whole_application_without_its_key(make_client):
     with make_client(api_keys=KEYS) as client:
         paths = client.get("/openapi.json", headers={"authorization": "Bearer first-key"}).json()["paths"]
@@ -199,6 +221,13 @@ def test_only_reading_is_free_where_no_key_is_needed(keyed):
     assert keyed.post("/health").status_code == 401
     assert keyed.get("/health/../v1/who").status_code == 401
     assert keyed.get("/health/").status_code in (307, 401)
+
+
+def test_a_path_that_answers_head_says_so(make_client):
+    with make_client() as client:
+        answer = client.post("/v1/models")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+        assert client.get("/v1/score").headers["allow"] == "POST"
 
 
 def test_head_answers_like_get_without_a_body(make_client):

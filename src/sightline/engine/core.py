@@ -81,7 +81,7 @@ class EngineCore:
         if length >= self.max_length:
             raise ValueError(
                 f"the prompt has {length} tokens, but the model's max_position_embeddings is {self.max_length}: "
-                "shorten it or send fewer images"
+                f"shorten it{' or send fewer images' if prompt.images else ''}"
             )
         longest = min(length + params.max_new_tokens, self.max_length)
         if not self.scheduler.fits(longest):

@@ -113,13 +113,13 @@ class Answering:
         """Places of answers that are under way, wait or are being read."""
         return self._taken
 
-    def place(self, count: int = 1) -> Place:
-        """Room for `count` answers.
+    def place(self, count: int = 1, param: str = "n") -> Place:
+        """Room for `count` answers, of which there are so many because of the field `param`.
 
         Raises:
             APIError: there is none (429), or never will be (400), or the server is stopping (503).
         """
-        self._check(count)
+        self._check(count, param)
         self._taken += count
         self._idle.clear()
         return Place(functools.partial(self._leave, count))
@@ -143,7 +143,8 @@ class Answering:
             APIError: as `place`, or a prompt is too long (400); and whatever `read` raises.
         """
         count = prompts * len(params)
-        choices = Choices(count, self.place(count), self._on_close, self._on_answered)
+        place = self.place(count, "n" if len(params) > 1 else "prompt")
+        choices = Choices(count, place, self._on_close, self._on_answered)
         self._open.add(choices)
         try:
             question = await read()
@@ -218,13 +219,13 @@ class Answering:
         except ValueError as error:
             raise _as_api_error(error) from None
 
-    def _check(self, count: int) -> None:
+    def _check(self, count: int, param: str) -> None:
         if self._closing:
             self._on_rejected("closing")
             raise APIError("the server is stopping: ask another one", status=503, code="stopping", retry_after=5)
         if count > self._places:
             text = f"{count} answers are more than the {self._places} that this server has places for: ask for fewer"
-            raise APIError(text, param="n", code="invalid_value")
+            raise APIError(text, param=param, code="invalid_value")
         if self._taken + count > self._places:
             self._on_rejected("queue")
             wait = max(1, round(self._seconds * self._taken / self._engine.max_batch_size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
@@ -37,6 +38,7 @@ def create_app(state: State) -> FastAPI:
         # The usual documentation pages load their scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to an address that a proxy's client cannot use
         lifespan=lifespan,
         # Without `default` FastAPI would promise its own 422, which is never sent.
         responses={**{status: ERRORS[status] for status in (400, 401, 403, 500)}, "default": DEFAULT_ERROR},
@@ -47,7 +49,23 @@ def create_app(state: State) -> FastAPI:
     for module in _ROUTERS:
         app.include_router(module.router(state))
     install_security(app, state)
+    if state.settings.api_keys:
+        _document_keys(app)
     return app
+
+
+def _document_keys(app: FastAPI) -> None:
+    """Let the OpenAPI document say that a key is needed, for all of what it describes but /health."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = describe()
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+        document["paths"]["/health"]["get"]["security"] = []
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
 
 async def _on_gone(request: Request, error: Exception) -> Response:

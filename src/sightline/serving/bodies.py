@@ -6,9 +6,11 @@ What a body says is the routes' business. Nothing here recurses, and nothing is 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import Callable, Coroutine
+from email.message import EmailMessage
 from typing import Any
 
 from fastapi import Request, Response
@@ -17,7 +19,7 @@ from pydantic_core import from_json
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sightline.serving.errors import APIError
+from sightline.serving.errors import APIError, short_name
 from sightline.serving.refusing import OnRejected, Refusal
 from sightline.serving.settings import Limits
 
@@ -146,6 +148,7 @@ class StrictRoute(APIRoute):
 
         async def strict(request: Request) -> Response:
             _check_type(request.headers)
+            _check_query(request)
             if body := await request.body():
                 request._json = parse_json(body, request.app.state.sightline.settings.limits)
             return await handle(request)
@@ -153,18 +156,34 @@ class StrictRoute(APIRoute):
         return strict
 
 
+def _check_query(request: Request) -> None:
+    """A field in the address is as unknown as one in the body."""
+    if request.query_params:
+        name = short_name(next(iter(request.query_params)))
+        text = f"{name} stands in the address, where this path takes no fields: send it in the body"
+        raise APIError(text, param=name, code="unknown_parameter")
+
+
 def _check_type(headers: Headers) -> None:
     given = headers.getlist("content-type")
-    kind, _, options = (given[0] if given else "").partition(";")
-    charset = options.strip().lower().removeprefix("charset=").strip('"')
-    if len(given) != 1 or kind.strip().lower() != "application/json" or charset not in ("", "utf-8"):
+    kind, charset = _type_of(given[0] if given else "")
+    if len(given) != 1 or kind != "application/json" or charset not in (None, "utf-8", "utf8"):
         raise APIError("the body has to be JSON in UTF-8: send it with Content-Type: application/json", status=415)
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise APIError("the body is compressed: send it without Content-Encoding", status=415)
 
 
+def _type_of(header: str) -> tuple[str, str | None]:
+    """A content type and its charset, in small letters."""
+    message = EmailMessage()
+    message["content-type"] = header
+    charset = message.get_param("charset")
+    return message.get_content_type() if header else "", charset.lower() if isinstance(charset, str) else None
+
+
 def parse_json(body: bytes, limits: Limits) -> Any:
-    """What a JSON text says. No NaN and nothing beyond a float, no lone surrogates, and no deeper than the limits say.
+    """What a JSON text says. No NaN and nothing beyond a float, no lone surrogates, no name twice in an object, and no
+    deeper than the limits say.
 
     Raises:
         APIError: it is not JSON, or too deep (400), or has more parts than any request needs (413).
@@ -179,7 +198,25 @@ def parse_json(body: bytes, limits: Limits) -> Any:
     except ValueError as error:
         raise APIError(_where(str(error))) from None
     _check_values(value, limits.json_depth)
+    _check_names(body)
     return value
+
+
+def _check_names(body: bytes) -> None:
+    """Which of two fields of a name counts is what parsers disagree about."""
+    try:
+        json.loads(body, object_pairs_hook=_object)
+    except ValueError:  # Python's bound on the digits of a number, which others do not have
+        raise APIError("the body has a number with too many digits") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> None:
+    names = set[str]()
+    for name, _ in pairs:
+        if name in names:
+            param = short_name(name)
+            raise APIError(f"the body has two fields {param} in one object: give it once", param=param)
+        names.add(name)
 
 
 def _too_many(parts: int) -> APIError:
@@ -189,6 +226,8 @@ def _too_many(parts: int) -> APIError:
 def _where(text: str) -> str:
     if "recursion limit" in text:
         return "the body's JSON is nested too deeply"
+    if "number out of range" in text:
+        return "the body has a number with too many digits"
     place = re.search(r"at (line \d+ column \d+)$", text)
     return "the body is not JSON in UTF-8" + (f": see {place[1]}" if place else "")
 

@@ -29,7 +29,14 @@ _WANTED = {
     "bool_type": "it has to be true or false",
     "int_type": "it has to be a whole number",
     "float_type": "it has to be a number",
+    "too_short": "it has too few entries",
+    "literal_error": "it has to be {expected}",
+    "less_than_equal": "it is at most {le}",
+    "less_than": "it has to be less than {lt}",
+    "greater_than_equal": "it is at least {ge}",
+    "greater_than": "it has to be greater than {gt}",
 }
+_TEXTS = ("content", "input", "instructions", "prompt", "stop")  # fields where a string stands for a list of one
 _TRY_AGAIN = (408, 429, 503)
 _NAME_CHARS = 200
 
@@ -140,7 +147,8 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     }.get(error.status_code, "the request cannot be read")
     found = error_response(APIError(message, status=error.status_code))
     for name, value in (error.headers or {}).items():
-        found.headers[name] = value
+        # Who answers GET answers HEAD (`head.py`).
+        found.headers[name] = value.replace("GET", "GET, HEAD") if name.lower() == "allow" else value
     return found
 
 
@@ -158,7 +166,10 @@ def invalid(error: dict[str, Any]) -> APIError:
     if error["type"] == "missing":
         name = param or "a body"
         return APIError(f"{name} is missing", param=param, code="missing_required_parameter")
-    text = _WANTED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+    wanted = _WANTED.get(error["type"])
+    if error["type"] == "list_type" and path and path[-1] in _TEXTS:
+        wanted = "it has to be a string or an array"
+    text = wanted.format(**error.get("ctx", {})) if wanted else error["msg"].removeprefix("Value error, ")
     return APIError(f"{param or 'the body'}: {text}", param=param, code="invalid_value")
 
 

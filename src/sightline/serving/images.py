@@ -38,7 +38,11 @@ __all__ = [
 ]
 
 _HELD = 5  # pictures of the largest size, as a bound on what all requests together hold
-_DATA_HEAD = re.compile(r"data:image/[a-z0-9.+-]{1,64};base64,", re.IGNORECASE | re.ASCII)
+# A type and its parameters (RFC 2397). The bytes are looked at, whatever it says.
+_DATA_HEAD = re.compile(
+    r"data:(?:image/[a-z0-9.+-]{1,64}|application/octet-stream)(?:;[^;,\s]{1,64}){0,4}?;base64,",
+    re.IGNORECASE | re.ASCII,
+)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,

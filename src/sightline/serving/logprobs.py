@@ -1,6 +1,7 @@
 """Tokens as clients read them: each token's text and bytes, and which of an answer's tokens belong to its text.
 
-The bytes of an answer's tokens join to its text, where the tokenizer is byte-level. It knows no API's shape of them.
+The bytes of an answer's tokens join to its text, where the tokenizer is byte-level; a stop text may have cut
+the end off the last one. It knows no API's shape of them.
 """
 
 from __future__ import annotations

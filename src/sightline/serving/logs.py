@@ -180,6 +180,15 @@ def _without_messages(error: BaseException) -> str:
     return "\n".join(reversed(told))
 
 
+# What the parser of uploads warns of is answered to its client, and quotes the body.
+_LEVELS = {
+    "sightline": logging.INFO,
+    "uvicorn.error": logging.ERROR,
+    "asyncio": logging.ERROR,
+    "python_multipart": logging.CRITICAL,
+}
+
+
 def configure_logs(stream: TextIO | None = None, messages: bool = False) -> None:
     """Let this process write its requests and errors to `stream` (stderr), as lines of JSON.
 
@@ -188,7 +197,7 @@ def configure_logs(stream: TextIO | None = None, messages: bool = False) -> None
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines(messages))
-    for name, level in (("sightline", logging.INFO), ("uvicorn.error", logging.ERROR), ("asyncio", logging.ERROR)):
+    for name, level in _LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level)

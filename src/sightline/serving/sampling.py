@@ -104,7 +104,11 @@ def _biases(given: Mapping[str, float], state: State) -> dict[int, float]:
     most, vocabulary = state.settings.limits.logit_bias, state.model.config.vocab_size
     if len(given) > most:
         raise APIError(f"logit_bias has {len(given)} tokens, but at most {most} are taken", param="logit_bias")
-    return {_token(key, vocabulary): value for key, value in given.items()}
+    found = {_token(key, vocabulary): value for key, value in given.items()}
+    if found.get(placeholder := state.model.config.image_token_id, 0) > 0:
+        text = f"logit_bias makes token {placeholder} likelier, which stands for pictures and is never said"
+        raise APIError(f"{text}: leave it out", param="logit_bias")
+    return found
 
 
 def _token(key: str, vocabulary: int) -> int:

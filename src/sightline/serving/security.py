@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Guard", "Identity", "SecurityHeaders", "identity", "install_security"]
 
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:@/\\]*)(?::[0-9]{0,5})?")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -202,10 +204,9 @@ def _check_key(headers: Headers, keys: Collection[bytes]) -> Identity:
 
 
 def _hostname(host: str) -> str:
-    """The name in a Host header, without its port."""
-    if host.startswith("["):
-        return _plain(host[1:].partition("]")[0])
-    return _plain(host.partition(":")[0])
+    """The name in a Host header, without its port; of what is no Host, all of it, which is no name."""
+    found = _HOST.fullmatch(host)
+    return _plain(found[1]) if found else host
 
 
 def _plain(name: str) -> str:

@@ -38,6 +38,7 @@ from sightline.serving.usage import check_model
 __all__ = ["router"]
 
 _STATUSES = (404, 408, 413, 415, 429, 503)
+_ANSWERS = 4  # times as many as one question may have
 
 
 def router(state: State) -> APIRouter:
@@ -84,6 +85,7 @@ async def _decide(body: DecisionRequest, state: State, who: Identity) -> Decisio
     limits = state.settings.limits
     _check_count("questions", len(body.questions), limits)
     texts = [_texts(question, f"questions[{index}]", limits) for index, question in enumerate(body.questions)]
+    _check_answers(texts, limits)
     # All at once, so that the limits are those of the request.
     turns = turns_of(body.input)
     asked = [_turn(question, f"questions[{index}]") for index, question in enumerate(body.questions)]
@@ -121,6 +123,15 @@ def _texts(question: Question, param: str, limits: Limits) -> list[tuple[str, ..
     return found
 
 
+def _check_answers(questions: Sequence[Sequence[Sequence[str]]], limits: Limits) -> None:
+    """The bounds of a question's answers are those of all of them together: a request has one place."""
+    answers = [group for groups in questions for group in groups]
+    if len(answers) > _ANSWERS * limits.choices:
+        text = f"questions have {len(answers)} answers together, but at most {_ANSWERS * limits.choices} are taken"
+        raise APIError(text, param="questions")
+    _check_length("questions", [text for group in answers for text in group], limits)
+
+
 def _check_count(param: str, count: int, limits: Limits) -> None:
     if count > limits.choices:
         raise APIError(f"{param} has {count}, but at most {limits.choices} are taken", param=param)
@@ -129,7 +140,7 @@ def _check_count(param: str, count: int, limits: Limits) -> None:
 def _check_length(param: str, texts: Sequence[str], limits: Limits) -> None:
     characters = sum(map(len, texts))
     if characters > limits.prompt_chars:
-        text = f"{param} has {characters} characters of answers, but at most {limits.prompt_chars} are taken"
+        text = f"{param}: {characters} characters of answers are given, but at most {limits.prompt_chars} are taken"
         raise APIError(text, param=param, code="context_length_exceeded")
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "MaxTokens",
     "MinP",
     "ModelName",
+    "NoTools",
     "NumberOfAnswers",
     "Off",
     "PresencePenalty",
@@ -93,6 +94,8 @@ Metadata = Annotated[
 Unsupported = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 # The same of a switch: only where it is off.
 Off = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
+# Tools, of which there are none.
+NoTools = Annotated[list[Any], Field(max_length=0)]
 Harmless = "Accepted, and without effect."
 
 ModelName = Annotated[str, Field(description="The name that `GET /v1/models` gives.")]

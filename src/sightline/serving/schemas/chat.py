@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, Tag
 
-from sightline.serving.schemas.base import Answer, Body, MaxTokens, Sampling, Unsupported, by
+from sightline.serving.schemas.base import Answer, Body, MaxTokens, NoTools, Sampling, Unsupported, by
 from sightline.serving.schemas.usage import Usage
 
 __all__ = [
@@ -184,12 +184,12 @@ class ChatRequest(Sampling):
     function_call: Unsupported = None
     functions: Unsupported = None
     moderation: Unsupported = None
-    parallel_tool_calls: Unsupported = None
+    parallel_tool_calls: bool | None = Field(None, description="There are no tools, so it changes nothing.")
     prediction: Unsupported = None
     prompt_cache_options: Unsupported = None
     reasoning_effort: Unsupported = None
-    tool_choice: Unsupported = None
-    tools: Unsupported = None
+    tool_choice: Literal["none"] | None = None
+    tools: NoTools | None = None
     verbosity: Unsupported = None
     web_search_options: Unsupported = None
 
@@ -209,7 +209,7 @@ class LogprobToken(TopLogprob):
 
 
 class ChoiceLogprobs(Answer):
-    """The answer's tokens; their bytes join to its text."""
+    """The answer's tokens; their bytes join to its text, but that a stop text may begin within the last one."""
 
     content: list[LogprobToken]
     refusal: None

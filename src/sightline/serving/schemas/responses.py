@@ -11,6 +11,7 @@ from sightline.serving.schemas.base import (
     Answer,
     Body,
     MaxTokens,
+    NoTools,
     Off,
     Request,
     Temperature,
@@ -133,12 +134,12 @@ class ResponseRequest(Request):
     image: Unsupported = None
     max_tool_calls: Unsupported = None
     moderation: Unsupported = None
-    parallel_tool_calls: Unsupported = None
+    parallel_tool_calls: bool | None = Field(None, description="There are no tools, so it changes nothing.")
     prompt: Unsupported = None
     prompt_cache_options: Unsupported = None
     reasoning: Unsupported = None
-    tool_choice: Unsupported = None
-    tools: Unsupported = None
+    tool_choice: Literal["none"] | None = None
+    tools: NoTools | None = None
 
 
 class OutputTopLogprob(Answer):
