@@ -6,6 +6,8 @@ const SERVER = "http://127.0.0.1:8000";
 
 export default defineConfig({
   base: "./",
+  // React has the hook itself by now; Base UI still brings a stand-in for it.
+  resolve: { alias: [{ find: /^use-sync-external-store\/shim$/, replacement: "react" }] },
   build: {
     outDir: "../src/sightline/serving/page",
     emptyOutDir: true,

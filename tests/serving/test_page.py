@@ -6,6 +6,22 @@ import shutil
 
 import pytest
 
+from .visitor import (
+    CHAT,
+    KEPT_STATES,
+    answer_at_once,
+    ask,
+    exported,
+    hand_over,
+    hold_reading,
+    largest,
+    last_answer,
+    sent_parts,
+    slow_down,
+    strongest_cell,
+    try_example,
+)
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ARGUMENTS = [
     "--no-sandbox",
@@ -16,9 +32,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-STRONGEST = [250, 235, 110]  # the colour of a map's highest value
 SHORT = 3  # the example whose answer has the fewest words
 QUESTION = "Describe the picture."
+FILE = {"name": "conversations.json", "mimeType": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -68,30 +84,13 @@ def picture(tmp_path_factory):
     return path
 
 
-def ask(page, text):
-    """Ask, and wait until the answer is whole: what it says."""
-    page.locator("#question").fill(text)
-    page.locator("#question").press("Enter")
-    return last_answer(page)
-
-
-def last_answer(page):
-    page.locator(".answer").last.locator("[data-testid=figures]").wait_for()
-    return page.locator(".answer").last.locator(".answer-text").inner_text()
-
-
-def try_example(page, number=0):
-    page.locator(".example").nth(number).click()
-    return last_answer(page)
-
-
 def test_pictures_are_picked_dropped_and_pasted_sent_as_they_are_and_stay_in_the_conversation(open_page, picture):
     page = open_page()
     page.get_by_test_id("pictures").set_input_files([picture])
     for number, event in enumerate(("drop", "paste"), start=2):
         hand_over(page, event, picture.read_bytes())
         page.locator(".dock .thumb img").nth(number - 1).wait_for()
-    with page.expect_request("**/v1/chat/completions") as first:
+    with page.expect_request(CHAT) as first:
         answer = ask(page, QUESTION)
     assert answer
     assert page.locator(".question .thumb img").count() == 3
@@ -99,7 +98,7 @@ def test_pictures_are_picked_dropped_and_pasted_sent_as_they_are_and_stay_in_the
     assert "first token after" in figures
     assert "tokens" in figures
 
-    with page.expect_request("**/v1/chat/completions") as second:
+    with page.expect_request(CHAT) as second:
         ask(page, "What colour is it?")
     begun, gone_on = first.value.post_data_json["messages"], second.value.post_data_json["messages"]
     sent = [part["image_url"]["url"] for part in begun[0]["content"] if part["type"] == "image_url"]
@@ -110,11 +109,7 @@ def test_pictures_are_picked_dropped_and_pasted_sent_as_they_are_and_stay_in_the
 def test_what_is_streamed_can_be_stopped_and_stays(open_page):
     page = open_page()
     whole = try_example(page)
-    # An answer takes no time with a model this small; a slow line makes it take some.
-    line = page.context.new_cdp_session(page)
-    line.send("Network.enable")
-    slow = {"offline": False, "latency": 0, "downloadThroughput": 2000, "uploadThroughput": -1}
-    line.send("Network.emulateNetworkConditions", slow)
+    slow_down(page)
     page.get_by_label("Ask again", exact=True).click()
     page.locator(".answer-text[data-writing]").wait_for()
     page.get_by_label("Stop").click()
@@ -163,13 +158,15 @@ def test_the_keys_go_from_word_to_word_and_a_screen_reader_is_told_where_each_lo
 
 def test_a_file_that_is_no_picture_and_a_picture_that_is_refused_are_said(open_page, picture, tmp_path):
     page = open_page()
-    notes, drawing = tmp_path / "notes.pdf", tmp_path / "drawing.svg"
-    notes.write_text("%PDF-1.4")
+    notes, drawing = [tmp_path / f"notes-{number}.pdf" for number in range(6)], tmp_path / "drawing.svg"
+    for file in notes:
+        file.write_text("%PDF-1.4")
     drawing.write_text(
         '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="9" height="9"/></svg>'
     )
-    page.get_by_test_id("pictures").set_input_files([notes])
-    page.get_by_text("“notes.pdf” could not be read as a picture").wait_for()
+    page.get_by_test_id("pictures").set_input_files(notes)
+    said = page.get_by_role("alert").get_by_text("could not be read as pictures").inner_text()
+    assert [file.name for file in notes if f"“{file.name}”" not in said] == []
     ask_at = page.locator("#question")
     page.get_by_test_id("pictures").set_input_files([picture, drawing])
     page.locator(".dock .thumb img").nth(1).wait_for()
@@ -185,6 +182,89 @@ def test_a_file_that_is_no_picture_and_a_picture_that_is_refused_are_said(open_p
     chooser.value.set_files(picture)
     assert last_answer(page)
     page.get_by_label("Version 2 of 2").wait_for()
+
+
+def test_a_question_waits_for_a_picture_that_is_still_read_and_no_other_question_gets_it(open_page, picture):
+    page = open_page()
+    hold_reading(page)
+    answer_at_once(page)
+    field, files = page.locator("#question"), page.get_by_test_id("pictures")
+    huge = picture.with_name("huge.png")
+    huge.write_bytes(picture.read_bytes())
+    files.set_input_files([picture, huge])
+    page.get_by_role("img", name="Reading “circle.png”.").wait_for()
+    page.get_by_label("Remove huge.png").press("Enter")  # nobody has to wait for one
+    field.fill(QUESTION)
+    field.press("Enter")
+    # Nothing was sent, and why is said.
+    page.get_by_test_id("announcer").get_by_text("Reading “circle.png”.", exact=True).wait_for()
+    assert page.get_by_label("Send").is_disabled()
+    assert field.input_value() == QUESTION
+
+    page.get_by_test_id("import").set_input_files({**FILE, "buffer": json.dumps(exported("Text.")).encode()})
+    page.get_by_text("Text.", exact=True).wait_for()
+    with page.expect_request(CHAT) as elsewhere:
+        ask(page, "And now?")
+    page.evaluate("release()")
+    page.get_by_role("button", name="New conversation").first.click()
+    page.locator(".dock .thumb img").wait_for()
+    assert field.input_value() == QUESTION
+    with page.expect_request(CHAT) as request:
+        field.press("Enter")
+    assert sent_parts(elsewhere) == [["text"], ["text"], ["text"]]
+    assert sent_parts(request) == [["image_url", "text"]]
+
+
+def test_an_edited_question_stands_beside_the_old_one_and_a_branch_is_a_conversation_of_its_own(open_page):
+    page = open_page()
+    answer_at_once(page)
+    assert try_example(page) == "A cat."
+    asked = page.locator(".bubble").inner_text()
+    page.get_by_label("Edit", exact=True).click()
+    edited = page.get_by_label("Edit the question")
+    assert edited.evaluate("field => field === document.activeElement")
+    edited.press("Escape")
+    page.wait_for_function("document.activeElement.ariaLabel === 'Edit'")
+    page.keyboard.press("Enter")
+    edited.fill("Where is it?")
+    with page.expect_request(CHAT) as request:
+        edited.press("Enter")
+    page.get_by_label("Version 2 of 2").wait_for()
+    assert sent_parts(request) == [["image_url", "text"]]
+    assert page.locator(".bubble").inner_text() == "Where is it?"
+    page.get_by_label("Earlier version").click()
+    assert page.locator(".bubble").inner_text() == asked
+
+    page.get_by_label("Go on in a new conversation").click()
+    page.locator(".item").nth(1).wait_for()
+    with page.expect_request(CHAT) as request:
+        ask(page, "And now?")
+    assert sent_parts(request) == [["image_url", "text"], ["text"], ["text"]]
+    page.locator(".item-title").nth(1).click()  # where it came from is as it was
+    page.get_by_label("Version 1 of 2").wait_for()
+    assert page.locator(".bubble").all_inner_texts() == [asked]
+
+
+def test_an_answer_is_stopped_where_it_is_written_and_in_every_tab_once_that_page_is_left(open_page):
+    page = open_page()
+    answer_at_once(page)
+    try_example(page)
+    page.unroute(CHAT)
+    page.route(CHAT, lambda route: None)  # the answer does not come
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.locator(".item-title").click()
+    page.get_by_label("Ask again", exact=True).click()
+    other.get_by_text("It is being written in another tab").wait_for()
+    assert [one.get_by_label("Stop").count() for one in (page, other)] == [1, 0]
+    other.locator("#question").fill(QUESTION)
+    assert other.get_by_label("Send").is_disabled()
+
+    page.reload()
+    page.get_by_text("Stopped.", exact=True).wait_for()
+    assert page.evaluate(KEPT_STATES) == ["done", "done", "stopped"]
+    other.get_by_text("Stopped.", exact=True).wait_for()
+    assert other.get_by_label("Send").is_enabled()
 
 
 def test_it_speaks_chinese_to_those_who_do_and_fits_a_phone(open_page):
@@ -260,55 +340,3 @@ def test_a_server_that_wants_a_key_is_asked_again_with_it(open_page):
     assert try_example(page)
     assert keys[:2] == [None, "Bearer wrong"]
     assert set(keys[2:]) == {"Bearer secret"}
-
-
-def hand_over(page, event, data):
-    """Drop or paste a file on the page."""
-    page.evaluate(
-        """([name, base64]) => {
-          const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-          const held = new DataTransfer();
-          held.items.add(new File([bytes], `${name}.png`, { type: "image/png" }));
-          const options = { bubbles: true, cancelable: true, dataTransfer: held, clipboardData: held };
-          const event = name === "drop" ? new DragEvent(name, options) : new ClipboardEvent(name, options);
-          document.body.dispatchEvent(event);
-        }""",
-        [event, base64.b64encode(data).decode()],
-    )
-
-
-def exported(answer):
-    """A file with one conversation, whose answer is `answer`."""
-    common = {"pictures": [], "at": 1, "state": "done"}
-    turns = [
-        {"id": "question0", "parent": None, "role": "user", "text": "?", **common},
-        {"id": "answer000", "parent": "question0", "role": "assistant", "text": answer, **common},
-    ]
-    one = {"id": "conversation0", "title": None, "created": 1, "changed": 1, "turns": turns, "chosen": {}}
-    head = {"format": "sightline-conversations", "version": 1, "exported": "2026-01-01T00:00:00Z"}
-    return {**head, "conversations": [one], "pictures": {}}
-
-
-def largest(values):
-    """Row and column of the largest value of a map [rows][cols]."""
-    return list(max(((row, col) for row, line in enumerate(values) for col in range(len(line))), key=at_of(values)))
-
-
-def at_of(values):
-    return lambda place: values[place[0]][place[1]]
-
-
-def strongest_cell(page):
-    """Row and column of the cell that is drawn in the colour of a map's highest value."""
-    return page.locator(".heat canvas").evaluate(
-        """(canvas, strongest) => {
-          const cell = 32, pen = canvas.getContext("2d");
-          for (let row = 0; row < canvas.height / cell; row++)
-            for (let col = 0; col < canvas.width / cell; col++) {
-              const pixel = pen.getImageData(col * cell + cell / 2, row * cell + cell / 2, 1, 1).data;
-              if (strongest.every((value, n) => Math.abs(value - pixel[n]) < 3)) return [row, col];
-            }
-          return null;
-        }""",
-        STRONGEST,
-    )

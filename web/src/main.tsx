@@ -3,6 +3,7 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { connect } from "./state/connection";
 import { loadKept } from "./state/keeping";
+import { watchOthers } from "./state/tabs";
 import { App } from "./ui/App";
 import "./styles/base.css";
 import "./styles/controls.css";
@@ -10,7 +11,7 @@ import "./styles/layout.css";
 import "./styles/conversation.css";
 import "./styles/lens.css";
 
-void loadKept();
+void loadKept().then(watchOthers);
 void connect();
 createRoot(document.getElementById("root")!).render(
   <StrictMode>

@@ -63,6 +63,15 @@ test("a branch begins with what stood up to there, under names of its own", () =
   expect(fresh.turns.some(({ id }) => old.has(id))).toBe(false);
 });
 
+test("what is being written is stopped: all of it, or those answers alone", () => {
+  const asked = tree.question(null, "what?", [], 1);
+  const [one, other] = [tree.answer(asked.id, "model", 2), tree.answer(asked.id, "model", 3)];
+  const writing = { ...tree.newConversation(0), turns: [asked, one, other] };
+  const states = (conversation: Conversation) => conversation.turns.map(({ state }) => state);
+  expect(states(tree.settled(writing))).toEqual(["done", "stopped", "stopped"]);
+  expect(states(tree.settled(writing, (id) => id === other.id))).toEqual(["done", "writing", "stopped"]);
+});
+
 test("a copy under new names has the same shape", () => {
   const { conversation } = branched();
   const copy = tree.renamed(tree.choose(conversation, conversation.turns[1]!.id), new Map());

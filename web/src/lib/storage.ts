@@ -1,6 +1,6 @@
 // What outlives the page: conversations and pictures in IndexedDB, a few choices in localStorage, the key for as long
 // as the tab. It knows keys and values, not what they mean.
-import { createStore, delMany, get, getMany, keys, set } from "idb-keyval";
+import { createStore, delMany, get, getMany, keys, promisifyRequest, set } from "idb-keyval";
 import type { Picture } from "./pictures";
 
 const CONVERSATION = "conversation:";
@@ -20,7 +20,11 @@ export function loadConversation(id: string): Promise<unknown> {
 }
 
 export function saveConversation(conversation: { id: string }): Promise<void> {
-  return set(CONVERSATION + conversation.id, conversation, store);
+  return store("readwrite", (kept) => {
+    kept.put(conversation, CONVERSATION + conversation.id);
+    kept.transaction.commit(); // a page that is being left has no later moment to
+    return promisifyRequest(kept.transaction);
+  });
 }
 
 export function dropConversations(ids: string[]): Promise<void> {

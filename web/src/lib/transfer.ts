@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { type Conversation, ConversationSchema } from "./conversation";
 import { newId } from "./ids";
 import { fromDataUri, type Picture, toDataUri } from "./pictures";
-import { renamed } from "./tree";
+import { renamed, settled } from "./tree";
 
 const FORMAT = "sightline-conversations";
 const VERSION = 1;
@@ -80,15 +80,7 @@ export function readFile(
   });
   if (new Set(conversations.map(({ id }) => id)).size < conversations.length)
     throw new BadFile("shape", "conversations");
-  return { conversations: conversations.map(settled), pictures };
-}
-
-/** The conversation as it is when nothing of it is being written any more. */
-export function settled(conversation: Conversation): Conversation {
-  const turns = conversation.turns.map((turn) =>
-    turn.state === "writing" ? { ...turn, state: "stopped" as const } : turn,
-  );
-  return { ...conversation, turns };
+  return { conversations: conversations.map((one) => settled(one)), pictures };
 }
 
 function parse(text: string): unknown {

@@ -96,6 +96,14 @@ export function renamed(conversation: Conversation, pictures: Map<string, string
   };
 }
 
+/** The conversation once none of those answers is being written any more, or none at all. */
+export function settled(conversation: Conversation, those: (turn: string) => boolean = () => true): Conversation {
+  const turns = conversation.turns.map((turn) =>
+    turn.state === "writing" && those(turn.id) ? { ...turn, state: "stopped" as const } : turn,
+  );
+  return { ...conversation, turns };
+}
+
 /** The pictures of these turns, each once, in the order they were shown to the model. */
 export function picturesOf(turns: Turn[]): string[] {
   return turns.flatMap((turn) => turn.pictures);

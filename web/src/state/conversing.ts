@@ -7,23 +7,26 @@ import { addTurn, answer, branchOff, changeTurn, choose, newConversation, path, 
 import { askForKey, connect } from "./connection";
 import { put, putPicture } from "./keeping";
 import { pictureUri } from "./pictures";
-import { type Draft, findConversation, open, speak, text, usePage } from "./store";
+import { findConversation, open, speak, text, usePage } from "./store";
 import { begin, end, stop } from "./writing";
+
+type Asked = Pick<Turn, "text" | "pictures">;
 
 const SHOW_EVERY = 40; // milliseconds; not frames, which a page in the background has none of
 
 /** Ask at the end of the conversation that is shown, or in a new one. */
-export function ask(draft: Draft): void {
+export function ask(asked: Asked): void {
   const { current } = usePage.getState();
   const conversation = findConversation(current) ?? newConversation(Date.now());
   const last = path(conversation).at(-1);
-  void askBelow(conversation, last?.id ?? null, draft);
+  void askBelow(conversation, last?.id ?? null, asked);
   if (conversation.id !== current) open(conversation.id);
 }
 
-/** Ask another version of a question; the old one stays. */
-export function askInstead(conversation: Conversation, old: Turn, draft: Draft): void {
-  void askBelow(conversation, old.parent, draft);
+/** Ask another version of a question in conversation `id`, as it is by now; the old one stays. */
+export function askInstead(id: string, old: Turn, asked: Asked): void {
+  const conversation = findConversation(id);
+  if (conversation) void askBelow(conversation, old.parent, asked);
 }
 
 /** Have another version of an answer written. */
@@ -53,9 +56,9 @@ export function stopWriting(conversation: Conversation): void {
   for (const turn of conversation.turns) stop(turn.id);
 }
 
-function askBelow(conversation: Conversation, parent: string | null, draft: Draft): Promise<void> {
-  for (const id of draft.pictures) void putPicture(id);
-  const turn = question(parent, draft.text, draft.pictures, Date.now());
+function askBelow(conversation: Conversation, parent: string | null, asked: Asked): Promise<void> {
+  for (const id of asked.pictures) void putPicture(id);
+  const turn = question(parent, asked.text, asked.pictures, Date.now());
   return respond(addTurn(conversation, turn), turn.id);
 }
 
@@ -63,11 +66,12 @@ async function respond(conversation: Conversation, parent: string): Promise<void
   const { model } = usePage.getState();
   const turn = answer(parent, model, Date.now());
   const writer = new Writer(conversation.id, turn.id);
+  const signal = begin(turn.id);
   put(addTurn(conversation, turn));
   usePage.setState({ focus: null });
   writer.speak(text().waiting);
   try {
-    await write(writer, pathTo(conversation, parent), model, begin(turn.id));
+    await write(writer, pathTo(conversation, parent), model, signal);
   } finally {
     end(turn.id);
   }

@@ -4,11 +4,11 @@ import * as v from "valibot";
 import { type Conversation, ConversationSchema } from "../lib/conversation";
 import { sizeOf } from "../lib/pictures";
 import * as storage from "../lib/storage";
-import { BadFile, readFile, settled, writeFile } from "../lib/transfer";
-import { titleOf } from "../lib/tree";
+import { BadFile, readFile, writeFile } from "../lib/transfer";
+import { settled, titleOf } from "../lib/tree";
 import { findPicture, know } from "./pictures";
 import { dismiss, findConversation, open, say, text, usePage } from "./store";
-import { isWriting, stop } from "./writing";
+import { isOwn, isWriting, stop } from "./writing";
 
 const { getState, setState } = usePage;
 const SAVE_AFTER = 400; // milliseconds
@@ -32,7 +32,7 @@ export async function loadKept(): Promise<void> {
     setState({ loaded: true });
   }
   others?.addEventListener("message", ({ data }) => void reload(String(data)));
-  window.addEventListener("pagehide", saveAll);
+  window.addEventListener("pagehide", leave);
 }
 
 /** Put a conversation into the list, or change it there, and keep it. */
@@ -109,23 +109,37 @@ export async function importFile(file: File): Promise<void> {
 }
 
 function save(id: string): void {
+  const conversation = findConversation(id);
+  if (conversation) keep(conversation);
+  else forget(id);
+}
+
+function forget(id: string): void {
   window.clearTimeout(waiting.get(id));
   waiting.delete(id);
-  const conversation = findConversation(id);
-  if (!conversation) return;
+}
+
+function keep(conversation: Conversation): void {
+  const { id } = conversation;
+  forget(id);
   storage.saveConversation(conversation).then(
     () => others?.postMessage(id),
     () => say("problem", text().notKept),
   );
 }
 
-function saveAll(): void {
+/** What is being written here ends with the page, so it is kept as stopped. */
+function leave(): void {
+  for (const conversation of getState().conversations.filter(isWriting)) {
+    keep(settled(conversation, isOwn));
+    // Once it is on its way, not once it is kept: the page will not be there any more.
+    queueMicrotask(() => others?.postMessage(conversation.id));
+  }
   [...waiting.keys()].forEach(save);
 }
 
 function drop(id: string): void {
-  window.clearTimeout(waiting.get(id));
-  waiting.delete(id);
+  forget(id);
   storage.dropConversations([id]).then(
     () => others?.postMessage(id),
     () => {},
@@ -133,9 +147,11 @@ function drop(id: string): void {
 }
 
 /** Another tab changed a conversation. What is being written here is not taken from under it. */
-async function reload(id: string): Promise<void> {
-  if (waiting.has(id) || isWriting(findConversation(id))) return;
+export async function reload(id: string): Promise<void> {
+  const busy = () => waiting.has(id) || isWriting(findConversation(id));
+  if (busy()) return;
   const read = v.safeParse(ConversationSchema, await storage.loadConversation(id).catch(() => undefined));
+  if (busy()) return;
   setState((page) => {
     const rest = page.conversations.filter((one) => one.id !== id);
     return { conversations: read.success ? sorted([read.output, ...rest]) : rest };

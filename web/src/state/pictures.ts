@@ -54,17 +54,11 @@ export function usePicture(id: string): Picture | null | undefined {
   return found?.id === id ? found.picture : undefined;
 }
 
-/** Ids of the pictures in these files; each that cannot be read is said. */
-export async function readPictures(files: Iterable<File>): Promise<string[]> {
-  const read = await Promise.all(
-    Array.from(files, (file) =>
-      readPicture(file, file.name).catch(() => {
-        say("problem", text().notPicture(file.name));
-        return null;
-      }),
-    ),
-  );
-  const pictures = read.filter((picture) => picture !== null);
-  pictures.forEach(know);
-  return pictures.map(({ id }) => id);
+/** The id of the picture in each of these files, null where it holds none; those are said, all at once. */
+export async function readPictures(files: File[]): Promise<(string | null)[]> {
+  const read = await Promise.all(files.map((file) => readPicture(file, file.name).catch(() => null)));
+  const bad = files.filter((_, index) => read[index] === null).map(({ name }) => name);
+  if (bad.length > 0) say("problem", text().notPictures(bad));
+  for (const picture of read) if (picture) know(picture);
+  return read.map((picture) => picture?.id ?? null);
 }

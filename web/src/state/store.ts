@@ -2,6 +2,7 @@
 // in the files beside this one.
 import { create } from "zustand";
 import type { Conversation, Problem } from "../lib/conversation";
+import type { Draft } from "../lib/draft";
 import type { Explanation } from "../lib/explanation";
 import type { View } from "../lib/heat";
 import { readSampling, type Sampling } from "../lib/sampling";
@@ -19,12 +20,6 @@ export interface Notice {
   kind: "problem" | "done";
   text: string;
   undo?: () => void;
-}
-
-/** A question that is being written. */
-export interface Draft {
-  text: string;
-  pictures: string[];
 }
 
 /** What is known of where an answer looked. `busy` names the map that is being made. */
@@ -45,7 +40,7 @@ export interface Page {
   loaded: boolean;
   conversations: Conversation[]; // newest first
   current: string | null; // null: a new one
-  drafts: Record<string, Draft>; // by conversation, "" for a new one
+  drafts: Record<string, Draft>; // by conversation, "" for a new one, or by the question that is edited
   connection: Connection;
   model: string;
   key: string | null;
@@ -78,6 +73,7 @@ export const usePage = create<Page>()(() => ({
 }));
 
 const { getState, setState } = usePage;
+const DONE_SHOWN = 4;
 
 /** What the page says, in the language it is set to. */
 export function useText() {
@@ -99,10 +95,6 @@ export function open(id: string | null): void {
   remember("current", id, "session");
 }
 
-export function setDraft(conversation: string | null, draft: Draft): void {
-  setState((page) => ({ drafts: { ...page.drafts, [conversation ?? ""]: draft } }));
-}
-
 export function setSampling(sampling: Sampling): void {
   setState({ sampling });
   remember("sampling", JSON.stringify(sampling));
@@ -118,15 +110,14 @@ export function setTheme(theme: Theme): void {
   remember("theme", theme);
 }
 
-/** Say something that stays until it is dismissed. */
+/** Say something. A problem stays until it is dismissed; of what was done, the last few are enough. */
 export function say(kind: Notice["kind"], text: string, undo?: () => void): string {
   const id = `${kind}-${Date.now()}-${Math.random()}`;
-  setState((page) => ({
-    notices: [
-      ...page.notices.filter((notice) => notice.text !== text),
-      { id, kind, text, ...(undo && { undo }) },
-    ].slice(-4),
-  }));
+  setState(({ notices }) => {
+    const all = [...notices.filter((notice) => notice.text !== text), { id, kind, text, ...(undo && { undo }) }];
+    const old = all.filter((notice) => notice.kind === "done").slice(0, -DONE_SHOWN);
+    return { notices: all.filter((notice) => !old.includes(notice)) };
+  });
   return id;
 }
 

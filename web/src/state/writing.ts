@@ -18,7 +18,17 @@ export function stop(turn: string): void {
   controllers.get(turn)?.abort();
 }
 
+/** Whether this page has the answer written; another tab may have one written, too. */
+export function isOwn(turn: string): boolean {
+  return controllers.has(turn);
+}
+
+/** All answers that this page has written now. */
+export function ownTurns(): string[] {
+  return [...controllers.keys()];
+}
+
 /** Whether this page has an answer of the conversation written. */
 export function isWriting(conversation: Conversation | undefined): boolean {
-  return conversation?.turns.some((turn) => controllers.has(turn.id)) ?? false;
+  return conversation?.turns.some(({ id }) => isOwn(id)) ?? false;
 }

@@ -1,4 +1,7 @@
 // Everything the page says, in English. Its shape is what every other language has to fill.
+
+const quoted = (names: string[]) => names.map((name) => `“${name}”`).join(", ");
+
 export const en = {
   tag: "en",
   skip: "Skip to the question",
@@ -41,7 +44,12 @@ export const en = {
   showPicture: (name: string) => `Show ${name}`,
   replacePicture: (name: string) => `Replace ${name} and ask again`,
   pictureLost: "This picture is not in this browser any more.",
-  notPicture: (name: string) => `“${name}” could not be read as a picture, so it was not attached.`,
+  notPictures: (names: string[]) =>
+    names.length === 1
+      ? `“${names[0]}” could not be read as a picture, so it was not attached.`
+      : `${quoted(names)} could not be read as pictures, so they were not attached.`,
+  reading: (names: string[]) => `Reading ${quoted(names)}.`,
+  readingShort: "Reading…",
   noFiles: "What was dropped holds no picture file. Save the picture first, then drop the file.",
   sizes: (width: number, height: number, bytes: string) => `${width} × ${height} pixels, ${bytes}`,
 
@@ -49,6 +57,7 @@ export const en = {
   model: "Answer",
   waiting: "Looking at it…",
   stopped: "Stopped.",
+  elsewhere: "It is being written in another tab, and can be stopped there.",
   full: "It ended at the most tokens that an answer may have.",
   empty: "The answer is empty.",
   retry: "Ask again",

@@ -1,6 +1,8 @@
 // Everything the page says, in Chinese.
 import type { Dictionary } from "./en";
 
+const quoted = (names: string[]) => names.map((name) => `“${name}”`).join("、");
+
 export const zh: Dictionary = {
   tag: "zh-CN",
   skip: "跳到提问框",
@@ -42,7 +44,9 @@ export const zh: Dictionary = {
   showPicture: (name) => `查看 ${name}`,
   replacePicture: (name) => `替换 ${name} 并重新提问`,
   pictureLost: "这张图片已不在这个浏览器里。",
-  notPicture: (name) => `“${name}”无法作为图片读取，因此没有添加。`,
+  notPictures: (names) => `${quoted(names)}无法作为图片读取，因此没有添加。`,
+  reading: (names) => `正在读取${quoted(names)}。`,
+  readingShort: "读取中…",
   noFiles: "拖入的内容里没有图片文件。请先把图片保存下来，再拖入文件。",
   sizes: (width, height, bytes) => `${width} × ${height} 像素，${bytes}`,
 
@@ -50,6 +54,7 @@ export const zh: Dictionary = {
   model: "回答",
   waiting: "正在看图…",
   stopped: "已停止。",
+  elsewhere: "正在另一个标签页中生成，可在那里停止。",
   full: "回答达到了允许的最多词元数，到此为止。",
   empty: "回答是空的。",
   retry: "重新回答",

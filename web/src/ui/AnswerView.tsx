@@ -7,6 +7,7 @@ import { guessSpans, languageOf } from "../lib/words";
 import { answerAgain, branch } from "../state/conversing";
 import { canLook, look } from "../state/looking";
 import { say, usePage, useText } from "../state/store";
+import { isOwn } from "../state/writing";
 import { FiguresLine } from "./FiguresLine";
 import { IconButton } from "./IconButton";
 import { ProblemBox } from "./ProblemBox";
@@ -36,6 +37,7 @@ export function AnswerView({ conversation, turn }: { conversation: Conversation;
             {turn.text}
           </p>
         ))}
+      {writing && !isOwn(turn.id) && <p className="quiet small">{t.elsewhere}</p>}
       {turn.state === "done" && turn.text === "" && <p className="quiet">{t.empty}</p>}
       {turn.state === "stopped" && <p className="quiet small">{t.stopped}</p>}
       {turn.full && <p className="quiet small">{t.full}</p>}

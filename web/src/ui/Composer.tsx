@@ -1,33 +1,38 @@
-// A question being written: text and pictures, picked, dropped or pasted. Where they go is its owner's business.
+// A question being written: text and pictures, picked, dropped or pasted. What is asked with it is its owner's business.
 import { ArrowUp, ImagePlus, Square, X } from "lucide-react";
 import { type KeyboardEvent, useEffect, useId, useRef } from "react";
-import { readPictures } from "../state/pictures";
+import { type Draft, EMPTY, isReady, withoutReading } from "../lib/draft";
+import { addPictures, changeDraft, findDraft, useDraft } from "../state/drafts";
 import { receive } from "../state/receiving";
-import { type Draft, usePage, useText } from "../state/store";
+import { speak, usePage, useText } from "../state/store";
 import { IconButton } from "./IconButton";
 import { SamplingDialog } from "./SamplingDialog";
-import { Thumbnail } from "./Thumbnail";
+import { ReadingThumbnail, Thumbnail } from "./Thumbnail";
 
 interface Props {
   id?: string;
   label: string;
   placeholder?: string;
-  draft: Draft;
-  onChange: (change: Partial<Draft>) => void;
-  onSend: () => void;
-  onStop?: (() => void) | undefined; // there while an answer is being written
+  draft: string; // its id
+  onSend: (draft: Draft) => void;
+  writing?: boolean; // an answer is being written
+  onStop?: (() => void) | undefined; // there while that can be stopped here
   onCancel?: () => void;
   sampling?: boolean;
 }
 
-export function Composer({ id, label, placeholder, draft, onChange, onSend, onStop, onCancel, sampling }: Props) {
+export function Composer(props: Props) {
+  const { id, label, placeholder, draft: draftId, onSend, writing = false, onStop, onCancel, sampling } = props;
   const t = useText();
+  const draft = useDraft(draftId) ?? EMPTY;
   const own = useId();
   const field = useRef<HTMLTextAreaElement>(null);
   const ready = usePage((page) => page.connection === "ready");
-  const filled = draft.text.trim() !== "" || draft.pictures.length > 0;
-  const canSend = ready && filled && !onStop;
-  const addFiles = useAdding(draft, onChange);
+  const canSend = ready && isReady(draft) && !writing;
+  const held = draft.reading.length > 0 ? t.reading(draft.reading.map(({ name }) => name)) : undefined;
+  const change = (change: Partial<Draft>) => changeDraft(draftId, change);
+  const addFiles = (files: File[]) => void addPictures(draftId, files);
+  useEffect(() => receive((files) => void addPictures(draftId, files)), [draftId]);
 
   // A question that is edited is what its reader wants to type in next.
   const edited = onCancel !== undefined;
@@ -35,11 +40,16 @@ export function Composer({ id, label, placeholder, draft, onChange, onSend, onSt
     if (edited) field.current?.focus();
   }, [edited]);
 
+  const send = () => {
+    const now = findDraft(draftId); // what was put in since it was drawn counts, too
+    if (canSend && isReady(now)) onSend(now);
+    else if (held) speak(held); // why it isn't sent
+  };
   const press = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     if (event.nativeEvent.isComposing) return; // Enter chooses a Chinese word
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
-      if (canSend) onSend();
+      send();
     }
     if (event.key === "Escape") onCancel?.();
   };
@@ -49,10 +59,10 @@ export function Composer({ id, label, placeholder, draft, onChange, onSend, onSt
       className="composer"
       onSubmit={(event) => {
         event.preventDefault();
-        if (canSend) onSend();
+        send();
       }}
     >
-      {draft.pictures.length > 0 && (
+      {draft.pictures.length + draft.reading.length > 0 && (
         <ul className="tray" aria-label={t.attached(draft.pictures.length)}>
           {draft.pictures.map((picture) => (
             <Thumbnail
@@ -61,9 +71,12 @@ export function Composer({ id, label, placeholder, draft, onChange, onSend, onSt
               action={{
                 icon: X,
                 label: t.removePicture,
-                act: () => onChange({ pictures: draft.pictures.filter((one) => one !== picture) }),
+                act: () => change({ pictures: draft.pictures.filter((one) => one !== picture) }),
               }}
             />
+          ))}
+          {draft.reading.map(({ id, name }) => (
+            <ReadingThumbnail key={id} name={name} onRemove={() => change(withoutReading(draft, id))} />
           ))}
         </ul>
       )}
@@ -76,7 +89,7 @@ export function Composer({ id, label, placeholder, draft, onChange, onSend, onSt
         rows={1}
         value={draft.text}
         placeholder={placeholder}
-        onChange={(event) => onChange({ text: event.target.value })}
+        onChange={(event) => change({ text: event.target.value })}
         onKeyDown={press}
       />
       <div className="composer-foot">
@@ -97,7 +110,7 @@ export function Composer({ id, label, placeholder, draft, onChange, onSend, onSt
             type="submit"
             className={`button primary ${onCancel ? "small" : "round"}`}
             aria-label={onCancel ? undefined : t.send}
-            title={onCancel ? undefined : t.send}
+            title={held ?? (onCancel ? undefined : t.send)}
             disabled={!canSend}
           >
             {onCancel ? t.editSend : <ArrowUp size={18} aria-hidden="true" />}
@@ -108,21 +121,7 @@ export function Composer({ id, label, placeholder, draft, onChange, onSend, onSt
   );
 }
 
-/** Adds files to the draft as it is when they are read, which takes a moment. */
-function useAdding(draft: Draft, onChange: Props["onChange"]) {
-  const latest = useRef({ draft, onChange });
-  latest.current = { draft, onChange };
-  const add = async (files: Iterable<File>) => {
-    const pictures = await readPictures(files);
-    const now = latest.current;
-    if (pictures.length) now.onChange({ pictures: [...now.draft.pictures, ...pictures] });
-  };
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what it adds to is looked up when it does
-  useEffect(() => receive((files) => void add(files)), []);
-  return add;
-}
-
-function PickButton({ onFiles }: { onFiles: (files: Iterable<File>) => void }) {
+function PickButton({ onFiles }: { onFiles: (files: File[]) => void }) {
   const t = useText();
   const input = useRef<HTMLInputElement>(null);
   return (

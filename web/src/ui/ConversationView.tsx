@@ -6,7 +6,9 @@ import type { Conversation } from "../lib/conversation";
 import { path, titleOf } from "../lib/tree";
 import { languageOf } from "../lib/words";
 import { ask, stopWriting } from "../state/conversing";
-import { type Draft, open, setDraft, usePage, useText } from "../state/store";
+import { dropDraft } from "../state/drafts";
+import { open, usePage, useText } from "../state/store";
+import { isOwn } from "../state/writing";
 import { AnswerView } from "./AnswerView";
 import { Composer } from "./Composer";
 import { ConnectionLine } from "./ConnectionLine";
@@ -17,20 +19,14 @@ import { Sidebar } from "./Sidebar";
 import { Welcome } from "./Welcome";
 
 const NEAR = 80; // pixels from the end, within which the newest text is followed
-const EMPTY: Draft = { text: "", pictures: [] };
 
 export function ConversationView({ conversation }: { conversation: Conversation | undefined }) {
   const t = useText();
   const turns = conversation ? path(conversation) : [];
-  const writing = turns.at(-1)?.state === "writing";
-  const draft = usePage((page) => page.drafts[conversation?.id ?? ""] ?? EMPTY);
+  const last = turns.at(-1);
+  const writing = last?.state === "writing";
+  const draft = conversation?.id ?? "";
   const { scroller, away, toEnd } = useFollowing();
-
-  const send = () => {
-    setDraft(conversation?.id ?? null, EMPTY);
-    ask(draft);
-    toEnd();
-  };
 
   return (
     <main className="main">
@@ -62,9 +58,13 @@ export function ConversationView({ conversation }: { conversation: Conversation 
           label={t.questionLabel}
           placeholder={turns.length ? t.placeholderMore : t.placeholder}
           draft={draft}
-          onChange={(change) => setDraft(conversation?.id ?? null, { ...draft, ...change })}
-          onSend={send}
-          onStop={writing && conversation ? () => stopWriting(conversation) : undefined}
+          onSend={(asked) => {
+            dropDraft(draft);
+            ask(asked);
+            toEnd();
+          }}
+          writing={writing}
+          onStop={conversation && writing && isOwn(last.id) ? () => stopWriting(conversation) : undefined}
           sampling
         />
       </div>

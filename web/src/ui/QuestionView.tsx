@@ -5,36 +5,36 @@ import { useRef, useState } from "react";
 import type { Conversation, Turn } from "../lib/conversation";
 import { languageOf } from "../lib/words";
 import { askInstead } from "../state/conversing";
+import { changeDraft, dropDraft, useDraft } from "../state/drafts";
 import { readPictures } from "../state/pictures";
-import { type Draft, useText } from "../state/store";
+import { speak, text, useText } from "../state/store";
 import { Composer } from "./Composer";
 import { IconButton } from "./IconButton";
-import { Thumbnail } from "./Thumbnail";
+import { ReadingThumbnail, Thumbnail } from "./Thumbnail";
 import { Versions } from "./Versions";
 
 export function QuestionView({ conversation, turn }: { conversation: Conversation; turn: Turn }) {
   const t = useText();
-  const [draft, setDraft] = useState<Draft | null>(null);
+  const editing = useDraft(turn.id) !== undefined;
   const edit = useRef<HTMLButtonElement>(null);
   const wrong = wrongPictures(conversation, turn);
-  const { input, pick } = useSwap((index, id) => {
-    askInstead(conversation, turn, { text: turn.text, pictures: turn.pictures.with(index, id) });
+  const { input, pick, reading } = useSwap((index, id) => {
+    askInstead(conversation.id, turn, { text: turn.text, pictures: turn.pictures.with(index, id) });
   });
 
-  if (draft) {
+  if (editing) {
     return (
       <article className="question editing">
         <Composer
           label={t.editLabel}
-          draft={draft}
-          onChange={(change) => setDraft({ ...draft, ...change })}
+          draft={turn.id}
           onCancel={() => {
-            setDraft(null);
+            dropDraft(turn.id);
             requestAnimationFrame(() => edit.current?.focus());
           }}
-          onSend={() => {
-            setDraft(null);
-            askInstead(conversation, turn, draft);
+          onSend={(draft) => {
+            dropDraft(turn.id);
+            askInstead(conversation.id, turn, draft);
           }}
         />
       </article>
@@ -45,15 +45,19 @@ export function QuestionView({ conversation, turn }: { conversation: Conversatio
       <h2 className="hidden">{t.you}</h2>
       {turn.pictures.length > 0 && (
         <ul className="thumbs">
-          {turn.pictures.map((id, index) => (
-            <Thumbnail
-              // biome-ignore lint/suspicious/noArrayIndexKey: the same picture may be shown twice
-              key={`${id} ${index}`}
-              id={id}
-              wrong={wrong.includes(index)}
-              action={{ icon: RefreshCw, label: t.replacePicture, act: () => pick(index) }}
-            />
-          ))}
+          {turn.pictures.map((id, index) =>
+            reading?.index === index ? (
+              <ReadingThumbnail key="reading" name={reading.name} />
+            ) : (
+              <Thumbnail
+                // biome-ignore lint/suspicious/noArrayIndexKey: the same picture may be shown twice
+                key={`${id} ${index}`}
+                id={id}
+                wrong={wrong.includes(index)}
+                action={{ icon: RefreshCw, label: t.replacePicture, act: () => pick(index) }}
+              />
+            ),
+          )}
         </ul>
       )}
       {turn.text !== "" && (
@@ -67,7 +71,7 @@ export function QuestionView({ conversation, turn }: { conversation: Conversatio
           ref={edit}
           icon={Pencil}
           label={t.edit}
-          onClick={() => setDraft({ text: turn.text, pictures: turn.pictures })}
+          onClick={() => changeDraft(turn.id, { text: turn.text, pictures: turn.pictures })}
         />
       </div>
       {input}
@@ -79,13 +83,19 @@ export function QuestionView({ conversation, turn }: { conversation: Conversatio
 function useSwap(onPicked: (index: number, id: string) => void) {
   const input = useRef<HTMLInputElement>(null);
   const index = useRef(0);
+  const [reading, setReading] = useState<{ index: number; name: string } | null>(null);
   const pick = (which: number) => {
     index.current = which;
     input.current?.click();
   };
-  const read = async (files: FileList | null) => {
-    const [id] = await readPictures([...(files ?? [])].slice(0, 1));
-    if (id) onPicked(index.current, id);
+  const read = async (file: File | undefined) => {
+    if (!file) return;
+    const begun = { index: index.current, name: file.name };
+    setReading(begun);
+    speak(text().reading([file.name]));
+    const [id] = await readPictures([file]);
+    setReading((now) => (now === begun ? null : now));
+    if (id) onPicked(begun.index, id);
   };
   const element = (
     <input
@@ -95,12 +105,12 @@ function useSwap(onPicked: (index: number, id: string) => void) {
       hidden
       data-testid="swap"
       onChange={(event) => {
-        void read(event.target.files);
+        void read(event.target.files?.[0]);
         event.target.value = "";
       }}
     />
   );
-  return { input: element, pick };
+  return { input: element, pick, reading };
 }
 
 /** Which pictures of this question a server refused, in any of the answers below it. */

@@ -12,6 +12,22 @@ interface Props {
   action: { icon: LucideIcon; label: (name: string) => string; act: () => void };
 }
 
+/** The place of a picture that is still being read. */
+export function ReadingThumbnail({ name, onRemove }: { name: string; onRemove?: () => void }) {
+  const t = useText();
+  const label = t.reading([name]);
+  return (
+    <li className="thumb">
+      <span className="thumb-blank" role="img" aria-label={label} title={label}>
+        <span className="small pulse">{t.readingShort}</span>
+      </span>
+      {onRemove && (
+        <IconButton className="thumb-action" icon={X} size={13} label={t.removePicture(name)} onClick={onRemove} />
+      )}
+    </li>
+  );
+}
+
 export function Thumbnail({ id, wrong = false, action }: Props) {
   const t = useText();
   const picture = usePicture(id);
@@ -19,7 +35,7 @@ export function Thumbnail({ id, wrong = false, action }: Props) {
   return (
     <li className="thumb" data-wrong={wrong || undefined}>
       {picture === null && (
-        <span className="thumb-lost" role="img" aria-label={t.pictureLost} title={t.pictureLost}>
+        <span className="thumb-blank" role="img" aria-label={t.pictureLost} title={t.pictureLost}>
           <ImageOff size={20} aria-hidden="true" />
         </span>
       )}

@@ -5,7 +5,7 @@ import shapes from "../examples/shapes.webp";
 import single from "../examples/single.webp";
 import { ask } from "../state/conversing";
 import { readPictures } from "../state/pictures";
-import { say, text, useText } from "../state/store";
+import { say, text, usePage, useText } from "../state/store";
 
 const EXAMPLES = { scene, shapes, grid, single };
 
@@ -33,11 +33,14 @@ export function Welcome() {
 }
 
 async function askExample(name: Name): Promise<void> {
+  const { current } = usePage.getState();
   const response = await fetch(EXAMPLES[name]).catch(() => null);
   if (!response?.ok) {
     say("problem", text().down);
     return;
   }
   const pictures = await readPictures([new File([await response.blob()], `${name}.webp`, { type: "image/webp" })]);
-  if (pictures.length) ask({ text: text().examples[name], pictures });
+  const [picture] = pictures;
+  if (!picture || usePage.getState().current !== current) return; // another conversation was opened in the meantime
+  ask({ text: text().examples[name], pictures: [picture] });
 }
