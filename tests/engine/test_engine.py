@@ -254,16 +254,25 @@ def test_an_engine_that_nobody_holds_goes_away_with_its_thread(loaded):
     assert not thread.is_alive()
 
 
-def test_weights_changed_in_place_are_used_once_the_caches_are_cleared(loaded):
+def change_in_place(weight):
+    with torch.no_grad():
+        weight.mul_(-1)
+
+
+def replace_data(weight):
+    weight.data = -weight.data
+
+
+@pytest.mark.parametrize("change", [change_in_place, replace_data])
+@pytest.mark.parametrize("part", ["model.layers.0.self_attn.q_proj", "vision_proj", "vision_encoder"])
+def test_weights_that_change_are_used_and_what_was_cached_is_forgotten(loaded, change, part):
     model, _ = loaded
     with Engine(*loaded, kv_cache_bytes=2**22) as engine:
         before = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens
-        weight = model.model.layers[0].self_attn.q_proj.weight
+        weight = max(model.get_submodule(part).parameters(), key=torch.numel)
         kept = weight.detach().clone()
-        with torch.no_grad():
-            weight.mul_(-1)
+        change(weight)
         try:
-            engine.clear_caches()
             after = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens
             assert after == plain(loaded, CONVERSATIONS[1]) != before
         finally:

@@ -20,7 +20,7 @@ from sightline.engine.prompts import PreparedImage
 from sightline.engine.request import Prompt, SamplingParams, Status, TokenLogprob
 from sightline.engine.request import Sequence as Answer
 from sightline.engine.runner import Logits, Runner
-from sightline.engine.sampling import Chooser, LogitsRule, choose, logprobs_of
+from sightline.engine.sampling import NOTHING, Chooser, LogitsRule, choose, logprobs_of
 from sightline.engine.scheduler import Scheduler
 from sightline.engine.step import Work
 
@@ -103,7 +103,8 @@ class EngineCore:
     ) -> Job:
         """Take a request. Raises ValueError as `check`."""
         self.check(prompt, params)
-        job = Job(Answer(prompt, params), Chooser(params, len(prompt.ids), rules), pictures, on_token, on_end)
+        chooser = Chooser(params, len(prompt.ids), rules, self.image_token_id)
+        job = Job(Answer(prompt, params), chooser, pictures, on_token, on_end)
         if params.prompt_lookup:
             job.lookup = PromptLookup(prompt.ids, never=(self.image_token_id,))
         return self._admit(job)
@@ -250,7 +251,11 @@ class EngineCore:
             return {}
         choosers = [job.chooser for _, job, _ in places if job.error is None]
         chosen = choose(logits[wanted], choosers, {n: scores[row] for n, row in enumerate(wanted) if row in scores})
-        return dict(zip(wanted, chosen, strict=True))
+        found = dict(zip(wanted, chosen, strict=True))
+        for row, job, _ in places:
+            if found.get(row) == NOTHING and job.error is None:
+                self._fail(job, ValueError("no token is left to choose: a rule or bias excludes all or gives nan"))
+        return found
 
     def _grade(self, job: Job, work: Work, logits: Tensor) -> None:
         """Take the log probabilities of the given answer's tokens that `work` has come to."""

@@ -319,12 +319,16 @@ class Engine:
         """
         if isinstance(choices, str):
             raise ValueError("choices is a list of texts, not one text")
+        if wrong := [text for text in choices if not isinstance(text, str)]:
+            raise ValueError(f"choices are texts, not {wrong[0]!r}")
         prompt, pictures = self.prepare(messages, salt)
         answers = [(text, self._reader.answer_ids(messages, text, prompt.ids)) for text in choices]
         return score(self._core, self._loop, prompt, pictures, answers, abandoned or threading.Event())
 
     def clear_caches(self) -> None:
-        """Forget images and prefixes: for weights that have been changed in place."""
+        """Forget images and prefixes. A new request does so by itself where weights were replaced, or changed in place
+        by PyTorch's operations; what writes into their memory otherwise (`weight.data.add_`, numpy) is not seen.
+        """
         self._loop.run(self._core.clear)
 
     def ping(self, timeout: float) -> None:

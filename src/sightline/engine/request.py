@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -104,8 +105,13 @@ class SamplingParams:
                 raise ValueError(f"{name} is between {low:g} and {high:g}, not {value}")
         if any(isinstance(token, bool) or not isinstance(token, int) for token in self.logit_bias):
             raise ValueError(f"logit_bias is by token id, not by {next(iter(self.logit_bias))!r}")
+        for token, bias in self.logit_bias.items():
+            if not isinstance(bias, int | float) or not bias < math.inf:
+                raise ValueError(f"logit_bias adds numbers, -inf at the least, not {bias!r} (token {token})")
         if self.top_p == 0 or self.repetition_penalty == 0:
             raise ValueError(f"{'top_p' if self.top_p == 0 else 'repetition_penalty'} is above 0")
+        if wrong := [text for text in self.stop if not isinstance(text, str)]:
+            raise ValueError(f"stop is a text or several, not {wrong[0]!r}")
         if any(not text for text in self.stop):
             raise ValueError("an empty stop text would end every answer at once")
         if self.prompt_lookup and not self.is_greedy:

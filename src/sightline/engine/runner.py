@@ -61,6 +61,7 @@ class Runner:
         self._finish: Finish = finish
         self._wants_compile = compile
         self._adopt()
+        self._version = self.weights.version
 
     @property
     def is_compiled(self) -> bool:
@@ -68,15 +69,15 @@ class Runner:
         return self._decode is not None and self._decode.is_compiled
 
     def refresh(self) -> bool:
-        """Take over weights that were replaced, moved or merged since; whether there were any.
+        """Take over weights that were replaced, moved or merged since; whether any weight is another one.
 
         Raises:
             ValueError: the model has another device or dtype than the cache now.
         """
-        changed = self.weights.refresh()
-        if changed:
+        if self.weights.refresh():
             self._adopt()
-        return changed
+        before, self._version = self._version, self.weights.version
+        return self._version != before
 
     @torch.inference_mode()
     def image_features(

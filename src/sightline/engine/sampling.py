@@ -23,7 +23,9 @@ from transformers.generation import (
 
 from sightline.engine.request import SamplingParams, TokenLogprob
 
-__all__ = ["Chooser", "LogitsRule", "choose", "logprobs_of"]
+__all__ = ["NOTHING", "Chooser", "LogitsRule", "choose", "logprobs_of"]
+
+NOTHING = -1  # instead of a token, where there is none to choose
 
 # As transformers' processors: (input_ids [1, seq], logits [1, vocab]) -> logits [1, vocab].
 LogitsRule = Callable[[Tensor, Tensor], Tensor]
@@ -35,10 +37,13 @@ class Chooser:
     Args:
         prompt_length: where the answer begins, which presence and frequency are counted over.
         rules: further processors of logits, before those of `params`.
+        never: a token that is not chosen, whatever they say.
     """
 
-    def __init__(self, params: SamplingParams, prompt_length: int, rules: Iterable[LogitsRule] = ()):
-        self.params = params
+    def __init__(
+        self, params: SamplingParams, prompt_length: int, rules: Iterable[LogitsRule] = (), never: int | None = None
+    ):
+        self.params, self._never = params, never
         self.rules = [*rules, *_penalties(params, prompt_length)]
         self.warpers = _warpers(params)
         self._random = torch.Generator()
@@ -50,12 +55,22 @@ class Chooser:
         return self.params.is_greedy and not self.rules
 
     def scores(self, ids: Sequence[int], logits: Float[Tensor, " vocab"]) -> Float[Tensor, " vocab"]:
-        """The logits to choose from, after the text `ids`: float32, -inf where a token is excluded."""
+        """The logits to choose from, after the text `ids`: float32, -inf where a token is excluded.
+
+        Raises:
+            ValueError: a rule gives something of another shape; or as the rule does.
+        """
         given = torch.tensor([ids if self.rules else []], device=logits.device, dtype=torch.int64)
         scores = logits.float()[None]
-        for rule in (*self.rules, *self.warpers):
-            scores = rule(given, scores)
-        return scores[0]
+        for rule in self.rules:
+            before, scores = scores.shape, rule(given, scores)
+            if scores.shape != before:
+                raise ValueError(f"a rule gives scores of shape {[*scores.shape]} instead of {[*before]}: {rule!r}")
+        if self.rules and self._never is not None:
+            scores = scores.index_fill(1, torch.tensor([self._never], device=scores.device), float("-inf"))
+        for warper in self.warpers:
+            scores = warper(given, scores)
+        return scores[0].float()
 
     def draw(self) -> float:
         """The next random number in [0, 1)."""
@@ -63,7 +78,10 @@ class Chooser:
 
 
 def choose(logits: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], scores: Mapping[int, Tensor]) -> list[int]:
-    """One token a row; `scores` are of the rows whose chooser is not plain. Here alone a step waits for the device."""
+    """One token a row; `scores` are of the rows whose chooser is not plain. Here alone a step waits for the device.
+
+    It is `NOTHING` where scores are no numbers, or exclude every token.
+    """
     greedy = logits.argmax(dim=-1)
     special = list(scores)
     if special:
@@ -86,7 +104,8 @@ def _draw(
         targets = numbers.to(scores.device)[:, None] * below[:, -1:]
         drawn = torch.searchsorted(below, targets, right=True).clamp(max=scores.shape[-1] - 1)
         chosen = chosen.index_copy(0, places, drawn[:, 0])
-    return chosen
+    highest = scores.amax(dim=-1)  # nan where one of them is
+    return chosen.where(highest.isfinite(), NOTHING)
 
 
 def logprobs_of(logits: Float[Tensor, "rows vocab"], tokens: Sequence[int], top: Sequence[int]) -> list[TokenLogprob]:

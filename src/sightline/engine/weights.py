@@ -67,11 +67,14 @@ class FusedWeights:
 
     @property
     def version(self) -> tuple[int, int]:
-        """Another one after any change of the language model's weights that PyTorch's own counters see.
+        """Another one after any change of the model's weights, tower and projector included, that can be seen: by
+        PyTorch's own counters, and by where weights lie.
 
-        What was computed before, such as a prefix's keys and values, is stale then.
+        What was computed before, such as a picture's features or a prefix's keys and values, is stale then.
         """
-        return self._fused_times, sum(weight._version for weight in self._weights)
+        weights = self.model.parameters()
+        counted = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
+        return self._fused_times, hash(tuple(counted))
 
     def tensors(self) -> list[Tensor]:
         """All that is held here, for what asks where they lie."""
@@ -92,7 +95,6 @@ class FusedWeights:
         head = self.model.lm_head
         self.head = head.weight.detach() if is_plain(head) and head.bias is None else None
         self._fused_times += 1
-        self._weights = [*decoder.parameters(), *head.parameters()]
         self._seen = [_see(parent, name) for parent, name in _used(self.model)]
         return True
 
