@@ -131,6 +131,7 @@ def test_bad_rows_are_listed_with_their_reason(start, make_pictures, write_lines
     for row, reason in zip(run.bad_rows, ["not an image", "cut short", "JSON", "no picture", "empty"], strict=True):
         assert reason in row["error"]
         assert "\n" not in row["error"]
+        assert "rows.jsonl" not in row["error"]  # which `source` says
     assert (run.labelled, run.bad, run.cut) == (4, 5, 1)
     assert len(open_data(run.places.out)) == 4
 
@@ -155,6 +156,46 @@ def test_many_rows_are_under_way_while_they_are_written_in_order(make_pictures, 
     assert engine.under_way == 3
     assert [record.row for record in found] == [3, 4, 5, 6, 7, 8]
     assert engine.most == 4
+
+
+class Failing(FakeEngine):
+    """Its steps fail while `poison` is among those that are under way; once `is_dead` it takes nothing more."""
+
+    poison, is_dead = "Fail.", False
+
+    def submit(self, messages, params):
+        if self.is_dead:
+            raise RuntimeError("the engine is closed: make another one")
+        handle = super().submit(messages, params)
+        failed = (self.under_way > 1 and len(self.asked) < 4) or handle.text.startswith(self.poison)
+        handle.result = handle.result if not failed else self.fail
+        return handle
+
+    def fail(self):
+        self.under_way -= 1
+        raise RuntimeError("a step\nfailed")
+
+
+def under_failure(make_pictures, write_lines, tmp_path, engine):
+    make_pictures(*NAMES[:5])
+    asked = [{"image": f"data/{name}", "prompt": "Fail." if n == 1 else "What?"} for n, name in enumerate(NAMES[:5])]
+    rows = open_rows(write_lines(*asked))
+    return records(rows, Job(tmp_path, Asking(), SamplingParams(), tmp_path / "images"), engine, 0, 5, ahead=2)
+
+
+def test_a_step_that_fails_costs_the_row_that_is_to_blame_and_no_other(make_pictures, write_lines, tmp_path):
+    found = list(under_failure(make_pictures, write_lines, tmp_path, Failing()))
+    assert [record.good for record in found] == [True, False, True, True, True]
+    assert found[1].line["error"] == "the engine fails on it: a step failed"
+
+
+def test_an_engine_that_is_closed_ends_the_job(make_pictures, write_lines, tmp_path):
+    engine = Failing()
+    found = under_failure(make_pictures, write_lines, tmp_path, engine)
+    next(found)
+    engine.is_dead = True
+    with pytest.raises(RuntimeError, match="the engine is closed"):
+        list(found)
 
 
 def test_each_row_has_its_own_seed_in_every_run(start, make_pictures, tmp_path):

@@ -154,6 +154,7 @@ def _report(outcome: Outcome, counts: dict[str, Any], as_json: bool) -> None:
         print(_summary(outcome, counts))
     if first is not None:
         print(f"the first bad row is {first.line.get('source')}: {first.line.get('error')}", file=sys.stderr)
+        print("mend bad rows and label them into another --out, or all of it again with --restart", file=sys.stderr)
     if outcome.bad and not outcome.labelled:
         raise typer.Exit(1)
 

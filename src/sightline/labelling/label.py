@@ -118,15 +118,16 @@ class _Pending:
 def records(rows: Rows, job: Job, engine: Engine, start: int, stop: int, ahead: int) -> Iterator[Record]:
     """A record for each row from `start` up to `stop`, in order, while the next `ahead` rows are worked on.
 
-    A row that cannot be read or asked, or to which the model says nothing, is a record that is not good.
+    A row that cannot be read or asked, on which the engine fails alone, too, or to which the model says nothing, is a
+    record that is not good.
     """
     waiting: deque[_Pending] = deque()
     for row, item in enumerate(rows.read(start, stop), start):
         waiting.append(_ask(row, item, rows, job, engine))
         if len(waiting) > ahead:
-            yield _answer(waiting.popleft(), job)
+            yield _answer(waiting.popleft(), job, engine)
     while waiting:
-        yield _answer(waiting.popleft(), job)
+        yield _answer(waiting.popleft(), job, engine)
 
 
 def check(outcome: Outcome, rows: Rows, job: Job, on_row: Callable[[], None] = lambda: None) -> int:
@@ -167,15 +168,18 @@ def _ask(row: int, item: Item, rows: Rows, job: Job, engine: Engine) -> _Pending
         line = _line(row, item, question, job)
         handle = engine.submit(question.with_pictures(), _params(job.params, row))
     except (ValueError, OSError) as error:
-        # The engine numbers the samples it is given at once, and this is always its first.
-        return _Pending(row, item.where, error=" ".join(str(error).split()).removeprefix("sample 0, "))
+        # The record says which row it is; the engine numbers the samples of a call, and this is always its first.
+        text = " ".join(str(error).split()).removeprefix(f"{item.where}: ").removeprefix("sample 0, ")
+        return _Pending(row, item.where, error=text)
     return _Pending(row, item.where, (question, line), handle)
 
 
-def _answer(pending: _Pending, job: Job) -> Record:
+def _answer(pending: _Pending, job: Job, engine: Engine) -> Record:
     if pending.handle is None or pending.asked is None:
         return _bad(pending, pending.error)
-    reply = pending.handle.result()
+    reply = _reply(pending.handle, pending.asked[0], _params(job.params, pending.row), engine)
+    if isinstance(reply, Exception):
+        return _bad(pending, f"the engine fails on it: {' '.join(str(reply).split()) or type(reply).__name__}")
     if not reply.text.strip():
         return _bad(pending, f"the model's answer is empty (it ended by {reply.finish_reason})")
     question, line = pending.asked
@@ -183,6 +187,20 @@ def _answer(pending: _Pending, job: Job) -> Record:
     answer = {"role": "assistant", "content": [{"type": "text", "text": reply.text}]}
     about = {**line[OURS], "finish_reason": reply.finish_reason}
     return Record(pending.row, True, {**line, "messages": [*line["messages"], answer], OURS: about})
+
+
+def _reply(handle: Handle, question: Question, params: SamplingParams, engine: Engine) -> Reply | Exception:
+    """What the handle has. A step that fails is that of all who are in it, so a row is asked once more before it counts
+    as the one to blame; an engine that is closed refuses to be asked, which ends the job.
+    """
+    try:
+        return handle.result()
+    except Exception:
+        again = engine.submit(question.with_pictures(), params)
+    try:
+        return again.result()
+    except Exception as error:
+        return error
 
 
 def _bad(pending: _Pending, error: str) -> Record:
