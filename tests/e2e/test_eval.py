@@ -43,7 +43,7 @@ def test_the_world_is_asked_and_counted(evaluate, tmp_path):
     assert str(tmp_path / "run" / "mistakes.html") in out
     answers = [json.loads(line) for line in (tmp_path / "run" / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == 12
-    assert set(answers[0]) == {"kind", "language", "index", "question", "truth", "answer", "right", "sure"}
+    assert set(answers[0]) == {"kind", "language", "index", "question", "truth", "answer", "right", "sure", "shown"}
     assert {(one["kind"], one["language"]) for one in answers} == {
         (k, x) for k in ("name", "size") for x in ("en", "zh")
     }

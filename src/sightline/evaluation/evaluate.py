@@ -73,7 +73,7 @@ class _Windows(Dataset[Any]):
 def judge(question: Question, text: str, sure: float | None = None) -> Answer:
     """The answer `text` with its score, and how sure the model was of it."""
     rounded = None if sure is None else round(sure, 4)
-    return Answer(*question.key, question.text, question.truths[0], text, question.score(text), rounded)
+    return Answer(*question.key, question.text, question.truths[0], text, question.score(text), rounded, question.shown)
 
 
 def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-__all__ = ["METRICS", "anls", "chosen", "contains", "exact", "normalize", "score", "wilson_interval"]
+__all__ = ["METRICS", "anls", "chosen", "contains", "effective_total", "exact", "normalize", "score", "wilson_interval"]
 
 # A letter or digit of a script that puts spaces between words: beside one, a found text is only part of a word.
 _SPACED = r"[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
@@ -105,7 +105,24 @@ def normalize(text: str) -> str:
     return " ".join(folded.split()).rstrip(".。! ")
 
 
-def wilson_interval(right: float, total: int, z: float = 1.96) -> tuple[float, float]:
+def effective_total(groups: Sequence[tuple[float, int]]) -> float:
+    """How many independent questions say as much as these, whose answers go together in groups: `(right, total)` each.
+
+    The design effect of Kish (1965), with the variance between groups: never more than there are questions. Where all
+    are right or all wrong, so that nothing can be told of it, as many as there are groups.
+
+    >>> effective_total([(8, 8), (0, 8), (8, 8), (0, 8)])
+    3.0
+    """
+    right, total = sum(group[0] for group in groups), sum(group[1] for group in groups)
+    share = right / total
+    if not 0 < share < 1:
+        return len(groups)
+    between = sum((group[0] - share * group[1]) ** 2 for group in groups) * len(groups) / max(1, len(groups) - 1)
+    return min(total, share * (1 - share) * total**2 / between) if between else total
+
+
+def wilson_interval(right: float, total: float, z: float = 1.96) -> tuple[float, float]:
     """95 % confidence interval of a share (Wilson, 1927); (0, 1) when nothing was asked.
 
     `right` may be a sum of scores between 0 and 1, which vary less than rights and wrongs of the same mean: the

@@ -6,10 +6,10 @@ It counts. What is right was decided before, and how it is shown is decided else
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-from sightline.evaluation.metrics import wilson_interval
+from sightline.evaluation.metrics import effective_total, wilson_interval
 from sightline.evaluation.tasks import Key
 
 __all__ = ["Answer", "Results", "Share"]
@@ -19,7 +19,8 @@ __all__ = ["Answer", "Results", "Share"]
 class Answer:
     """What a model said to the question `key`, and its score: 1 right, 0 wrong, between them where a metric grades.
 
-    `sure` is the probability that the model gave to its answer, where that is known.
+    `sure` is the probability that the model gave to its answer, where that is known; `shown` stands for the pictures
+    that were asked about, and is empty where no other question is about them.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Answer:
     answer: str
     right: float
     sure: float | None = None
+    shown: str = ""
 
     @property
     def key(self) -> Key:
@@ -38,10 +40,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Share:
-    """`right` out of `total`."""
+    """`right` out of `total`, which say as much as `effective` independent ones (None: as all of them)."""
 
     right: float = 0
     total: int = 0
+    effective: float | None = None
 
     @property
     def accuracy(self) -> float:
@@ -50,10 +53,9 @@ class Share:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval (Wilson, 1927)."""
-        return wilson_interval(self.right, self.total)
-
-    def __add__(self, other: Share) -> Share:
-        return Share(self.right + other.right, self.total + other.total)
+        if self.effective is None:
+            return wilson_interval(self.right, self.total)
+        return wilson_interval(self.accuracy * self.effective, self.effective)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -61,21 +63,23 @@ class Share:
 
     def as_dict(self) -> dict[str, Any]:
         low, high = (round(end, 4) for end in self.interval)
-        return {**asdict(self), "accuracy": round(self.accuracy, 4), "low": low, "high": high}
+        counts = {"right": self.right, "total": self.total}
+        return {**counts, "accuracy": round(self.accuracy, 4), "low": low, "high": high}
 
 
 class Results:
     """Shares of right answers by kind and language, in the order in which the kinds were first asked.
+
+    Questions about the same pictures tend to be right or wrong together, which the intervals allow for.
 
     `about` says what the figures must not be read without, as "on rows it trains on"; they are shown with it.
     """
 
     def __init__(self, answers: Iterable[Answer] = (), about: str = ""):
         self.about = about
-        self.shares: dict[tuple[str, str], Share] = {}
-        for answer in answers:
-            cell = (answer.kind, answer.language)
-            self.shares[cell] = self.shares.get(cell, Share()) + Share(answer.right, 1)
+        self._answers = [*answers]
+        cells = dict.fromkeys((answer.kind, answer.language) for answer in self._answers)
+        self.shares: dict[tuple[str, str], Share] = {cell: self.share(*cell) for cell in cells}
 
     @property
     def kinds(self) -> list[str]:
@@ -87,8 +91,14 @@ class Results:
 
     def share(self, kind: str | None = None, language: str | None = None) -> Share:
         """Of one kind, one language, both, or (neither given) of everything."""
-        cells = (share for (k, lang), share in self.shares.items() if kind in (None, k) and language in (None, lang))
-        return sum(cells, Share())
+        chosen = [one for one in self._answers if kind in (None, one.kind) and language in (None, one.language)]
+        groups: dict[str | int, tuple[float, int]] = {}
+        for number, one in enumerate(chosen):
+            group = one.shown or number
+            right, total = groups.get(group, (0.0, 0))
+            groups[group] = (right + one.right, total + 1)
+        effective = effective_total([*groups.values()]) if len(groups) < len(chosen) else None
+        return Share(sum(one.right for one in chosen), len(chosen), effective)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: `overall`, `languages` and `kinds`, each kind with its `languages`."""

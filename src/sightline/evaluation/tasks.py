@@ -71,6 +71,16 @@ class Question:
         """Role and text of the turns before it."""
         return [(message["role"], _text_of(message)) for message in self.messages[:-1]]
 
+    @property
+    def shown(self) -> str:
+        """What stands for its pictures, where they are files or bytes that other questions may show, too."""
+        sources = [part["image"] for one in self.messages for part in one["content"] if part["type"] == "image"]
+        if not sources or not all(isinstance(source, str | bytes) for source in sources):
+            return ""
+        return hashlib.sha256(
+            b"\0".join(one if isinstance(one, bytes) else one.encode() for one in sources)
+        ).hexdigest()
+
     def opened(self) -> list[dict[str, Any]]:
         """The messages with their pictures opened.
 
