@@ -98,6 +98,24 @@ def test_folders_named_after_classes_are_asked_what_is_shown(tmp_path, picture_b
     assert len(open_data(tmp_path, format="classes")) == 3
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "rows.jsonl", "metadata.json"])
+def test_rows_in_folders_of_a_folder_are_not_lost_to_classes(tmp_path, picture_bytes, said, name):
+    for number, place in enumerate(("a", "b")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "0.png").write_bytes(picture_bytes(number))
+        (tmp_path / place / name).write_text("file_name,question,answer\n0.png,Q,A\n")
+    with pytest.raises(ValueError, match=f"holds a/{name}: give that folder, or format classes if all are classes"):
+        open_data(tmp_path)
+    assert [said(row)[1][1] for row in open_data(tmp_path, format="classes")] == ["a", "b"]
+
+
+def test_annotations_of_single_pictures_do_not_make_rows(tmp_path, picture_bytes):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").write_bytes(picture_bytes(0))
+    (tmp_path / "cat" / "0.json").write_text("{}")
+    assert len(open_data(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -43,7 +43,7 @@ def find(path: Path, format: str | None = None) -> Items:
     if containers and format != "classes":
         check_one_split(path, (name for name in names if ends(name, PARQUET + SHARDS)))
         return open_containers(containers, path, text_only=True)
-    return _classes(path, [name for name in names if is_picture(name)], sure=format == "classes")
+    return _classes(path, names, sure=format == "classes")
 
 
 def _open_split(address: Path, format: str | None) -> Items | None:
@@ -59,9 +59,17 @@ def _open_split(address: Path, format: str | None) -> Items | None:
     return open_containers(files, folder, text_only=True)
 
 
-def _classes(path: Path, pictures: list[str], sure: bool) -> Items:
-    if not pictures:
-        raise ValueError(f"{path} holds no pictures, and no JSON, JSONL, CSV, Parquet or WebDataset shards")
+def _refuse_rows_below(path: Path, names: list[str]) -> None:
+    """Raise a ValueError where a folder in `path` has rows of its own: read as a class, it would lose what they say."""
+    # Of JSON only what is named so: single annotations lie beside their pictures too.
+    rows = tuple(ending for ending in LINES if ending != ".json")
+    below = (name for name in names if "/" in name and (name.rpartition("/")[2] in METADATA or ends(name, rows)))
+    if found := next(below, None):
+        raise ValueError(f"{path} holds {found}: give that folder, or format classes if all are classes")
+
+
+def _classes(path: Path, names: list[str], sure: bool) -> Items:
+    pictures = [name for name in names if is_picture(name)]
     tops = {name.partition("/")[0] for name in pictures}
     if splits := SPLITS & tops:
         if tops == splits:
@@ -71,6 +79,10 @@ def _classes(path: Path, pictures: list[str], sure: bool) -> Items:
                 f"{path} holds {', '.join(sorted(splits))} beside {min(tops - splits)}: give one of these folders, or "
                 "format classes if all are classes"
             )
+    if not sure:
+        _refuse_rows_below(path, names)
+    if not pictures:
+        raise ValueError(f"{path} holds no pictures, and no JSON, JSONL, CSV, Parquet or WebDataset shards")
     loose = [name for name in pictures if "/" not in name]
     if loose:
         raise ValueError(
