@@ -83,6 +83,47 @@ def test_several_right_answers_stay_for_evaluation(write_lines, said):
     assert row.fields == {"answers": ["Here", "There"]}
 
 
+def test_of_answer_and_answers_the_one_is_said_and_all_stay(write_lines, said):
+    (row,) = open_data(write_lines({"image": "0.png", "question": "Q", "answers": ["a", "b"], "answer": "b"}))
+    assert said(row) == asked("Q", "b")
+    assert row.fields == {"answers": ["a", "b"]}
+
+
+def test_of_vqav2_s_annotators_the_most_frequent_answer_is_said(write_lines, said):
+    answers = [{"answer": text, "answer_id": n} for n, text in enumerate(("one", "two", "two"), 1)]
+    (row,) = open_data(write_lines({"image": "0.png", "question": "Q", "answers": answers}))
+    assert said(row) == asked("Q", "two")
+    assert row.fields == {"answers": ["one", "two", "two"]}
+
+
+def test_numbers_that_pandas_made_floats_are_whole_and_its_gaps_empty(write_lines, said):
+    numbers = [3.0, 2.5, -0.0, 1e300, float("nan"), float("inf"), 7]
+    rows = open_data(write_lines(*({"image": "0.png", "question": "How many?", "answer": one} for one in numbers)))
+    assert [said(row)[1][1] for row in rows] == ["3", "2.5", "0", "1e+300", "", "", "7"]
+
+
+def test_a_gap_where_a_picture_may_be_is_none(write_lines, said):
+    row = open_data(write_lines({"image": float("nan"), "question": "1+1?", "answer": "2"}))[0]
+    assert said(row) == asked("1+1?", "2", 0)
+
+
+def test_names_of_columns_are_known_in_any_case(write_csv, said):
+    rows = open_data(write_csv(("Image", "Question", "ANSWER"), ("0.png", "What?", "A duck.")))
+    assert said(rows[0]) == asked("What?", "A duck.")
+    assert "pictures in 'Image', questions in 'Question', answers in 'ANSWER'" in rows.format
+
+
+def test_a_caption_in_capitals_is_asked_as_any(write_csv, said):
+    assert said(open_data(write_csv(("Image", "Caption"), ("0.png", "A duck.")))[0]) == asked(
+        "Describe the picture.", "A duck."
+    )
+
+
+def test_two_columns_that_say_the_same_are_one(write_lines, said):
+    (row,) = open_data(write_lines({"image": "0.png", "caption": "A duck.", "text": "A duck."}))
+    assert said(row) == asked("Describe the picture.", "A duck.")
+
+
 def test_folders_named_after_classes_are_asked_what_is_shown(tmp_path, picture_bytes, said):
     for number, name in enumerate(("birds/grey_heron/a.png", "birds/duck/b.jpg", "cat/c.png", "cat/notes.txt")):
         path = tmp_path / name

@@ -7,6 +7,8 @@ may be the same for all rows.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,7 @@ QUESTIONS = ("question", "prompt", "instruction", "query")
 ANSWERS = ("answer", "answers", "response", "output", "target", "completion")
 CAPTIONS = ("caption", "text", "txt", "description")
 LABELS = ("label", "class", "category")
+_EXACT = 2**53  # below it a float tells each whole number from the next
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class Reading:
         else:
             messages, sources, used = self._of_turns(fields, words, where)
         images = [picture_of(source, where, folder) for source in sources]
-        rest = {name: value for name, value in fields.items() if name not in used}
+        # Evaluation and the samples of rows without an answer want `answers` as texts.
+        rest = {name: _texts_of(value) or value for name, value in fields.items() if name not in used}
         if words is not None and not images and self.image_column is None:
             _refuse_picture(rest, where)
         return ChatRow(messages, images, where, rest)
@@ -122,7 +126,8 @@ class Reading:
                 f"{where} has no turns (messages, conversations, texts) and no answer, {_has(fields)}: name the "
                 "answer column"
             )
-        asked = self.prompt or (DESCRIBE if answer in CAPTIONS else NAME_IT if answer in LABELS else "")
+        kind = answer.lower()
+        asked = self.prompt or (DESCRIBE if kind in CAPTIONS else NAME_IT if kind in LABELS else "")
         if question is None and not asked:
             raise RowError(
                 f"{where} has no question to its {answer!r}, {_has(fields)}: name the question column, or give "
@@ -163,7 +168,7 @@ class Reading:
     def _of_table(self, fields: dict[str, Any], where: str) -> tuple[list[Message], list[Any], set[str | None]]:
         table = self.table(fields, where)
         given = fields.get(table.answer)
-        answer = given[0] if isinstance(given, list) and given else given
+        answer = _one_answer(given)
         question = _words(fields.get(table.question or ""), where, "question") or table.asked
         sources = _pictures(fields.get(table.image or ""))
         if not question:
@@ -182,14 +187,35 @@ class Reading:
 
 
 def _one_of(names: Sequence[str], fields: dict[str, Any], what: str, where: str) -> str | None:
+    """The one of the fields that has one of the names, in any case; the first of several that say the same."""
     found = [name for name in names if name in fields]
-    if len(found) > 1:
+    if not found:
+        found = sorted((one for one in fields if one.lower() in names), key=lambda one: names.index(one.lower()))
+    if found[:2] == ["answer", "answers"]:
+        found.remove("answers")  # all that are right, for evaluation
+    if any(fields[name] != fields[found[0]] for name in found[1:]):
         raise RowError(f"{where}: {' and '.join(found)} may each be its {what}: name the {what} column")
     return found[0] if found else None
 
 
+def _one_answer(given: Any) -> Any:
+    """The first of several right answers; of VQAv2's, of one annotator each, the most frequent."""
+    if not isinstance(given, list) or not given:
+        return given
+    texts = _texts_of(given)
+    return given[0] if texts is None else Counter(texts).most_common(1)[0][0]
+
+
+def _texts_of(answers: Any) -> list[str] | None:
+    """The texts of VQAv2's `[{"answer": text, ...}, ...]`; None where it is no such list."""
+    if not isinstance(answers, list) or not answers or not all(isinstance(one, dict) for one in answers):
+        return None
+    texts = [one.get("answer") for one in answers]
+    return texts if all(isinstance(text, str) for text in texts) else None
+
+
 def _pictures(given: Any) -> list[Any]:
-    if given is None or (isinstance(given, str) and not given.strip()):
+    if given is None or (isinstance(given, str) and not given.strip()) or (isinstance(given, float) and given != given):
         return []
     return given if isinstance(given, list) else [given]
 
@@ -210,8 +236,16 @@ def _seems_a_picture(value: Any) -> bool:
 
 
 def _words(value: Any, where: str, what: str) -> str:
-    """A cell as text: numbers as they are written, a missing one as nothing."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    """A cell as text: numbers as they are written, a missing one as nothing.
+
+    A column of integers with gaps comes from pandas as floats, the gaps as NaN.
+    """
+    if isinstance(value, bool):
+        raise RowError(f"{where}: the {what} is text or a number, but is a bool: write it in words, as 'yes' or 'no'")
+    if isinstance(value, float):
+        whole = value.is_integer() and abs(value) < _EXACT
+        return str(int(value)) if whole else str(value) if math.isfinite(value) else ""
+    if isinstance(value, int):
         return str(value)
     if not isinstance(value, str | None):
         raise RowError(f"{where}: the {what} is text or a number, but is a {type(value).__name__}")
