@@ -25,6 +25,7 @@ __all__ = [
 IMAGE_TAG = "<image>"
 ROLES = ("system", "user", "assistant")
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".JPG", ".PNG")
 BESIDE = ("images", "image", "image_bytes")  # where pictures are given beside the turns
 
 Part = dict[str, Any]
@@ -105,6 +106,8 @@ def place_pictures(messages: list[Message], count: int) -> list[Message]:
 def picture_of(source: Any, where: str, folder: Path) -> Picture:
     """What a row says of a picture, as a `Picture`; paths are relative to `folder`.
 
+    A path that is no file may be one of Windows, or lack its ending, as the number of a picture does.
+
     Raises:
         MissingPicture: there is no such file.
         RowError: it is no picture at all, or a URL.
@@ -123,9 +126,21 @@ def picture_of(source: Any, where: str, folder: Path) -> Picture:
     try:
         if path.is_file():
             return str(path)
+        if found := _found_by(folder / source.replace("\\", "/")):
+            return str(found)
     except (OSError, ValueError):  # too long a name, or a zero byte in it
         pass
     raise MissingPicture(f"{where}: there is no picture {str(path)!r}")
+
+
+def _found_by(path: Path) -> Path | None:
+    """The file at `path`, or the one picture of that name with an ending."""
+    if path.is_file():
+        return path
+    if path.suffix:
+        return None
+    found = [one for ending in _ENDINGS if (one := path.with_suffix(ending)).is_file()]
+    return found[0] if len(found) == 1 else None
 
 
 def _beside(fields: dict[str, Any]) -> list[Any]:

@@ -14,6 +14,7 @@ from sightline.data.readers.shapes import Reading
 __all__ = ["describe", "find"]
 
 LOOKED_AT = 100  # rows, until one shows a picture and the columns that were named
+ALL_LOOKED_AT = 20_000  # rows, before a folder's pictures are said to be shown by none
 NO_PICTURES = "no pictures"
 
 
@@ -114,7 +115,24 @@ def describe(items: Items, reading: Reading, path: str) -> str:
             break
     for column in named - columns.keys():
         raise ValueError(f"{path} has no column {column!r}, only {', '.join(columns) or 'none'}")
+    if shape and NO_PICTURES in shape and Path(path).is_dir():
+        _refuse_unshown(items, reading, path)
     return f"{shape or 'rows of no known format'} in {_container(items)}"
+
+
+def _refuse_unshown(items: Items, reading: Reading, path: str) -> None:
+    """Raise a ValueError where pictures lie beside a table's rows, and no row shows one: they were not found in it."""
+    pictures = sum(map(is_picture, names_in(Path(path))))
+    columns = getattr(items, "columns", None)
+    # A header speaks for all rows; other rows are looked at, as far as that takes no time.
+    if not pictures or (columns is None and len(items) > ALL_LOOKED_AT):
+        return
+    rows = [] if columns is not None else items.read(LOOKED_AT, len(items))
+    if all(NO_PICTURES in (_shape(reading, item.fields) or NO_PICTURES) for item in rows):
+        raise ValueError(
+            f"{pictures} pictures lie in {path} and no row shows one: name the column by image_column "
+            "(--image-column), or give the file of rows"
+        )
 
 
 def _shape(reading: Reading, fields: dict[str, Any]) -> str | None:

@@ -217,6 +217,8 @@ def _texts_of(answers: Any) -> list[str] | None:
 def _pictures(given: Any) -> list[Any]:
     if given is None or (isinstance(given, str) and not given.strip()) or (isinstance(given, float) and given != given):
         return []
+    if isinstance(given, int) and not isinstance(given, bool):
+        return [str(given)]  # its file may be named so
     return given if isinstance(given, list) else [given]
 
 
