@@ -14,12 +14,12 @@ VIEWS |= {"split_with_sizes", "unbind", "unsqueeze", "squeeze", "alias", "chunk"
 
 
 class Counted(TorchDispatchMode):
-    """Operations that compute something, and the bytes of new tensors that they give."""
+    """Operations that compute something, the bytes of new tensors that they give, and those written into given ones."""
 
     def __init__(self):
         super().__init__()
         self.operations = 0
-        self.bytes = 0
+        self.bytes = self.bytes_out = 0
         self.sizes = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
@@ -27,7 +27,9 @@ class Counted(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name not in VIEWS:
             self.operations += 1
-            if isinstance(result, torch.Tensor) and not name.endswith("_") and "out" not in (kwargs or {}):
+            if "out" in (kwargs or {}):
+                self.bytes_out += result.nbytes
+            elif isinstance(result, torch.Tensor) and not name.endswith("_"):
                 self.bytes += result.nbytes
                 self.sizes.append(result.nbytes)
         return result
@@ -81,6 +83,24 @@ def test_a_step_allocates_no_more_for_a_longer_text(engine):
         engine._core.step()
     late = step_of(engine).bytes
     assert late <= early * 1.1
+
+
+def test_a_step_of_a_batch_copies_its_keys_and_values_once_and_allocates_little_else(loaded):
+    """Answers side by side read the cache through a copy that is written into the same memory in each step."""
+    config, count = loaded[0].config, 4
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        decoding(engine, count)
+        early = step_of(engine)
+        for _ in range(16):
+            engine._core.step()
+        late = step_of(engine)
+        longest = max(len(sequence.ids) for sequence in engine._core.scheduler.running)
+    of_a_token = 2 * config.num_key_value_heads * config.head_dim * 4  # keys and values, float32
+    padded = -(-longest // 64) * 64
+    assert 0 < early.bytes_out <= late.bytes_out <= config.num_hidden_layers * count * padded * of_a_token
+    # What says where keys stand and which are seen: some numbers a key, whatever the model's size.
+    grown = late.bytes - early.bytes
+    assert grown <= 32 * count * 100 < 16 * count * config.num_hidden_layers * of_a_token
 
 
 def test_the_head_reads_one_row_a_prompt(engine, loaded):
