@@ -16,14 +16,24 @@ import zlib
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
-__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "load_rgb", "open_image", "to_rgb"]
+__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "formats_of", "load_rgb", "open_image", "to_rgb"]
 
 ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
 
 # Named one by one: each further decoder that a stranger's file can reach is one more that can go wrong.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# What is read of files that lie here, by their names' endings: whoever calls a file so says what it is.
+_BY_ENDING = {
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
+    **dict.fromkeys((".jp2", ".j2k"), "JPEG2000"),
+    ".tga": "TGA",
+    ".ico": "ICO",
+    ".avif": "AVIF",
+}
+# Photos as sensors took them; Pillow would read the small preview in them.
+_RAW = frozenset({".dng", ".cr2", ".nef", ".arw"})
 MAX_PIXELS = 89_478_485  # from where on Pillow itself warns: a quarter of a gigabyte as RGB
 MAX_BYTES = 256 * 2**20  # a file of more holds more pixels than that, or no picture
 # What Pillow's decoders raise on bytes that are not what they claim to be.
@@ -45,7 +55,7 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image
         return _load(source, "the image")
     data, name = _read(source)
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats_of(source))
     except UnidentifiedImageError:
         raise ValueError(f"{name} is not an image that can be read ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -54,6 +64,17 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image
         raise ValueError(f"{name} is damaged: {_one_line(error)}") from None
     _check_size(image, name, max_pixels)
     return _load(image, name)
+
+
+def formats_of(source: ImageSource) -> tuple[str, ...]:
+    """The names of the formats, as Pillow has them, that `source` may be of."""
+    if not isinstance(source, (str, os.PathLike)) or str(source)[:5].lower() == "data:":
+        return FORMATS
+    ending = os.path.splitext(os.fspath(source))[1].lower()
+    if ending in _RAW:
+        return ()
+    more = _BY_ENDING.get(ending)
+    return FORMATS if more is None or (more == "AVIF" and not features.check("avif")) else (*FORMATS, more)
 
 
 def load_rgb(source: ImageSource, where: str) -> Image.Image:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from sightline.data.conversation import Picture
-from sightline.images import FORMATS, open_image, to_rgb
+from sightline.images import formats_of, open_image, to_rgb
 
 __all__ = ["Look", "in_threads", "look_at", "pixels_key", "size_of_picture"]
 
@@ -109,7 +109,8 @@ def _size(source: Picture) -> tuple[int, int]:
     if isinstance(source, str) and source[:5].lower() == "data:":
         return to_rgb(open_image(source)).size
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with Image.open(file, formats=formats_of(source)) as picture:
             lies = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return (picture.height, picture.width) if lies else picture.size
     except FileNotFoundError:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sightline.data.check import Limits, check, write_clean
 from sightline.data.readers import open_data
@@ -48,6 +49,14 @@ def test_the_copy_holds_the_good_rows_once_and_says_what_it_left_out(write, proc
     assert not again.repeated
     # It can be moved: paths are relative.
     assert len(list(open_data(out.rename(tmp_path / "moved")))) == 3
+
+
+def test_a_picture_that_is_known_by_its_ending_keeps_it(processor, tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.effect_noise((40, 30), 90).convert("RGB").save(tmp_path / "cat/0.ppm")
+    data = open_data(tmp_path)
+    assert write_clean(data, check(data, processor, Limits()), tmp_path / "clean") == 1
+    assert not check(open_data(tmp_path / "clean"), processor, Limits()).bad
 
 
 def test_every_row_that_is_left_out_is_named_however_many_there_are(write, processor, chat, tmp_path, monkeypatch):

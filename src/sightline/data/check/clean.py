@@ -84,11 +84,14 @@ def _line(row: ChatRow, images: Path) -> dict[str, Any]:
 
 def _copied(picture: Picture, images: Path) -> str:
     """Where the picture lies now, relative to the folder of `images`; a data URI as it is."""
+    ending = ""
     if isinstance(picture, str):
         if picture[:5].lower() == "data:":
             return picture
-        picture = Path(picture).read_bytes()
+        ending, picture = Path(picture).suffix.lower(), Path(picture).read_bytes()
     path = file_of(picture, hashlib.sha256(picture).hexdigest(), images)
+    if not path.suffix:  # some formats are only read by their name's ending
+        path = path.with_suffix(ending)
     write_once(path, picture)
     return path.relative_to(images.parent).as_posix()
 

@@ -69,4 +69,5 @@ def open_containers(paths: Sequence[Path], folder: Path, text_only: bool = False
 
 
 def is_picture(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in PICTURES
+    _, dot, ending = name.rpartition(".")
+    return bool(dot) and ending.lower() in PICTURES

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sightline.data.readers.containers import is_picture, open_containers, open_file
-from sightline.data.readers.folder import PictureItems, class_of, names_in
+from sightline.data.readers.folder import PictureItems, names_in
 from sightline.data.readers.items import LINES, PARQUET, SHARDS, Items, ends
-from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, NO_ROWS, SPLITS, check_one_split, files_of_split
+from sightline.data.readers.own_split import METADATA, NO_ROWS, check_one_split, files_of_split
+from sightline.data.readers.picture_folders import describe_pictures, is_training_alone, open_pictures
 from sightline.data.readers.shapes import Reading
 
 __all__ = ["describe", "find"]
@@ -22,8 +23,8 @@ def find(path: Path, format: str | None = None) -> Items:
     """The rows of a file or folder.
 
     A folder's rows are, in this order: those of its metadata file, of its one file of rows, of all its Parquet files or
-    shards, or its pictures, if they lie in folders named after classes. `format` classes: always the latter. Of a data
-    set that comes divided, FOLDER@SPLIT is one split.
+    shards, or its pictures, if they lie in folders named after classes or captions lie beside them. `format` classes:
+    always those of classes. Of a data set that comes divided, FOLDER@SPLIT is one split.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: as `open_data`.
@@ -44,7 +45,9 @@ def find(path: Path, format: str | None = None) -> Items:
     if containers and format != "classes":
         check_one_split(path, (name for name in names if ends(name, PARQUET + SHARDS)))
         return open_containers(containers, path, text_only=True)
-    return _classes(path, names, sure=format == "classes")
+    if format != "classes" and is_training_alone(names):
+        return find(path / "train", format)
+    return open_pictures(path, names, sure=format == "classes")
 
 
 def _open_split(address: Path, format: str | None) -> Items | None:
@@ -60,39 +63,6 @@ def _open_split(address: Path, format: str | None) -> Items | None:
     return open_containers(files, folder, text_only=True)
 
 
-def _refuse_rows_below(path: Path, names: list[str]) -> None:
-    """Raise a ValueError where a folder in `path` has rows of its own: read as a class, it would lose what they say."""
-    # Of JSON only what is named so: single annotations lie beside their pictures too.
-    rows = tuple(ending for ending in LINES if ending != ".json")
-    below = (name for name in names if "/" in name and (name.rpartition("/")[2] in METADATA or ends(name, rows)))
-    if found := next(below, None):
-        raise ValueError(f"{path} holds {found}: give that folder, or format classes if all are classes")
-
-
-def _classes(path: Path, names: list[str], sure: bool) -> Items:
-    pictures = [name for name in names if is_picture(name)]
-    tops = {name.partition("/")[0] for name in pictures}
-    if splits := SPLITS & tops:
-        if tops == splits:
-            raise ValueError(f"{path} holds {', '.join(sorted(splits))}: give one of these folders")
-        if not sure and "train" in splits and not splits.isdisjoint(HELD_OUT_NAMES):
-            raise ValueError(
-                f"{path} holds {', '.join(sorted(splits))} beside {min(tops - splits)}: give one of these folders, or "
-                "format classes if all are classes"
-            )
-    if not sure:
-        _refuse_rows_below(path, names)
-    if not pictures:
-        raise ValueError(f"{path} holds no pictures, and no JSON, JSONL, CSV, Parquet or WebDataset shards")
-    loose = [name for name in pictures if "/" not in name]
-    if loose:
-        raise ValueError(
-            f"{path} holds {len(loose)} pictures ({loose[0]}) and nothing that tells what to learn of them: add a "
-            "metadata.csv with the columns file_name, question and answer, or put them into folders named after classes"
-        )
-    return PictureItems(path, pictures, classes=True)
-
-
 def describe(items: Items, reading: Reading, path: str) -> str:
     """The format in words.
 
@@ -100,9 +70,7 @@ def describe(items: Items, reading: Reading, path: str) -> str:
         ValueError: a column that `reading` names is in none of the first rows.
     """
     if isinstance(items, PictureItems):
-        classes = sorted({class_of(name) for name in items.names})
-        shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
-        return f"pictures in folders named after {len(classes)} classes ({shown}); asked: {_asked(reading, items)}"
+        return describe_pictures(items, _asked(reading, items))
     columns: dict[str, None] = dict.fromkeys(getattr(items, "columns", None) or ())
     named = {reading.image_column, reading.question_column, reading.answer_column} - {None}
     shape = None
@@ -157,7 +125,7 @@ def _dialect(turns: Any) -> str:
 
 
 def _asked(reading: Reading, items: PictureItems) -> str:
-    return repr(reading.table(items[0].fields).asked)
+    return reading.table({"image": "", "text" if items.captions else "label": ""}).asked
 
 
 def _container(items: Items) -> str:

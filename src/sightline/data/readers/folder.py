@@ -1,4 +1,4 @@
-"""Pictures that lie in folders: `PictureItems`. It opens none of them."""
+"""Pictures that lie in folders, whose names or text files say what is on them: `PictureItems`. It opens none."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from pathlib import Path
 from sightline.data.readers.items import Item, Place
 from sightline.data.readers.names import Names
 
-__all__ = ["PictureItems", "class_of", "names_in"]
+__all__ = ["PictureItems", "caption_of", "class_of", "names_in"]
 
 
 class PictureItems:
     """Pictures in a folder: each row is a path relative to it. It may be shared by the workers of a DataLoader.
 
-    With `classes` a row's `label` is the name of the picture's own folder.
+    With `classes` a row's `label` is the name of the picture's own folder; with `captions` its `text` is what the file
+    of the same name with the ending .txt says.
     """
 
-    def __init__(self, folder: Path, names: Iterable[str], classes: bool = False):
-        self.folder, self.names, self.classes = folder, Names(names), classes
+    def __init__(self, folder: Path, names: Iterable[str], classes: bool = False, captions: bool = False):
+        self.folder, self.names, self.classes, self.captions = folder, Names(names), classes, captions
 
     def __len__(self) -> int:
         return len(self.names)
@@ -31,18 +32,40 @@ class PictureItems:
 
     def __getitem__(self, index: int) -> Item:
         name = self.names[index]
+        if self.captions:
+            return self._captioned(name)
         return Item(name, {"image": name, **({"label": class_of(name)} if self.classes else {})})
 
     def place(self, index: int) -> Place:
         return Place("", "", self.names[index])
 
     def fingerprint(self) -> str:
-        """SHA-256 of the pictures' names and sizes."""
+        """SHA-256 of the pictures' names and sizes, and of their captions."""
         digest = hashlib.sha256()
         for name in self.names:
             size = (self.folder / name).stat().st_size
             digest.update(f"{name} {size}\n".encode(errors="surrogateescape"))
+            if self.captions and (text := self.folder / caption_of(name)).is_file():
+                digest.update(text.read_bytes())
         return digest.hexdigest()
+
+    def _captioned(self, name: str) -> Item:
+        beside = caption_of(name)
+        try:
+            return Item(name, {"image": name, "text": (self.folder / beside).read_text(encoding="utf-8-sig")})
+        except FileNotFoundError:
+            return Item(name, {}, f"it has no caption: write it into {beside}")
+        except (OSError, ValueError) as error:
+            return Item(name, {}, f"its caption {beside} cannot be read as UTF-8: {error}")
+
+
+def caption_of(name: str) -> str:
+    """The text file beside a picture.
+
+    >>> caption_of("10_cats/a.b.png")
+    '10_cats/a.b.txt'
+    """
+    return f"{name.rpartition('.')[0]}.txt"
 
 
 def class_of(name: str) -> str:

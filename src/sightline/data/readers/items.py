@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, Protocol
 __all__ = ["LINES", "PARQUET", "PICTURES", "SHARDS", "Item", "Items", "Place", "ends", "outline"]
 
 _OPENED = {"png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"}
-PICTURES = frozenset(_OPENED | {"heic", "heif", "avif", "jxl"})  # these are listed as bad rows, not passed over
+_OPENED |= {"ppm", "pgm", "pbm", "pnm", "tga", "jp2", "j2k", "ico", "avif"}
+# The rest are listed as bad rows, not passed over.
+PICTURES = frozenset(_OPENED | {"heic", "heif", "jxl", "psd", "svg", "dng", "cr2", "nef", "arw"})
 PARQUET = (".parquet", ".pq")
 SHARDS = (".tar", ".tar.gz", ".tgz")
 LINES = (".jsonl", ".json", ".csv", ".tsv")

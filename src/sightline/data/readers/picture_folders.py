@@ -1,0 +1,101 @@
+"""Folders of pictures without a file of rows: what their folders' names or the text files beside them say.
+
+Which of a folder's files hold rows is `detect.py`'s to find.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sightline.data.readers.containers import is_picture
+from sightline.data.readers.folder import PictureItems, caption_of, class_of
+from sightline.data.readers.items import LINES, ends
+from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, SPLITS
+
+__all__ = ["describe_pictures", "is_training_alone", "open_pictures"]
+
+SHOWN = 5  # names in a message
+
+
+def is_training_alone(names: Sequence[str]) -> bool:
+    """Whether the only folder is `train`, with nothing to read beside it."""
+    tops = {name.partition("/")[0] for name in names if "/" in name}
+    return tops == {"train"} and not any(is_picture(name) for name in names if "/" not in name)
+
+
+def open_pictures(path: Path, names: Sequence[str], sure: bool) -> PictureItems:
+    """The pictures among the files `names` below `path`, with their captions or classes; `sure`: classes it is.
+
+    Raises:
+        ValueError: there are none, or nothing says what to learn of them, or something may say it that is not read.
+    """
+    pictures = [name for name in names if is_picture(name)]
+    _refuse_splits(path, pictures, sure)
+    if not sure:
+        _refuse_rows_below(path, names)
+    if not pictures:
+        raise ValueError(f"{path} holds no pictures, and no JSON, JSONL, CSV, Parquet or WebDataset shards")
+    if not sure and _have_captions(path, pictures, set(names)):
+        return PictureItems(path, pictures, captions=True)
+    loose = [name for name in pictures if "/" not in name]
+    if loose:
+        raise ValueError(
+            f"{path} holds {len(loose)} pictures ({loose[0]}) and nothing that tells what to learn of them: add a "
+            "metadata.csv with the columns file_name, question and answer, or put them into folders named after classes"
+        )
+    return PictureItems(path, pictures, classes=True)
+
+
+def _refuse_splits(path: Path, pictures: list[str], sure: bool) -> None:
+    tops = {name.partition("/")[0] for name in pictures}
+    splits = SPLITS & tops
+    if splits and tops == splits:
+        raise ValueError(f"{path} holds {', '.join(sorted(splits))}: give one of these folders")
+    if not sure and "train" in splits and not splits.isdisjoint(HELD_OUT_NAMES):
+        raise ValueError(
+            f"{path} holds {', '.join(sorted(splits))} beside {min(tops - splits)}: give one of these folders, or "
+            "format classes if all are classes"
+        )
+
+
+def _refuse_rows_below(path: Path, names: Sequence[str]) -> None:
+    """Refuse folders that have rows of their own: read as classes, they would lose what these say."""
+    # Of JSON only what is named so: single annotations lie beside their pictures too.
+    rows = tuple(ending for ending in LINES if ending != ".json")
+    below = (name for name in names if "/" in name and (name.rpartition("/")[2] in METADATA or ends(name, rows)))
+    if found := next(below, None):
+        raise ValueError(f"{path} holds {found}: give that folder, or format classes if all are classes")
+
+
+def _have_captions(path: Path, pictures: list[str], names: set[str]) -> bool:
+    """Whether text files lie beside most pictures, and hold words: boxes of detectors lie there too, in numbers."""
+    captioned = [name for name in pictures if caption_of(name) in names]
+    if 2 * len(captioned) <= len(pictures):
+        return False
+    with (path / caption_of(captioned[0])).open(encoding="utf-8", errors="replace") as file:
+        return any(character.isalpha() for character in file.read(1000))
+
+
+def describe_pictures(items: PictureItems, asked: str) -> str:
+    """The format in words, with the folders that look like classes without a picture."""
+    if items.captions:
+        return f"pictures with captions in text files beside them; asked: {asked!r}"
+    classes = sorted({class_of(name) for name in items.names})
+    count = f"{len(classes)} class" + ("es" if len(classes) > 1 else "")
+    empty = _without_pictures(items)
+    beside = f"; no picture is in {_listed(empty)}" if empty else ""
+    return f"pictures in folders named after {count} ({_listed(classes)}){beside}; asked: {asked!r}"
+
+
+def _without_pictures(items: PictureItems) -> list[str]:
+    """Folders without folders in them that hold no picture, where others have some."""
+    shown = {str(Path(name).parent) for name in items.names}
+    folders = [one for one in items.folder.rglob("*") if one.is_dir()]
+    parents = {one.parent for one in folders}
+    places = [one.relative_to(items.folder) for one in folders if one not in parents]
+    return sorted(str(one) for one in places if str(one) not in shown and not any(part[0] == "." for part in one.parts))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
