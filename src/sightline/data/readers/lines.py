@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
+import io
 import json
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,34 +22,44 @@ __all__ = ["LineItems"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DELIMITERS = ",;\t"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LIST_IN = re.compile(r"""^(?P<indent>[ \t]+)"(?P<key>[^"\\]+)"\s*:\s*\[""", re.MULTILINE)
 
 
 class LineItems:
     """The rows of `path`, which may be shared by the worker processes of a DataLoader.
 
-    `columns` are those of a table's header, else None; `kind` is what people call the file.
+    `columns` are those of a table's header, else None; `kind` is what people call the file. A file in UTF-16, as
+    spreadsheets save it, is kept in memory.
 
     Raises:
-        ValueError: the file holds no rows, or is no JSON list, CSV or UTF-8 although it begins like that.
+        ValueError: the file holds no rows, is one JSON object, or is no JSON list, CSV or UTF-8 although it begins like
+            that.
     """
 
     def __init__(self, path: Path):
         self.path, self.folder = path, path.parent
         self.columns: list[str] | None = None
         self._delimiter = ""
-        with path.open("rb") as file:
+        self._recoded = _recoded(path)
+        with self._open() as file:
             start = len(_BYTE_ORDER_MARK) if file.read(3) == _BYTE_ORDER_MARK else 0
             file.seek(start)
             self.kind, self._places = self._find(file, start)
         if not len(self):
             raise ValueError(f"{path} holds no rows")
 
+    def _open(self) -> BinaryIO:
+        return self.path.open("rb") if self._recoded is None else io.BytesIO(self._recoded)
+
     def _find(self, file: BinaryIO, start: int) -> tuple[str, np.ndarray]:
         if ends(self.path, (".csv", ".tsv")):
             return "a table", self._find_table(file, start)
-        is_list = next((line.lstrip()[:1] for line in file if line.strip()), b"") == b"["
+        first = next((line.strip() for line in file if line.strip()), b"")
         file.seek(start)
-        if is_list:
+        if first == b"{":
+            raise ValueError(f"{self.path} is one JSON object, not a list: {_list_in(file)}")
+        if first[:1] == b"[":
             return "a JSON list", _places(list_places(file, start, self.path))
         return "JSON lines", _places(line_places(file, start))
 
@@ -69,12 +82,12 @@ class LineItems:
         return len(self._places)
 
     def read(self, start: int, stop: int) -> Iterator[Item]:
-        with self.path.open("rb") as file:
+        with self._open() as file:
             for index in range(start, min(stop, len(self))):
                 yield self._item(file, index)
 
     def __getitem__(self, index: int) -> Item:
-        with self.path.open("rb") as file:
+        with self._open() as file:
             return self._item(file, index)
 
     def place(self, index: int) -> Place:
@@ -104,6 +117,29 @@ class LineItems:
 
     def _record(self, file: BinaryIO, place: np.ndarray) -> list[str]:
         return next(csv.reader([_bytes(file, place).decode()], delimiter=self._delimiter, strict=True))
+
+
+def _recoded(path: Path) -> bytes | None:
+    """What a file in UTF-16 says, in UTF-8; None where it is in no such.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    with path.open("rb") as file:
+        if file.read(2) not in _UTF_16:
+            return None
+    try:
+        return path.read_bytes().decode("utf-16").encode()
+    except UnicodeError as error:
+        raise ValueError(f"{path} begins as UTF-16, but is damaged: {error}: save it as UTF-8") from None
+
+
+def _list_in(file: BinaryIO) -> str:
+    """What to do with a JSON object over several lines: what its outermost lists are called."""
+    found = list(_LIST_IN.finditer(file.read(2**16).decode("utf-8", errors="replace")))
+    outer = min((len(match["indent"]) for match in found), default=0)
+    names = [repr(match["key"]) for match in found if len(match["indent"]) == outer]
+    return f"give the list in {' or '.join(names)}, as a file of its own" if names else "give a list of rows"
 
 
 def _places(found: Iterator[tuple[int, int, int]]) -> np.ndarray:

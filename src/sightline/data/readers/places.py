@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -107,7 +108,9 @@ def table_places(file: BinaryIO, start: int, delimiter: str, path: Path) -> Iter
             try:
                 yield raw.decode()
             except UnicodeDecodeError:
-                raise ValueError(f"{path}, line {line} is not UTF-8: save the file as UTF-8") from None
+                raise ValueError(
+                    f"{path}, line {line} is not UTF-8: save the file as UTF-8 (it seems to be {_likely(raw)})"
+                ) from None
 
     try:
         for record in csv.reader(lines(), delimiter=delimiter, strict=True):
@@ -116,3 +119,21 @@ def table_places(file: BinaryIO, start: int, delimiter: str, path: Path) -> Iter
             start, first = position, line + 1
     except csv.Error as error:
         raise ValueError(f"{path}, line {first} is not CSV: {error}") from None
+
+
+def _likely(raw: bytes) -> str:
+    """The name of the encoding that bytes which are no UTF-8 are likely in."""
+    if b"\0" in raw:
+        return "UTF-16 without a byte order mark"
+    # Chinese characters are pairs of bytes beyond ASCII; letters with accents are mostly single ones.
+    if all(len(run) % 2 == 0 for run in re.findall(rb"[\x80-\xff]+", raw)) and _decodes(raw, "gb18030"):
+        return "GB18030"
+    return "Windows-1252" if _decodes(raw, "cp1252") else "an older encoding"
+
+
+def _decodes(raw: bytes, encoding: str) -> bool:
+    try:
+        raw.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
