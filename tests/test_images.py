@@ -99,6 +99,17 @@ def test_floats_are_read_as_unit_range_or_bytes(white, half):
     assert [rgb.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
 
 
+@pytest.mark.parametrize(("lowest", "highest"), [(-1.0, 1.0), (0.0, 4095.0), (1e6, 1e6 + 8), (-3.0, -1.0)])
+def test_floats_of_other_ranges_are_scaled_by_their_extrema(lowest, highest):
+    values = np.array([[lowest, (lowest + highest) / 2, highest]], dtype=np.float32)
+    rgb = to_rgb(Image.fromarray(values))
+    assert [rgb.getpixel((x, 0))[0] for x in range(3)] == pytest.approx([0, 127, 255], abs=1)
+
+
+def test_floats_of_one_value_are_one_colour():
+    assert to_rgb(Image.fromarray(np.full((2, 2), 300, dtype=np.float32))).getextrema() == ((0, 0),) * 3
+
+
 def test_exif_orientation_is_applied():
     image = noise(20, 10)
     exif = image.getexif()

@@ -167,17 +167,26 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits, scaled to 8: Pillow's own conversion would clip all above 255 to white."""
+    """Grey of 16 or 32 bits, or of floats, scaled to 8: Pillow's own conversion would clip all above 255 to white."""
     if image.mode not in ("I", "F"):
         scaled = image.convert("I").point(lambda value: value * (255 / 65535)).convert("L")
         if isinstance(image.info.get("transparency"), int):  # the one grey that is transparent, in 16 bits too
             scaled.info["transparency"] = round(image.info["transparency"] * 255 / 65535)
         return scaled
-    lowest, highest = image.getextrema()  # of one band: two numbers
-    scale = 255 / 65535 if highest > 255 else 1.0  # type: ignore[operator]
-    if image.mode == "F" and lowest >= 0 and highest <= 1:  # type: ignore[operator]
-        scale = 255.0
-    return image.point(lambda value: value * scale).convert("L")
+    lowest, highest = map(float, image.getextrema())  # type: ignore[arg-type]  # of one band: two numbers
+    if image.mode == "I":
+        scale, offset = (255 / 65535 if highest > 255 else 1.0), 0.0
+    else:
+        scale, offset = _of_floats(lowest, highest)
+    return image.point(lambda value: value * scale + offset).convert("L")
+
+
+def _of_floats(lowest: float, highest: float) -> tuple[float, float]:
+    """Factor and summand that take floats to 0 to 255: from 0 to 1, from 0 to 255, or else from their extrema."""
+    if lowest >= 0 and highest <= 255:
+        return (255.0 if highest <= 1 else 1.0), 0.0
+    scale = 255 / ((highest - lowest) or 1.0)
+    return scale, -lowest * scale
 
 
 def _short(name: object, limit: int = 100) -> str:

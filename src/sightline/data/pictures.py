@@ -33,13 +33,15 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Look:
-    """A picture in RGB: its key, size, perceptual hash, and colours as `SIDE` x `SIDE` x 3 bytes."""
+    """A picture in RGB: its key, size, perceptual hash, colours as `SIDE` x `SIDE` x 3 bytes, and how far apart the
+    least and the greatest value of a channel are, at most."""
 
     key: bytes
     width: int
     height: int
     hash: int
     colours: bytes
+    span: int
 
 
 def look_at(source: Picture) -> Look:
@@ -59,7 +61,9 @@ def _look_at_file(source: str) -> Look:
 
 def _look(picture: Image.Image) -> Look:
     colours = picture.resize((SIDE, SIDE), Image.Resampling.BOX).tobytes()
-    return Look(pixels_key(picture), *picture.size, _hash(picture), colours)
+    extrema = np.array(picture.getextrema())  # [channels, 2]
+    span = int((extrema[:, 1] - extrema[:, 0]).max())
+    return Look(pixels_key(picture), *picture.size, _hash(picture), colours, span)
 
 
 def pixels_key(picture: Image.Image) -> bytes:

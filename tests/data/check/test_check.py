@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -98,6 +99,16 @@ def test_what_is_wrong_with_pictures_is_found(problems, chat, tmp_path):
         ["unreadable picture"],
     ]
     assert problems(rows[0], limits=Limits(side=15)) == [[]]
+
+
+def test_a_picture_of_nearly_one_colour_is_remarked_upon(problems, chat, tmp_path):
+    ramp = np.linspace(0, 1, 48 * 32).reshape(32, 48)
+    for name, values in (("dark", ramp * 4095), ("light", ramp * 65535)):  # of 12 bits, saved in 16; and of 16
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / "data" / f"{name}.png")
+    Image.new("RGB", (48, 32), "red").save(tmp_path / "data" / "red.png")
+    rows = [chat("Q", "A", images=[f"{name}.png"]) for name in ("dark", "light", "red")]
+    assert problems(*rows) == [["flat picture"], [], ["flat picture"]]
+    assert problems(*rows, limits=Limits(span=0)) == [[], [], []]
 
 
 def test_truncation_is_told_by_what_it_would_lose(write, processor, chat):

@@ -84,6 +84,12 @@ class Examiner:
                 yield Problem(
                     "narrow picture", f"{size}: {long / short:.0f} times as long as short; crop it or cut it up"
                 )
+            if look.span < self.limits.span:
+                yield Problem(
+                    "flat picture",
+                    f"picture {number} is nearly one colour: its values span {look.span} of 255; see whether it was "
+                    "saved with the depth that it has",
+                )
 
     def _size(self, sample: Sample, problems: list[Problem]) -> Size | None:
         try:

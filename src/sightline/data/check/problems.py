@@ -20,6 +20,7 @@ KINDS = {
     "not carried": True,
     "long answer": False,
     "narrow picture": False,
+    "flat picture": False,
     "poorly carried": False,
     "broken text": False,
     "tag as text": False,
@@ -50,6 +51,7 @@ class Limits:
         answer: tokens from which on an answer is remarked upon; None: half of `tokens`.
         side: pixels that a picture's shorter side has at least.
         aspect: how many times as long as the shorter side a picture may be before it is remarked upon.
+        span: values of 255 that a picture's pixels span at least, or it is remarked upon.
         bytes_share: of an answer's tokens that are only pieces of characters, from where on it is remarked upon.
     """
 
@@ -57,6 +59,7 @@ class Limits:
     answer: int | None = None
     side: int = 16
     aspect: float = 8.0
+    span: int = 16
     bytes_share: float = 0.5
 
     @property
