@@ -75,16 +75,28 @@ def test_no_picture_and_no_text_stands_on_both_sides(pictures, numbers, share):
     assert len(sides.train) + len(sides.held_out) == len(numbers)
 
 
-@pytest.mark.parametrize(("pictures_there", "held"), [(2, 0), (5, 1), (30, 10), (60, 20)])
-def test_so_few_pictures_give_twenty_or_a_third(pictures, pictures_there, held):
+@pytest.mark.parametrize(
+    ("pictures_there", "held", "words"),
+    [
+        (2, 0, "these are too few pictures to hold some out"),
+        (5, 1, "at most a third of the pictures, as there are so few"),
+        (30, 10, "at most a third of the pictures, as there are so few"),
+        (60, 20, "20 pictures, as 10% of them would be fewer"),
+    ],
+)
+def test_so_few_pictures_give_twenty_or_a_third_as_is_said(pictures, pictures_there, held, words):
     sides = open_sides(table(pictures, range(pictures_there)))
     assert len(sides.held_out or ()) == held
+    assert sides.how.startswith(words)
     assert ("too few" in str(sides)) == (held == 0)
 
 
-def test_many_pictures_give_their_tenth():
+def test_many_pictures_give_their_tenth(tmp_path):
     keys = [[f"{number:064d}".encode()[::-1]] for number in range(4000)]
     assert held_out_rows(keys, 0.1, LEAST).tolist() == held_out_rows(keys, 0.1).tolist()
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"question": "{number}?", "answer": "A"}}\n' for number in range(400)))
+    assert open_sides(rows).how.startswith("10% of the pictures, known by")
 
 
 def test_it_is_said_how_many_rows_and_pictures_are_on_either_side(pictures):

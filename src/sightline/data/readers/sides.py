@@ -21,7 +21,7 @@ from sightline.data.conversation import ChatRow
 from sightline.data.readers.divided import Divided
 from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
-from sightline.data.readers.splits import KEPT, held_out_rows, row_keys
+from sightline.data.readers.splits import KEPT, count_groups, held_out_rows, row_keys
 
 __all__ = [
     "AUTO_SHARE",
@@ -228,7 +228,7 @@ def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
         raise ValueError(
             f"{what} of the {len(rows)} rows of {rows.path} would be held out at held_out={share:g}: take another share"
         )
-    how = f"{share:.0%} of the pictures" if share != "auto" else f"{AUTO_SHARE:.0%} of the pictures, at least {LEAST}"
+    how = _auto_in_words(shown.keys, chosen) if share == "auto" else f"{share:.0%} of the pictures"
     train, held = (rows.subset(np.flatnonzero(side)) for side in (~chosen, chosen))
     left, out = shown.of(~chosen), shown.of(chosen)
     return Sides(
@@ -240,6 +240,15 @@ def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
         train_shown=left if len(rows) <= MOST else None,
         held_keys=out.all_keys(),
     )
+
+
+def _auto_in_words(keys: Sequence[Sequence[bytes]], chosen: np.ndarray) -> str:
+    """What `held_out_of` took at "auto"."""
+    if (chosen == held_out_rows(keys, AUTO_SHARE)).all():
+        return f"{AUTO_SHARE:.0%} of the pictures"
+    if count_groups(keys) // 3 < LEAST:
+        return "at most a third of the pictures, as there are so few"
+    return f"{LEAST} pictures, as {AUTO_SHARE:.0%} of them would be fewer"
 
 
 def sampled(rows: Data) -> np.ndarray:

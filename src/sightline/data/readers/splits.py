@@ -16,7 +16,7 @@ import numpy as np
 from sightline.data.conversation import ChatRow
 from sightline.data.pictures import in_threads, look_at
 
-__all__ = ["KEPT", "held_out_rows", "key_of_text", "keys_of", "row_keys"]
+__all__ = ["KEPT", "count_groups", "held_out_rows", "key_of_text", "keys_of", "row_keys"]
 
 KEPT = 16  # bytes of a key, which tell pictures apart as well as all of them do
 
@@ -60,13 +60,23 @@ def held_out_rows(keys: Iterable[Sequence[bytes]], share: float, least: int = 0)
     """
     if not 0 < share < 1:
         raise ValueError(f"the share that is held out is between 0 and 1, but is {share:g}")
-    parents: dict[bytes, bytes] = {}
-    firsts = [_join(parents, [key[:KEPT] for key in row]) for row in keys]
-    places = np.array([_position(_root(parents, first)) for first in firsts], dtype=np.float64)
+    places = _places(keys)
     held = places < share
     groups = np.unique(places)
     count = min(least, len(groups) // 3)
     return held | (places <= groups[count - 1]) if count else held
+
+
+def count_groups(keys: Iterable[Sequence[bytes]]) -> int:
+    """How many groups of rows that share pictures there are, given each row's keys."""
+    return len(np.unique(_places(keys)))
+
+
+def _places(keys: Iterable[Sequence[bytes]]) -> np.ndarray:
+    """Of each row a number from 0 to 1 that it has in common with its group, float64 [rows]."""
+    parents: dict[bytes, bytes] = {}
+    firsts = [_join(parents, [key[:KEPT] for key in row]) for row in keys]
+    return np.array([_position(_root(parents, first)) for first in firsts], dtype=np.float64)
 
 
 def _join(parents: dict[bytes, bytes], keys: Sequence[bytes]) -> bytes:
