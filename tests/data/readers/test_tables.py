@@ -102,6 +102,11 @@ def test_numbers_that_pandas_made_floats_are_whole_and_its_gaps_empty(write_line
     assert [said(row)[1][1] for row in rows] == ["3", "2.5", "0", "1e+300", "", "", "7"]
 
 
+@pytest.mark.parametrize("row", [{"question": "Q", "answer": None}, {"caption": None}])
+def test_a_gap_in_a_column_of_answers_is_an_empty_answer(write_lines, said, row):
+    assert said(open_data(write_lines({"image": "0.png", **row}))[0])[1] == ("assistant", "")
+
+
 def test_a_gap_where_a_picture_may_be_is_none(write_lines, said):
     row = open_data(write_lines({"image": float("nan"), "question": "1+1?", "answer": "2"}))[0]
     assert said(row) == asked("1+1?", "2", 0)

@@ -83,9 +83,12 @@ class Reading:
             RowError: the row is of no known format, or not of `format`, or lacks something of it.
             MissingPicture: there is no file where a picture should be.
         """
+        gaps = [name for name, value in fields.items() if value is None]
         fields = {name: value for name, value in fields.items() if value is not None}
         words = self.words_of(fields, where)
         if words is None:
+            if not any(map(_may_answer, fields)):
+                fields |= dict.fromkeys(filter(_may_answer, gaps), "")  # an answer that is missing, not its column
             messages, sources, used = self._of_table(fields, where)
         else:
             messages, sources, used = self._of_turns(fields, words, where)
@@ -196,6 +199,10 @@ def _one_of(names: Sequence[str], fields: dict[str, Any], what: str, where: str)
     if any(fields[name] != fields[found[0]] for name in found[1:]):
         raise RowError(f"{where}: {' and '.join(found)} may each be its {what}: name the {what} column")
     return found[0] if found else None
+
+
+def _may_answer(name: str) -> bool:
+    return name.lower() in (*ANSWERS, *LABELS, *CAPTIONS)
 
 
 def _one_answer(given: Any) -> Any:
