@@ -5,6 +5,7 @@ Which of a folder's files hold rows is `detect.py`'s to find.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,11 +91,13 @@ def describe_pictures(items: PictureItems, asked: str) -> str:
 
 def _without_pictures(items: PictureItems) -> list[str]:
     """Folders without folders in them that hold no picture, where others have some."""
-    shown = {str(Path(name).parent) for name in items.names}
-    folders = [one for one in items.folder.rglob("*") if one.is_dir()]
-    parents = {one.parent for one in folders}
-    places = [one.relative_to(items.folder) for one in folders if one not in parents]
-    return sorted(str(one) for one in places if str(one) not in shown and not any(part[0] == "." for part in one.parts))
+    shown = {name.rpartition("/")[0] for name in items.names}
+    found = []
+    for place, folders, _ in os.walk(items.folder):
+        folders[:] = [name for name in folders if name[0] != "."]
+        if not folders:
+            found.append(Path(place).relative_to(items.folder).as_posix())
+    return sorted(place for place in found if place not in shown)
 
 
 def _listed(names: Sequence[str]) -> str:
