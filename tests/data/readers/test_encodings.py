@@ -58,3 +58,11 @@ def test_one_json_object_over_several_lines_is_one_error(tmp_path, value, remedy
     (tmp_path / "rows.json").write_text(json.dumps(value, indent=1))
     with pytest.raises(ValueError, match=rf"rows\.json is one JSON object, not a list: {remedy}"):
         open_data(tmp_path / "rows.json")
+
+
+def test_one_json_object_in_one_line_is_an_error_unless_it_is_a_row(tmp_path, folder):
+    (tmp_path / "rows.json").write_text(json.dumps({"version": 2, "questions": [{"question": "Q"}]}))
+    with pytest.raises(ValueError, match="is one JSON object, not a list: give the list in 'questions', as a file"):
+        open_data(tmp_path / "rows.json")
+    (folder / "rows.json").write_text(json.dumps({"image": "0.png", "question": "Q", "answers": [{"answer": "A"}]}))
+    assert len(list(open_data(folder / "rows.json"))) == 1

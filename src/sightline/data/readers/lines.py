@@ -23,6 +23,9 @@ __all__ = ["LineItems"]
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DELIMITERS = ",;\t"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_NO_LIST = "is one JSON object, not a list"
+# A line with one of these fields may be a row.
+_OF_ROWS = frozenset("messages conversations texts prompt question answer answers caption text".split())
 _LIST_IN = re.compile(r"""^(?P<indent>[ \t]+)"(?P<key>[^"\\]+)"\s*:\s*\[""", re.MULTILINE)
 
 
@@ -58,10 +61,13 @@ class LineItems:
         first = next((line.strip() for line in file if line.strip()), b"")
         file.seek(start)
         if first == b"{":
-            raise ValueError(f"{self.path} is one JSON object, not a list: {_list_in(file)}")
+            raise ValueError(f"{self.path} {_NO_LIST}: {_remedy(_lists_over_lines(file))}")
         if first[:1] == b"[":
             return "a JSON list", _places(list_places(file, start, self.path))
-        return "JSON lines", _places(line_places(file, start))
+        places = _places(line_places(file, start))
+        if len(places) == 1 and ends(self.path, (".json",)) and (lists := _lists_in_line(_bytes(file, places[0]))):
+            raise ValueError(f"{self.path} {_NO_LIST}: {_remedy(lists)}")
+        return "JSON lines", places
 
     def _find_table(self, file: BinaryIO, start: int) -> np.ndarray:
         header = file.readline()
@@ -134,12 +140,26 @@ def _recoded(path: Path) -> bytes | None:
         raise ValueError(f"{path} begins as UTF-16, but is damaged: {error}: save it as UTF-8") from None
 
 
-def _list_in(file: BinaryIO) -> str:
-    """What to do with a JSON object over several lines: what its outermost lists are called."""
+def _lists_over_lines(file: BinaryIO) -> list[str]:
+    """The names of the outermost lists in a JSON object over several lines, of which the beginning is read."""
     found = list(_LIST_IN.finditer(file.read(2**16).decode("utf-8", errors="replace")))
     outer = min((len(match["indent"]) for match in found), default=0)
-    names = [repr(match["key"]) for match in found if len(match["indent"]) == outer]
-    return f"give the list in {' or '.join(names)}, as a file of its own" if names else "give a list of rows"
+    return [match["key"] for match in found if len(match["indent"]) == outer]
+
+
+def _lists_in_line(line: bytes) -> list[str]:
+    """The names of the lists of objects in a JSON object in one line; none where it may be a row itself."""
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(fields, dict) or not _OF_ROWS.isdisjoint(name.lower() for name in fields):
+        return []
+    return [name for name, value in fields.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+
+
+def _remedy(lists: list[str]) -> str:
+    return f"give the list in {' or '.join(map(repr, lists))}, as a file of its own" if lists else "give a list of rows"
 
 
 def _places(found: Iterator[tuple[int, int, int]]) -> np.ndarray:
