@@ -57,7 +57,9 @@ def open_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image
     try:
         image = Image.open(io.BytesIO(data), formats=formats_of(source))
     except UnidentifiedImageError:
-        raise ValueError(f"{name} is not an image that can be read ({', '.join(FORMATS)})") from None
+        raise ValueError(
+            f"{name} is not an image that can be read ({', '.join(FORMATS)}): save it as PNG or JPEG"
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ValueError(f"{name} has more than the {max_pixels} pixels allowed") from None
     except _DAMAGED as error:

@@ -24,8 +24,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _DELIMITERS = ",;\t"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NO_LIST = "is one JSON object, not a list"
-# A line with one of these fields may be a row.
-_OF_ROWS = frozenset("messages conversations texts prompt question answer answers caption text".split())
+# An object with one of these fields may be a row.
+_OF_ROWS = frozenset({"messages", "conversations", "texts", "prompt", "question", "answer", "answers"})
 _LIST_IN = re.compile(r"""^(?P<indent>[ \t]+)"(?P<key>[^"\\]+)"\s*:\s*\[""", re.MULTILINE)
 
 
