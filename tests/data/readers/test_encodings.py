@@ -64,5 +64,6 @@ def test_one_json_object_in_one_line_is_an_error_unless_it_is_a_row(tmp_path, fo
     (tmp_path / "rows.json").write_text(json.dumps({"version": 2, "questions": [{"question": "Q"}]}))
     with pytest.raises(ValueError, match="is one JSON object, not a list: give the list in 'questions', as a file"):
         open_data(tmp_path / "rows.json")
-    (folder / "rows.json").write_text(json.dumps({"image": "0.png", "question": "Q", "answers": [{"answer": "A"}]}))
-    assert len(list(open_data(folder / "rows.json"))) == 1
+    for said in ({"question": "Q", "answers": [{"answer": "A"}]}, {"caption": "A", "boxes": [{"x": 1}]}):
+        (folder / "rows.json").write_text(json.dumps({"file_name": "0.png", **said}))
+        assert len(list(open_data(folder / "rows.json"))) == 1

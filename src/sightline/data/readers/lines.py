@@ -25,7 +25,8 @@ _DELIMITERS = ",;\t"
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NO_LIST = "is one JSON object, not a list"
 # An object with one of these fields may be a row.
-_OF_ROWS = frozenset({"messages", "conversations", "texts", "prompt", "question", "answer", "answers"})
+_OF_TURNS = ("messages", "conversations", "texts", "prompt")
+_OF_ROWS = frozenset({*_OF_TURNS, "question", "answer", "answers", "caption", "text", "label", "image"})
 _LIST_IN = re.compile(r"""^(?P<indent>[ \t]+)"(?P<key>[^"\\]+)"\s*:\s*\[""", re.MULTILINE)
 
 
