@@ -76,6 +76,7 @@ MEANT = {
     "regex": {'"a string"'},
     "user": {'"a string"'},
     "store": {"true"},
+    "parallel_tool_calls": {"true"},
     "prompt_cache_key": {'"a string"'},
     "safety_identifier": {'"a string"'},
     "echo": {"true"},

@@ -224,7 +224,7 @@ def test_an_edited_question_stands_beside_the_old_one_and_a_branch_is_a_conversa
     edited = page.get_by_label("Edit the question")
     assert edited.evaluate("field => field === document.activeElement")
     edited.press("Escape")
-    page.wait_for_function("document.activeElement.ariaLabel === 'Edit'")
+    page.locator("[aria-label=Edit]:focus").wait_for()
     page.keyboard.press("Enter")
     edited.fill("Where is it?")
     with page.expect_request(CHAT) as request:
