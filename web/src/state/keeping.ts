@@ -16,8 +16,14 @@ const SWEEP_AFTER = 60_000;
 const others = "BroadcastChannel" in window ? new BroadcastChannel("sightline") : null;
 const waiting = new Map<string, number>();
 
-/** Load what was kept, and show what was shown last in this tab. */
+/** Load what was kept, and show what was shown last in this tab. What other tabs keep meanwhile is loaded again. */
 export async function loadKept(): Promise<void> {
+  const meanwhile = new Set<string>();
+  const hear = ({ data }: MessageEvent) => {
+    if (getState().loaded) void reload(String(data));
+    else meanwhile.add(String(data));
+  };
+  others?.addEventListener("message", hear);
   try {
     const found = await storage.loadConversations();
     const read = [...found.values()].map((value) => v.safeParse(ConversationSchema, value));
@@ -31,7 +37,7 @@ export async function loadKept(): Promise<void> {
   } finally {
     setState({ loaded: true });
   }
-  others?.addEventListener("message", ({ data }) => void reload(String(data)));
+  for (const id of meanwhile) void reload(id);
   window.addEventListener("pagehide", leave);
 }
 
