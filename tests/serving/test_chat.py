@@ -303,7 +303,7 @@ def test_a_client_that_goes_away_frees_its_places_within_a_step(served, path, st
     with socket.create_connection((there.hostname, there.port), timeout=30) as connection:
         connection.sendall(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         wait_until(lambda: state.engine.load[0] >= 2)
-    taken, steps = state.answering.taken, state.engine.stats["steps"]
+        taken, steps = state.answering.taken, state.engine.stats["steps"]
     wait_until(lambda: state.engine.load == (0, 0) and state.answering.taken == 0)
     assert taken >= 2
     # The event loop has to hear of it first: a few steps, and not the hundreds that were asked for.
