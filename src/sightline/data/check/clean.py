@@ -38,24 +38,18 @@ def write_clean(data: Data | Divided, report: Report, folder: Path, on_row: Call
         ValueError: no row is good, or none of one side.
     """
     check_new(folder)
+    sides = {"": (data, 0, report.rows)}
+    if isinstance(data, Divided):
+        start = len(data.train)
+        sides = {"train": (data.train, 0, start), "test": (data.held_out, start, report.rows)}
     dropped = report.bad.keys() | report.repeated
-    if isinstance(data, Data):
-        _refuse_nothing(len(dropped), report.rows, report.path)
-        return _write_rows(data, 0, report, folder, on_row)
-    start = len(data.train)
-    learned = sum(row < start for row in dropped)
-    _refuse_nothing(learned, start, data.train.path)
-    _refuse_nothing(len(dropped) - learned, len(data.held_out), data.held_out.path)
-    sides = ((data.train, 0, "train"), (data.held_out, start, "test"))
-    return sum(_write_rows(rows, first, report, folder / name, on_row) for rows, first, name in sides)
+    for rows, first, end in sides.values():
+        if sum(first <= row < end for row in dropped) == end - first:
+            raise ValueError(f"no row of {rows.path} is good: there is nothing to write")
+    return sum(_write_rows(rows, first, report, folder / name, on_row) for name, (rows, first, _) in sides.items())
 
 
-def _refuse_nothing(dropped: int, rows: int, path: str) -> None:
-    if dropped == rows:
-        raise ValueError(f"no row of {path} is good: there is nothing to write")
-
-
-def _write_rows(data: Data, start: int, report: Report, folder: Path, on_row: Callable[[], None]) -> int:
+def _write_rows(data: Data | Divided, start: int, report: Report, folder: Path, on_row: Callable[[], None]) -> int:
     """As `write_clean`, of rows that the report counts from `start` on."""
     folder.mkdir(parents=True, exist_ok=True)
     written, told = 0, _told(report)

@@ -153,7 +153,7 @@ class _Found:
     def split(self, share: Share) -> dict[str, Any]:
         """How rows are divided, and how many pictures look like one on the other side."""
         own = self.data.held_out.path if isinstance(self.data, Divided) else None
-        if isinstance(self.data, Data) and share == "auto" and self.data.is_in_order_only:
+        if share == "auto" and self.data.is_in_order_only:
             return {"share": share, "own": own, "held_out": 0, "train": len(self._keys), "near_copies_across": 0}
         sides = told_apart(self.data, self._keys, self._keyed, share)
         held = np.zeros(self.rows, dtype=bool)

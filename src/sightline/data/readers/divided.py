@@ -36,6 +36,11 @@ class Divided:
         """No: streams come whole."""
         return False
 
+    @property
+    def is_in_order_only(self) -> bool:
+        """No: which rows are held out is known, whatever order the sides are read in."""
+        return False
+
     def __len__(self) -> int:
         return len(self.train) + len(self.held_out)
 
