@@ -106,6 +106,15 @@ def test_pictures_are_picked_dropped_and_pasted_sent_as_they_are_and_stay_in_the
     assert gone_on[:2] == [*begun, {"role": "assistant", "content": answer}]
 
 
+def test_nothing_is_asked_before_the_server_has_said_which_model_it_has(open_page):
+    held = []
+    page = open_page(route=("**/v1/models", lambda route: held.append(route)))
+    page.locator(".example").first.wait_for()
+    assert page.locator(".example:enabled").count() == 0
+    held[0].continue_()
+    assert try_example(page)
+
+
 def test_what_is_streamed_can_be_stopped_and_stays(open_page):
     page = open_page()
     whole = try_example(page)

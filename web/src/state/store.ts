@@ -80,7 +80,12 @@ export function useText() {
   return languages[usePage((page) => page.language)];
 }
 
-/** The same, outside of components. */
+/** Whether there is a server to ask, and a name of a model to ask it for. */
+export function useReady(): boolean {
+  return usePage((page) => page.connection === "ready");
+}
+
+/** What the page says, outside of components. */
 export function text() {
   return languages[getState().language];
 }

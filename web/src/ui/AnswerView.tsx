@@ -6,7 +6,7 @@ import { titleOf } from "../lib/tree";
 import { guessSpans, languageOf } from "../lib/words";
 import { answerAgain, branch } from "../state/conversing";
 import { canLook, look } from "../state/looking";
-import { say, usePage, useText } from "../state/store";
+import { say, usePage, useReady, useText } from "../state/store";
 import { isOwn } from "../state/writing";
 import { FiguresLine } from "./FiguresLine";
 import { IconButton } from "./IconButton";
@@ -78,7 +78,7 @@ export function AnswerView({ conversation, turn }: { conversation: Conversation;
 /** Called by its name where it is what one will want to do. */
 function RetryButton({ named, onClick }: { named: boolean; onClick: () => void }) {
   const t = useText();
-  const ready = usePage((page) => page.connection === "ready");
+  const ready = useReady();
   if (!named) return <IconButton icon={RotateCcw} label={t.retry} disabled={!ready} onClick={onClick} />;
   return (
     <button type="button" className="button small" disabled={!ready} onClick={onClick}>

@@ -4,7 +4,7 @@ import { type KeyboardEvent, useEffect, useId, useRef } from "react";
 import { type Draft, EMPTY, isReady, withoutReading } from "../lib/draft";
 import { addPictures, changeDraft, findDraft, useDraft } from "../state/drafts";
 import { receive } from "../state/receiving";
-import { speak, usePage, useText } from "../state/store";
+import { speak, useReady, useText } from "../state/store";
 import { IconButton } from "./IconButton";
 import { SamplingDialog } from "./SamplingDialog";
 import { ReadingThumbnail, Thumbnail } from "./Thumbnail";
@@ -27,7 +27,7 @@ export function Composer(props: Props) {
   const draft = useDraft(draftId) ?? EMPTY;
   const own = useId();
   const field = useRef<HTMLTextAreaElement>(null);
-  const ready = usePage((page) => page.connection === "ready");
+  const ready = useReady();
   const canSend = ready && isReady(draft) && !writing;
   const held = draft.reading.length > 0 ? t.reading(draft.reading.map(({ name }) => name)) : undefined;
   const change = (change: Partial<Draft>) => changeDraft(draftId, change);

@@ -7,7 +7,7 @@ import { languageOf } from "../lib/words";
 import { askInstead } from "../state/conversing";
 import { changeDraft, dropDraft, useDraft } from "../state/drafts";
 import { readPictures } from "../state/pictures";
-import { speak, text, useText } from "../state/store";
+import { speak, text, useReady, useText } from "../state/store";
 import { Composer } from "./Composer";
 import { IconButton } from "./IconButton";
 import { ReadingThumbnail, Thumbnail } from "./Thumbnail";
@@ -15,6 +15,7 @@ import { Versions } from "./Versions";
 
 export function QuestionView({ conversation, turn }: { conversation: Conversation; turn: Turn }) {
   const t = useText();
+  const ready = useReady();
   const editing = useDraft(turn.id) !== undefined;
   const edit = useRef<HTMLButtonElement>(null);
   const wrong = wrongPictures(conversation, turn);
@@ -54,7 +55,7 @@ export function QuestionView({ conversation, turn }: { conversation: Conversatio
                 key={`${id} ${index}`}
                 id={id}
                 wrong={wrong.includes(index)}
-                action={{ icon: RefreshCw, label: t.replacePicture, act: () => pick(index) }}
+                action={{ icon: RefreshCw, label: t.replacePicture, act: () => pick(index), disabled: !ready }}
               />
             ),
           )}

@@ -9,7 +9,7 @@ import { IconButton } from "./IconButton";
 interface Props {
   id: string;
   wrong?: boolean; // the server refused it
-  action: { icon: LucideIcon; label: (name: string) => string; act: () => void };
+  action: { icon: LucideIcon; label: (name: string) => string; act: () => void; disabled?: boolean };
 }
 
 /** The place of a picture that is still being read. */
@@ -66,6 +66,7 @@ export function Thumbnail({ id, wrong = false, action }: Props) {
         icon={action.icon}
         size={13}
         label={action.label(name)}
+        disabled={action.disabled ?? false}
         onClick={action.act}
       />
     </li>

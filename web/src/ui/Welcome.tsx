@@ -5,7 +5,7 @@ import shapes from "../examples/shapes.webp";
 import single from "../examples/single.webp";
 import { ask } from "../state/conversing";
 import { readPictures } from "../state/pictures";
-import { say, text, usePage, useText } from "../state/store";
+import { say, text, usePage, useReady, useText } from "../state/store";
 
 const EXAMPLES = { scene, shapes, grid, single };
 
@@ -13,6 +13,7 @@ type Name = keyof typeof EXAMPLES;
 
 export function Welcome() {
   const t = useText();
+  const ready = useReady();
   return (
     <section className="welcome">
       <h2>{t.welcome}</h2>
@@ -21,7 +22,7 @@ export function Welcome() {
       <ul className="examples">
         {Object.entries(EXAMPLES).map(([name, url]) => (
           <li key={name}>
-            <button type="button" className="example" onClick={() => void askExample(name as Name)}>
+            <button type="button" className="example" disabled={!ready} onClick={() => void askExample(name as Name)}>
               <img src={url} alt="" width="448" height="448" draggable={false} />
               <span>{t.examples[name as Name]}</span>
             </button>
