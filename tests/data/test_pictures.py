@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from sightline.data import numbers
-from sightline.data.check.repeats import APART, NEIGHBOURS, look_alikes
+from sightline.data.alike import APART, NEIGHBOURS, count_alike, look_alikes
 from sightline.data.numbers import Numbers
 from sightline.data.pictures import in_threads, look_at, size_of_picture
 from sightline.data.readers import arrow, folder
@@ -78,6 +78,19 @@ def test_hashes_that_differ_in_few_bits_are_found_and_no_others(hashes, random):
 def test_pictures_of_other_colours_do_not_look_alike():
     colours = np.array([[0] * 12, [200] * 12, [5] * 12], dtype=np.uint8)
     assert look_alikes(np.zeros(3, dtype=np.uint64), colours).tolist() == [-1, -1, 0]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.booleans()), max_size=12), st.randoms())
+def test_pictures_of_one_side_that_look_like_one_of_the_other_are_counted(pictures, random):
+    pictures += [(one ^ 0b101, random.random() < 0.5) for one, _ in pictures]
+    hashes = np.array([one for one, _ in pictures], dtype=np.uint64)
+    chosen = np.array([is_chosen for _, is_chosen in pictures], dtype=bool)
+    others = [one for one, is_chosen in pictures if not is_chosen]
+    expected = sum(
+        is_chosen and any((one ^ other).bit_count() <= APART for other in others) for one, is_chosen in pictures
+    )
+    colours = np.zeros((len(pictures), 12), dtype=np.uint8)
+    assert count_alike(hashes, colours, chosen) == expected
 
 
 def test_a_crowd_of_like_pictures_is_compared_in_a_moment():

@@ -69,7 +69,7 @@ def _figures(found: Report, model: str) -> Iterator[str]:
         yield (
             f"{split['own'] or 'by picture, held_out=' + str(split['share'])} holds out {_rows(split['held_out'])} of "
             f"{split['held_out'] + split['train']:,}"
-            + (f"; pictures that look like one on the other side: {across:,}" if across else "")
+            + (f"; {across:,} pictures of them look like one that is learned from" if across else "")
         )
 
 

@@ -1,6 +1,7 @@
 """A data set that comes with a held-out split of its own is looked at as training reads it: both sides, kept apart."""
 
 import pytest
+from PIL import Image
 
 from sightline.data.check import check, write_clean
 from sightline.data.readers import open_data
@@ -35,6 +36,16 @@ def test_the_rows_that_are_held_out_are_those_that_training_holds_out(folder, pr
     split = check(open_divided(folder), processor).split
     assert split["own"] == sides.held_out.path
     assert (split["train"], split["held_out"]) == (len(sides.train), len(sides.held_out)) == (3, 2)
+
+
+def test_near_copies_of_what_is_learned_from_are_counted_as_training_counts_them(folder, processor, write, chat):
+    with Image.open(folder / "1.png") as picture:
+        picture.convert("RGB").point(lambda value: min(255, value + 1)).save(folder / "lighter.png")
+    rows = [chat("Q", "1", images=["lighter.png"]), chat("Q", "3", images=["3.png"])]
+    write(*rows, name="test.jsonl")
+    report, sides = check(open_divided(folder), processor), open_sides(folder)
+    assert report.split["near_copies_across"] == sides.near_copies == 1
+    assert report.counts["near copy"] == 1
 
 
 @pytest.mark.parametrize("most", [2, 20])

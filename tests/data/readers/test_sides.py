@@ -126,6 +126,35 @@ def test_a_data_sets_own_split_is_held_out_without_what_it_shares_with_the_other
         open_sides(tmp_path / "train", validation=tmp_path / "same")
 
 
+def smooth(number):
+    pixels = np.random.default_rng(number).integers(0, 255, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC)
+
+
+def test_pictures_held_out_that_look_like_one_that_is_learned_from_are_counted_and_told(tmp_path):
+    own = tmp_path / "own"
+    for place, numbers in {
+        "own/train": range(30),
+        "own/test": range(100, 130),
+        "other": [200, 3],
+        "mine": [300],
+    }.items():
+        (tmp_path / place / "cat").mkdir(parents=True)
+        for number in numbers:
+            smooth(number).save(tmp_path / place / "cat" / f"{number}.png")
+    assert open_sides(own).near_copies == open_sides(own).as_dict()["near_copies"] == 0
+    assert "look like" not in str(open_sides(own))
+    smooth(3).save(own / "test" / "cat" / "resaved.jpg", quality=90)
+    smooth(5).resize((60, 60)).save(own / "test" / "cat" / "smaller.png")
+    smooth(101).resize((60, 60)).save(own / "test" / "cat" / "of-its-own-side.png")
+    sides = open_sides(own)
+    assert sides.as_dict()["near_copies"] == 2
+    assert "2 pictures of them look like one that is learned from" in str(sides)
+    # Another file holds a picture out of them: it is not learned from, and what looks like it flatters no more.
+    other = open_sides(tmp_path / "mine", validation=tmp_path / "other")
+    assert [one.near_copies for one in apart([sides, other])] == [1, 0]
+
+
 def test_files_called_train_and_test_are_such_a_split_too(pictures):
     train, test = table(pictures, range(4), "train.jsonl"), table(pictures, range(10, 13), "test.jsonl")
     try:

@@ -5,21 +5,17 @@ Of each row and each picture a few bytes are kept, and all are compared at the e
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
+from sightline.data.alike import count_alike, look_alikes
 from sightline.data.check.examine import Examined
 from sightline.data.pictures import SIDE, Look
 from sightline.data.readers.splits import KEPT
 
-__all__ = ["Repeats", "Twin", "look_alikes"]
-
-APART = 4  # bits of 64 in which the hashes of pictures that look alike may differ
-SHADES = 12  # of 255, by which their small copies' colours may
-NEIGHBOURS = 64  # with which a picture is compared in a crowd of the same beginning
+__all__ = ["Repeats", "Twin"]
 
 
 class Twin(NamedTuple):
@@ -74,10 +70,25 @@ class Repeats:
             firsts = identities if kind == "repeated row" else questions
             for row in np.flatnonzero(twins):
                 yield Twin(kind, int(rows[row]), int(rows[firsts[row]]))
-        colours = np.frombuffer(bytes(self._colours), dtype=np.uint8).reshape(-1, 3 * SIDE * SIDE)
-        earlier = look_alikes(np.array(self._hashes, dtype=np.uint64), colours)
+        earlier = look_alikes(*self._pictures())
         for picture in np.flatnonzero(earlier >= 0):
             yield Twin("near copy", self._shown_in[picture], self._shown_in[earlier[picture]])
+
+    def near_copies(self, sides: np.ndarray) -> int:
+        """How many pictures of rows held out look like one of a row that is learned from.
+
+        Args:
+            sides: int8 [rows], as from `told_apart`.
+        """
+        shown_on = sides[self._shown_in]
+        hashes, colours = self._pictures()
+        divided = shown_on >= 0
+        return count_alike(hashes[divided], colours[divided], shown_on[divided] == 1)
+
+    def _pictures(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes, uint64 [pictures], and colours, uint8 [pictures, values]."""
+        colours = np.frombuffer(bytes(self._colours), dtype=np.uint8).reshape(-1, 3 * SIDE * SIDE)
+        return np.array(self._hashes, dtype=np.uint64), colours
 
 
 def _firsts(digests: bytearray) -> np.ndarray:
@@ -89,35 +100,3 @@ def _firsts(digests: bytearray) -> np.ndarray:
     pairs = held.view(np.uint64).reshape(-1, 2)
     _, first, inverse = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
     return first[inverse.ravel()]
-
-
-def look_alikes(hashes: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """For each picture the first that looks like it, int64 [pictures]; -1 where none before it does.
-
-    Two hashes that differ in at most `APART` bits agree in one of `APART` + 1 stretches of them: only pictures that do
-    are compared, and of a larger crowd, each with the `NEIGHBOURS` whose hashes are next to its own.
-
-    Args:
-        hashes: uint64 [pictures], perceptual hashes.
-        colours: uint8 [pictures, values], of small copies.
-    """
-    count = len(hashes)
-    earliest = np.full(count, count, dtype=np.int64)
-    edges = np.linspace(0, 64, APART + 2).astype(int)
-    for low, high in itertools.pairwise(edges):
-        stretch = (hashes >> np.uint64(low)) & np.uint64(2 ** int(high - low) - 1)
-        order = np.lexsort((hashes, stretch))
-        for offset in range(1, min(NEIGHBOURS + 1, count)):
-            near = stretch[order[offset:]] == stretch[order[:-offset]]
-            if not near.any():
-                break
-            _note(order[offset:][near], order[:-offset][near], hashes, colours, earliest)
-    return np.where(earliest < count, earliest, -1)
-
-
-def _note(one: np.ndarray, other: np.ndarray, hashes: np.ndarray, colours: np.ndarray, earliest: np.ndarray) -> None:
-    alike = np.bitwise_count(hashes[one] ^ hashes[other]) <= APART
-    one, other = one[alike], other[alike]
-    apart = np.abs(colours[one].astype(np.int16) - colours[other].astype(np.int16)).max(axis=1, initial=0)
-    one, other = one[apart <= SHADES], other[apart <= SHADES]
-    np.minimum.at(earliest, np.maximum(one, other), np.minimum(one, other))

@@ -11,7 +11,7 @@ import numpy as np
 from sightline.data.carrying import Carried
 from sightline.data.check.examine import Examined, Examiner
 from sightline.data.check.problems import KINDS, Limits, Problem
-from sightline.data.check.repeats import Repeats, Twin
+from sightline.data.check.repeats import Repeats
 from sightline.data.check.report import MOST, Finding, Report
 from sightline.data.encoder import Encoder
 from sightline.data.numbers import Numbers
@@ -77,7 +77,7 @@ class _Found:
         self.repeated: set[int] = set()
         self.counts: Counter[str] = Counter()
         self.findings: list[Finding] = []
-        self._repeats, self._twins = Repeats(), list[Twin]()
+        self._repeats = Repeats()
         self._keys: list[list[bytes]] = []
         self._keyed: list[int] = []
         self._short, self._long, self._images = Numbers(), Numbers(), Numbers()
@@ -109,7 +109,6 @@ class _Found:
     def compare(self) -> None:
         """Find the rows that have to do with each other."""
         for twin in self._repeats.twins():
-            self._twins.append(twin)
             if twin.kind == "repeated row":
                 self.repeated.add(twin.row)
             self.counts[twin.kind] += 1
@@ -151,14 +150,12 @@ class _Found:
         }
 
     def split(self, share: Share) -> dict[str, Any]:
-        """How rows are divided, and how many pictures look like one on the other side."""
+        """How rows are divided, and how many pictures that are held out look like one that is learned from."""
         own = self.data.held_out.path if isinstance(self.data, Divided) else None
         if share == "auto" and self.data.is_in_order_only:
             return {"share": share, "own": own, "held_out": 0, "train": len(self._keys), "near_copies_across": 0}
         sides = told_apart(self.data, self._keys, self._keyed, share)
-        held = np.zeros(self.rows, dtype=bool)
-        held[self._keyed] = sides == 1
-        across = sum(held[twin.row] != held[twin.earlier] for twin in self._twins if twin.kind == "near copy")
-        count = int(held.sum())
-        learned = int((sides == 0).sum())
-        return {"share": share, "own": own, "held_out": count, "train": learned, "near_copies_across": int(across)}
+        of_rows = np.full(self.rows, -1, dtype=np.int8)
+        of_rows[self._keyed] = sides
+        counts = {"held_out": int((sides == 1).sum()), "train": int((sides == 0).sum())}
+        return {"share": share, "own": own, **counts, "near_copies_across": self._repeats.near_copies(of_rows)}

@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from sightline.data.conversation import ChatRow
 from sightline.data.readers.divided import Divided
 from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
-from sightline.data.readers.splits import KEPT, count_groups, held_out_rows, row_keys
+from sightline.data.readers.shown import Count, Shown, near_copies, shown_by
+from sightline.data.readers.splits import count_groups, held_out_rows
 
 __all__ = [
     "AUTO_SHARE",
     "LEAST",
-    "Count",
     "Share",
-    "Shown",
     "Sides",
     "apart",
     "held_out_of",
@@ -43,52 +41,19 @@ MOST = 20_000  # rows whose pictures are opened unasked, which takes a minute or
 SAMPLE = 600  # rows of more, of whose pictures about half are held out: opened in seconds
 STRETCHES = 15  # of rows that follow each other, of pictures that lie in the same file as their rows
 TOO_FEW = "these are too few pictures to hold some out"
+LOOK_LIKE = "look like one that is learned from, though not pixel by pixel (`sightline data check` lists them)"
 LATER = "rows that show (or ask) {} are left out when they are met"
 
 Share: TypeAlias = float | Literal["auto"]
-
-
-class Count(NamedTuple):
-    """Rows, the different pictures that they show, and how many of them show none."""
-
-    rows: int
-    pictures: int
-    texts: int
-
-    def __str__(self) -> str:
-        words = [f"{self.rows:,} rows"]
-        if self.pictures:
-            words.append(f"{self.pictures:,} pictures")
-        if self.texts:
-            words.append(f"{self.texts:,} of the rows without one")
-        return ", ".join(words)
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
-    """What rows show: each one's keys, and which show no picture, bool [rows]."""
-
-    keys: Sequence[Sequence[bytes]]
-    bare: np.ndarray
-
-    def of(self, side: np.ndarray) -> Shown:
-        """That of the rows where `side`, bool [rows], is true."""
-        return Shown([self.keys[row] for row in np.flatnonzero(side).tolist()], self.bare[side])
-
-    def all_keys(self) -> frozenset[bytes]:
-        return frozenset(key for row in self.keys for key in row)
-
-    def counted(self) -> Count:
-        pictures = {key for row, bare in zip(self.keys, self.bare, strict=True) if not bare for key in row}
-        return Count(len(self.keys), len(pictures), int(self.bare.sum()))
 
 
 @dataclass(frozen=True, eq=False)
 class Sides:
     """Rows to learn from and rows held out (None: there are none), and how they were told apart, in words.
 
-    The counts, and what the rows to learn from show, are None where pictures were not opened. `held_keys` are those of
-    all rows held out; rows with keys that are `barred` must not be learned from, though they are in `train`.
+    The counts, and what the rows to learn from show, are None where pictures were not opened, and so is `near_copies`:
+    how many pictures held out look like one that is learned from. `held_keys` are those of all rows held out; rows with
+    keys that are `barred` must not be learned from, though they are in `train`.
     """
 
     train: Data
@@ -97,14 +62,20 @@ class Sides:
     train_count: Count | None = None
     held_out_count: Count | None = None
     train_shown: Shown | None = field(default=None, repr=False)
-    held_keys: frozenset[bytes] = field(default=frozenset(), repr=False)
+    held_out_shown: Shown | None = field(default=None, repr=False)
+    near_copies: int | None = None
     barred: frozenset[bytes] = field(default=frozenset(), repr=False)
+
+    @property
+    def held_keys(self) -> frozenset[bytes]:
+        return frozenset() if self.held_out_shown is None else self.held_out_shown.all_keys
 
     def __str__(self) -> str:
         if self.held_out is None:
             return f"{self.train.path}: {_rows(self.train)}; {self.how}"
         train, held = self.train_count or _rows(self.train), self.held_out_count or _rows(self.held_out)
-        return f"{self.train.path}: {train} to learn from; {held} held out: {self.how}"
+        across = f"; {self.near_copies:,} pictures of them {LOOK_LIKE}" if self.near_copies else ""
+        return f"{self.train.path}: {train} to learn from; {held} held out: {self.how}{across}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -113,7 +84,8 @@ class Sides:
         for name, count in (("train", self.train_count), ("held_out", self.held_out_count)):
             if count is not None:
                 counts |= {f"{name}_pictures": count.pictures, f"{name}_rows_without_picture": count.texts}
-        return {"path": self.train.path, **counts, "how": self.how}
+        near = {} if self.near_copies is None else {"near_copies": self.near_copies}
+        return {"path": self.train.path, **counts, **near, "how": self.how}
 
     def fingerprint(self) -> str:
         """Changes with the rows and with which of them are held out."""
@@ -219,7 +191,7 @@ def _by_own_split(data: Divided, keys: Sequence[Sequence[bytes]], numbers: Seque
 
 
 def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
-    shown = _shown(rows, on_row)
+    shown = shown_by(rows, on_row)
     chosen = held_out_of(shown.keys, share)
     if chosen.all() or not chosen.any():
         if share == "auto":
@@ -238,7 +210,8 @@ def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
         left.counted(),
         out.counted(),
         train_shown=left if len(rows) <= MOST else None,
-        held_keys=out.all_keys(),
+        held_out_shown=out,
+        near_copies=near_copies(left, out),
     )
 
 
@@ -265,7 +238,7 @@ def sampled(rows: Data) -> np.ndarray:
 def _of_many(rows: Data, on_row: Callable[[], None]) -> Sides:
     """Sides of a file too large to be looked through: what else shows a picture that is held out is barred."""
     numbers = sampled(rows)
-    shown = _shown(rows.subset(numbers), on_row)
+    shown = shown_by(rows.subset(numbers), on_row)
     chosen = _part(shown.keys)
     if chosen.all() or not chosen.any():
         return Sides(rows, None, TOO_FEW)
@@ -282,11 +255,11 @@ def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Side
     how = f"the split {held_out.path} of its own"
     if not held_out.is_in_order_only and len(held_out) > MOST:
         held_out, how = held_out.subset(sampled(held_out)), f"{SAMPLE} rows from all over {how}"
-    out = _shown(held_out, on_row)
+    out = shown_by(held_out, on_row)
     if train.is_in_order_only or len(train) > MOST:
         return _barring(train, held_out, f"{how}; {LATER.format('the same')}", out)
-    learned = _shown(train, on_row)
-    known = learned.all_keys()
+    learned = shown_by(train, on_row)
+    known = learned.all_keys
     fresh = np.array([known.isdisjoint(row) for row in out.keys], dtype=bool)
     if not fresh.any():
         raise ValueError(
@@ -296,12 +269,12 @@ def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Side
     if dropped := int((~fresh).sum()):
         how += f", less {dropped:,} rows that show (or ask) what is learned from"
     held, out = held_out.subset(np.flatnonzero(fresh)), out.of(fresh)
-    return Sides(train, held, how, learned.counted(), out.counted(), learned, out.all_keys())
+    across = near_copies(learned, out)
+    return Sides(train, held, how, learned.counted(), out.counted(), learned, out, across)
 
 
 def _barring(train: Data, held_out: Data, how: str, out: Shown) -> Sides:
-    keys = out.all_keys()
-    return Sides(train, held_out, how, held_out_count=out.counted(), held_keys=keys, barred=keys)
+    return Sides(train, held_out, how, held_out_count=out.counted(), held_out_shown=out, barred=out.all_keys)
 
 
 def apart(sides: Sequence[Sides]) -> list[Sides]:
@@ -333,16 +306,5 @@ def _without(one: Sides, others: Sequence[Sides]) -> Sides:
     how = f"{one.how}; {int((~kept).sum()):,} more rows that show (or ask) what another file holds out are left out"
     count = one.train_count and left.counted()
     train = one.train.subset(np.flatnonzero(kept))
-    return replace(one, train=train, how=how, train_count=count, train_shown=left)
-
-
-def _shown(rows: Data, on_row: Callable[[], None]) -> Shown:
-    bare: list[bool] = []
-
-    def noted() -> Iterator[ChatRow]:
-        for row in rows:
-            bare.append(not row.images)
-            yield row
-
-    keys = [[key[:KEPT] for key in row] for row in row_keys(noted(), on_row)]
-    return Shown(keys, np.array(bare, dtype=bool))
+    across = None if one.held_out_shown is None else near_copies(left, one.held_out_shown)
+    return replace(one, train=train, how=how, train_count=count, train_shown=left, near_copies=across)

@@ -1,4 +1,4 @@
-"""Rows divided so that no picture stands on both sides: `row_keys` and `held_out_rows`.
+"""Rows divided so that no picture stands on both sides: `looked_at`, `row_keys` and `held_out_rows`.
 
 What is held out depends on pictures alone, not on a seed, an order, or a file's name: it stays where rows are added,
 and is the same in every file that shows a picture. Rows that share a picture, directly or through others, stay
@@ -14,22 +14,29 @@ from typing import Any
 import numpy as np
 
 from sightline.data.conversation import ChatRow
-from sightline.data.pictures import in_threads, look_at
+from sightline.data.pictures import Look, in_threads, look_at
 
-__all__ = ["KEPT", "count_groups", "held_out_rows", "key_of_text", "keys_of", "row_keys"]
+__all__ = ["KEPT", "count_groups", "held_out_rows", "key_of_text", "keys_of", "looked_at", "row_keys"]
 
 KEPT = 16  # bytes of a key, which tell pictures apart as well as all of them do
 
 
-def row_keys(rows: Iterable[ChatRow], on_row: Callable[[], None] = lambda: None) -> Iterator[list[bytes]]:
-    """Of each row the keys of its pictures, or one of its text where it has none.
+def looked_at(
+    rows: Iterable[ChatRow], on_row: Callable[[], None] = lambda: None
+) -> Iterator[tuple[list[bytes], list[Look]]]:
+    """Of each row the keys of its pictures, or one of its text where it has none; and what its pictures look like.
 
     Raises:
         FileNotFoundError, ValueError: a picture cannot be opened; the message names the row.
     """
-    for keys in in_threads(_keys, rows):
+    for found in in_threads(_look_at, rows):
         on_row()
-        yield keys
+        yield found
+
+
+def row_keys(rows: Iterable[ChatRow], on_row: Callable[[], None] = lambda: None) -> Iterator[list[bytes]]:
+    """The keys of `looked_at` alone; raises as it does."""
+    return (keys for keys, _ in looked_at(rows, on_row))
 
 
 def keys_of(row: ChatRow, pictures: Sequence[bytes]) -> list[bytes]:
@@ -37,9 +44,10 @@ def keys_of(row: ChatRow, pictures: Sequence[bytes]) -> list[bytes]:
     return list(pictures) or [key_of_text(row.messages)]
 
 
-def _keys(row: ChatRow) -> list[bytes]:
+def _look_at(row: ChatRow) -> tuple[list[bytes], list[Look]]:
     try:
-        return keys_of(row, [look_at(source).key for source in row.images])
+        looks = [look_at(source) for source in row.images]
+        return keys_of(row, [look.key for look in looks]), looks
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(f"{row.where}: {error}") from None
 
