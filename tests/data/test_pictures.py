@@ -3,14 +3,13 @@
 import doctest
 import io
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from sightline.data import numbers
-from sightline.data.alike import APART, NEIGHBOURS, count_alike, look_alikes
+from sightline.data.alike import APART, NEIGHBOURS, Likeness, count_alike, look_alikes
 from sightline.data.numbers import Numbers
 from sightline.data.pictures import in_threads, look_at, size_of_picture
 from sightline.data.readers import arrow, folder
@@ -57,6 +56,11 @@ def test_a_size_is_that_of_the_upright_picture(noise, tmp_path):
         size_of_picture(str(tmp_path / "nowhere.png"))
 
 
+def grey(number, shade=0):
+    """The look of a picture of one shade whose hash is `number`."""
+    return Likeness(number, bytes([shade]) * 48)
+
+
 @given(st.lists(st.integers(0, 2**64 - 1), max_size=20), st.randoms())
 def test_hashes_that_differ_in_few_bits_are_found_and_no_others(hashes, random):
     # Of each, one that is near and one that is just too far.
@@ -70,32 +74,25 @@ def test_hashes_that_differ_in_few_bits_are_found_and_no_others(hashes, random):
         next((k for k in range(n) if (all_hashes[k] ^ all_hashes[n]).bit_count() <= APART), -1)
         for n in range(len(all_hashes))
     ]
-    colours = np.zeros((len(all_hashes), 12), dtype=np.uint8)
     assert len(all_hashes) < NEIGHBOURS
-    assert look_alikes(np.array(all_hashes, dtype=np.uint64), colours).tolist() == expected
+    assert look_alikes(map(grey, all_hashes)).tolist() == expected
 
 
 def test_pictures_of_other_colours_do_not_look_alike():
-    colours = np.array([[0] * 12, [200] * 12, [5] * 12], dtype=np.uint8)
-    assert look_alikes(np.zeros(3, dtype=np.uint64), colours).tolist() == [-1, -1, 0]
+    assert look_alikes(grey(0, shade) for shade in (0, 200, 5)).tolist() == [-1, -1, 0]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.booleans()), max_size=12), st.randoms())
 def test_pictures_of_one_side_that_look_like_one_of_the_other_are_counted(pictures, random):
     pictures += [(one ^ 0b101, random.random() < 0.5) for one, _ in pictures]
-    hashes = np.array([one for one, _ in pictures], dtype=np.uint64)
-    chosen = np.array([is_chosen for _, is_chosen in pictures], dtype=bool)
-    others = [one for one, is_chosen in pictures if not is_chosen]
-    expected = sum(
-        is_chosen and any((one ^ other).bit_count() <= APART for other in others) for one, is_chosen in pictures
-    )
-    colours = np.zeros((len(pictures), 12), dtype=np.uint8)
-    assert count_alike(hashes, colours, chosen) == expected
+    held, learned = ([one for one, is_held in pictures if is_held is side] for side in (True, False))
+    expected = sum(any((one ^ other).bit_count() <= APART for other in learned) for one in held)
+    assert count_alike(map(grey, held), map(grey, learned)) == expected
 
 
 def test_a_crowd_of_like_pictures_is_compared_in_a_moment():
     count = 20_000
-    found = look_alikes(np.zeros(count, dtype=np.uint64), np.zeros((count, 48), dtype=np.uint8))
+    found = look_alikes([grey(0)] * count)
     assert found[0] == -1
     assert (found[1:] >= 0).all()
 

@@ -16,6 +16,7 @@ from .visitor import (
     hold_reading,
     largest,
     last_answer,
+    let_go,
     sent_parts,
     slow_down,
     strongest_cell,
@@ -111,8 +112,14 @@ def test_nothing_is_asked_before_the_server_has_said_which_model_it_has(open_pag
     page = open_page(route=("**/v1/models", lambda route: held.append(route)))
     page.locator(".example").first.wait_for()
     assert page.locator(".example:enabled").count() == 0
-    held[0].continue_()
+    let_go(page, held)
     assert try_example(page)
+    page.reload()
+    swap = page.locator(".question .thumb-action")
+    swap.wait_for(state="attached")
+    assert swap.is_disabled()
+    let_go(page, held)
+    page.locator(".question .thumb-action:enabled").wait_for(state="attached")
 
 
 def test_what_is_streamed_can_be_stopped_and_stays(open_page):

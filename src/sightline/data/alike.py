@@ -6,34 +6,45 @@ It compares what `look_at` has found, and opens no picture.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["APART", "NEIGHBOURS", "count_alike", "look_alikes"]
+from sightline.data.pictures import SIDE, Look
+
+__all__ = ["APART", "NEIGHBOURS", "Likeness", "count_alike", "look_alikes"]
 
 APART = 4  # bits of 64 in which the hashes of pictures that look alike may differ
 SHADES = 12  # of 255, by which their small copies' colours may
 NEIGHBOURS = 64  # with which a picture is compared in a crowd of the same beginning
 
 
-def count_alike(hashes: np.ndarray, colours: np.ndarray, chosen: np.ndarray) -> int:
-    """How many of the pictures that are `chosen`, bool [pictures], look like one that is not; else as `look_alikes`."""
-    order = np.argsort(chosen, kind="stable")  # what comes earlier is then what was not chosen
-    found = look_alikes(hashes[order], colours[order])
-    others = int((~chosen).sum())
-    return int(((found[others:] >= 0) & (found[others:] < others)).sum())
+class Likeness(NamedTuple):
+    """What is kept of a look to compare it by: perceptual hash, and colours of a small copy."""
+
+    hash: int
+    colours: bytes
+
+    @classmethod
+    def of(cls, look: Look) -> Likeness:
+        return cls(look.hash, look.colours)
 
 
-def look_alikes(hashes: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def count_alike(pictures: Iterable[Likeness], others: Iterable[Likeness]) -> int:
+    """How many of `pictures` look like one of `others`."""
+    others = list(others)
+    found = look_alikes([*others, *pictures])[len(others) :]
+    return int(((found >= 0) & (found < len(others))).sum())
+
+
+def look_alikes(pictures: Iterable[Likeness]) -> np.ndarray:
     """For each picture the first that looks like it, int64 [pictures]; -1 where none before it does.
 
     Two hashes that differ in at most `APART` bits agree in one of `APART` + 1 stretches of them: only pictures that do
     are compared, and of a larger crowd, each with the `NEIGHBOURS` whose hashes are next to its own.
-
-    Args:
-        hashes: uint64 [pictures], perceptual hashes.
-        colours: uint8 [pictures, values], of small copies.
     """
+    hashes, colours = _columns(list(pictures))
     count = len(hashes)
     earliest = np.full(count, count, dtype=np.int64)
     edges = np.linspace(0, 64, APART + 2).astype(int)
@@ -46,6 +57,12 @@ def look_alikes(hashes: np.ndarray, colours: np.ndarray) -> np.ndarray:
                 break
             _note(order[offset:][near], order[:-offset][near], hashes, colours, earliest)
     return np.where(earliest < count, earliest, -1)
+
+
+def _columns(pictures: list[Likeness]) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes, uint64 [pictures], and colours, uint8 [pictures, 3 x SIDE x SIDE]."""
+    colours = np.frombuffer(b"".join(one.colours for one in pictures), dtype=np.uint8)
+    return np.array([one.hash for one in pictures], dtype=np.uint64), colours.reshape(-1, 3 * SIDE * SIDE)
 
 
 def _note(one: np.ndarray, other: np.ndarray, hashes: np.ndarray, colours: np.ndarray, earliest: np.ndarray) -> None:

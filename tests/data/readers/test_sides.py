@@ -133,22 +133,18 @@ def smooth(number):
 
 def test_pictures_held_out_that_look_like_one_that_is_learned_from_are_counted_and_told(tmp_path):
     own = tmp_path / "own"
-    for place, numbers in {
-        "own/train": range(30),
-        "own/test": range(100, 130),
-        "other": [200, 3],
-        "mine": [300],
-    }.items():
+    pictures = {"own/train": range(30), "own/test": range(100, 130), "other": [200, 3], "mine": [300]}
+    for place, numbers in pictures.items():
         (tmp_path / place / "cat").mkdir(parents=True)
         for number in numbers:
             smooth(number).save(tmp_path / place / "cat" / f"{number}.png")
-    assert open_sides(own).near_copies == open_sides(own).as_dict()["near_copies"] == 0
+    assert open_sides(own).near_copies == open_sides(own).as_dict()["near_copies_across"] == 0
     assert "look like" not in str(open_sides(own))
     smooth(3).save(own / "test" / "cat" / "resaved.jpg", quality=90)
     smooth(5).resize((60, 60)).save(own / "test" / "cat" / "smaller.png")
     smooth(101).resize((60, 60)).save(own / "test" / "cat" / "of-its-own-side.png")
     sides = open_sides(own)
-    assert sides.as_dict()["near_copies"] == 2
+    assert sides.as_dict()["near_copies_across"] == 2
     assert "2 pictures of them look like one that is learned from" in str(sides)
     # Another file holds a picture out of them: it is not learned from, and what looks like it flatters no more.
     other = open_sides(tmp_path / "mine", validation=tmp_path / "other")

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sightline.data.alike import count_alike, look_alikes
+from sightline.data.alike import Likeness, look_alikes
 from sightline.data.check.examine import Examined
-from sightline.data.pictures import SIDE, Look
 from sightline.data.readers.splits import KEPT
 
 __all__ = ["Repeats", "Twin"]
@@ -32,10 +31,8 @@ class Repeats:
     def __init__(self) -> None:
         self._rows: list[int] = []
         self._identities, self._questions = bytearray(), bytearray()
-        self._known: set[bytes] = set()
-        self._shown_in: list[int] = []  # the row in which a picture was first
-        self._hashes: list[int] = []
-        self._colours = bytearray()
+        self.looks: dict[bytes, Likeness] = {}  # of each different picture, by its key
+        self._shown_in: list[int] = []  # the row in which it was first
 
     def add(self, row: int, examined: Examined) -> None:
         if not examined.identity:
@@ -44,20 +41,9 @@ class Repeats:
         self._identities += examined.identity
         self._questions += examined.question
         for look in examined.looks:
-            self._add_picture(row, look)
-
-    def _add_picture(self, row: int, look: Look) -> None:
-        key = look.key[:KEPT]
-        if key not in self._known:
-            self._known.add(key)
-            self._shown_in.append(row)
-            self._hashes.append(look.hash)
-            self._colours += look.colours
-
-    @property
-    def pictures(self) -> int:
-        """How many different ones there are."""
-        return len(self._known)
+            if (key := look.key[:KEPT]) not in self.looks:
+                self.looks[key] = Likeness.of(look)
+                self._shown_in.append(row)
 
     def twins(self) -> Iterator[Twin]:
         rows = np.array(self._rows, dtype=np.int64)
@@ -70,25 +56,9 @@ class Repeats:
             firsts = identities if kind == "repeated row" else questions
             for row in np.flatnonzero(twins):
                 yield Twin(kind, int(rows[row]), int(rows[firsts[row]]))
-        earlier = look_alikes(*self._pictures())
+        earlier = look_alikes(self.looks.values())
         for picture in np.flatnonzero(earlier >= 0):
             yield Twin("near copy", self._shown_in[picture], self._shown_in[earlier[picture]])
-
-    def near_copies(self, sides: np.ndarray) -> int:
-        """How many pictures of rows held out look like one of a row that is learned from.
-
-        Args:
-            sides: int8 [rows], as from `told_apart`.
-        """
-        shown_on = sides[self._shown_in]
-        hashes, colours = self._pictures()
-        divided = shown_on >= 0
-        return count_alike(hashes[divided], colours[divided], shown_on[divided] == 1)
-
-    def _pictures(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes, uint64 [pictures], and colours, uint8 [pictures, values]."""
-        colours = np.frombuffer(bytes(self._colours), dtype=np.uint8).reshape(-1, 3 * SIDE * SIDE)
-        return np.array(self._hashes, dtype=np.uint64), colours
 
 
 def _firsts(digests: bytearray) -> np.ndarray:

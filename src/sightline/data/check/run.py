@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from sightline.data.carrying import Carried
 from sightline.data.check.examine import Examined, Examiner
 from sightline.data.check.problems import KINDS, Limits, Problem
@@ -18,6 +16,7 @@ from sightline.data.numbers import Numbers
 from sightline.data.pictures import in_threads
 from sightline.data.readers import Data
 from sightline.data.readers.divided import Divided
+from sightline.data.readers.shown import Shown
 from sightline.data.readers.sides import Share, told_apart
 from sightline.data.readers.splits import KEPT
 
@@ -130,7 +129,7 @@ class _Found:
 
     def pictures(self) -> dict[str, Any]:
         return {
-            "different": self._repeats.pictures,
+            "different": len(self._repeats.looks),
             "rows_without": sum(1 for count in self._images if not count),
             "a_row": self._images.as_dict(),
             "shorter_side": self._short.as_dict(),
@@ -155,7 +154,7 @@ class _Found:
         if share == "auto" and self.data.is_in_order_only:
             return {"share": share, "own": own, "held_out": 0, "train": len(self._keys), "near_copies_across": 0}
         sides = told_apart(self.data, self._keys, self._keyed, share)
-        of_rows = np.full(self.rows, -1, dtype=np.int8)
-        of_rows[self._keyed] = sides
-        counts = {"held_out": int((sides == 1).sum()), "train": int((sides == 0).sum())}
-        return {"share": share, "own": own, **counts, "near_copies_across": self._repeats.near_copies(of_rows)}
+        shown = Shown(self._keys, self._repeats.looks)
+        learned, held = shown.of(sides == 0), shown.of(sides == 1)
+        counts = {"held_out": len(held.keys), "train": len(learned.keys)}
+        return {"share": share, "own": own, **counts, "near_copies_across": held.near_copies_of(learned)}

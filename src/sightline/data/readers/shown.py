@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sightline.data.alike import count_alike
+from sightline.data.alike import Likeness, count_alike
 from sightline.data.conversation import ChatRow
 from sightline.data.readers.splits import KEPT, looked_at
 
-__all__ = ["Count", "Shown", "near_copies", "shown_by"]
+__all__ = ["Count", "Shown", "shown_by"]
 
 
 class Count(NamedTuple):
@@ -32,19 +32,12 @@ class Count(NamedTuple):
         return ", ".join(words)
 
 
-class _Kept(NamedTuple):
-    """What is kept of a look, to tell which pictures look alike."""
-
-    hash: int
-    colours: bytes
-
-
 @dataclass(frozen=True, eq=False)
 class Shown:
     """What rows show: each one's keys, and by key what those that are a picture's look like."""
 
     keys: Sequence[Sequence[bytes]]
-    looks: Mapping[bytes, _Kept]
+    looks: Mapping[bytes, Likeness]
 
     def of(self, side: np.ndarray) -> Shown:
         """That of the rows where `side`, bool [rows], is true."""
@@ -59,23 +52,17 @@ class Shown:
         texts = sum(row[0] not in self.looks for row in self.keys)
         return Count(len(self.keys), len(self.looks), texts)
 
+    def near_copies_of(self, others: Shown) -> int:
+        """How many of its pictures look like one of `others`, though their pixels differ."""
+        return count_alike(self.looks.values(), others.looks.values())
+
 
 def shown_by(rows: Iterable[ChatRow], on_row: Callable[[], None]) -> Shown:
     """What rows show; `on_row` hears of each. Raises as `looked_at`."""
     all_keys: list[list[bytes]] = []
-    looks: dict[bytes, _Kept] = {}
+    looks: dict[bytes, Likeness] = {}
     for row_keys, row_looks in looked_at(rows, on_row):
         all_keys.append([key[:KEPT] for key in row_keys])
         for look in row_looks:
-            looks.setdefault(look.key[:KEPT], _Kept(look.hash, look.colours))
+            looks.setdefault(look.key[:KEPT], Likeness.of(look))
     return Shown(all_keys, looks)
-
-
-def near_copies(train: Shown, held_out: Shown) -> int:
-    """How many pictures of `held_out` look like one of `train`."""
-    learned, held = list(train.looks.values()), list(held_out.looks.values())
-    if not learned or not held:
-        return 0
-    hashes = np.array([one.hash for one in learned + held], dtype=np.uint64)
-    colours = np.stack([np.frombuffer(one.colours, dtype=np.uint8) for one in learned + held])
-    return count_alike(hashes, colours, np.arange(len(hashes)) >= len(learned))

@@ -20,7 +20,7 @@ import numpy as np
 from sightline.data.readers.divided import Divided
 from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
-from sightline.data.readers.shown import Count, Shown, near_copies, shown_by
+from sightline.data.readers.shown import Count, Shown, shown_by
 from sightline.data.readers.splits import count_groups, held_out_rows
 
 __all__ = [
@@ -84,7 +84,7 @@ class Sides:
         for name, count in (("train", self.train_count), ("held_out", self.held_out_count)):
             if count is not None:
                 counts |= {f"{name}_pictures": count.pictures, f"{name}_rows_without_picture": count.texts}
-        near = {} if self.near_copies is None else {"near_copies": self.near_copies}
+        near = {} if self.near_copies is None else {"near_copies_across": self.near_copies}
         return {"path": self.train.path, **counts, **near, "how": self.how}
 
     def fingerprint(self) -> str:
@@ -211,7 +211,7 @@ def _divided(rows: Data, share: Share, on_row: Callable[[], None]) -> Sides:
         out.counted(),
         train_shown=left if len(rows) <= MOST else None,
         held_out_shown=out,
-        near_copies=near_copies(left, out),
+        near_copies=out.near_copies_of(left),
     )
 
 
@@ -269,7 +269,7 @@ def _two_places(train: Data, held_out: Data, on_row: Callable[[], None]) -> Side
     if dropped := int((~fresh).sum()):
         how += f", less {dropped:,} rows that show (or ask) what is learned from"
     held, out = held_out.subset(np.flatnonzero(fresh)), out.of(fresh)
-    across = near_copies(learned, out)
+    across = out.near_copies_of(learned)
     return Sides(train, held, how, learned.counted(), out.counted(), learned, out, across)
 
 
@@ -306,5 +306,5 @@ def _without(one: Sides, others: Sequence[Sides]) -> Sides:
     how = f"{one.how}; {int((~kept).sum()):,} more rows that show (or ask) what another file holds out are left out"
     count = one.train_count and left.counted()
     train = one.train.subset(np.flatnonzero(kept))
-    across = None if one.held_out_shown is None else near_copies(left, one.held_out_shown)
+    across = None if one.held_out_shown is None else one.held_out_shown.near_copies_of(left)
     return replace(one, train=train, how=how, train_count=count, train_shown=left, near_copies=across)
