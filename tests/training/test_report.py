@@ -65,6 +65,15 @@ def test_the_report_says_which_metric_decided_and_what_could_not_be_scored(tmp_p
     assert report["not_in_majority"]["rows"] == 1
 
 
+def test_the_report_says_beside_the_figures_how_many_pictures_held_out_were_nearly_learned_from(tmp_path):
+    rows, verdict = open_data(write_rows(tmp_path)), judged("cat", {"exact": 3})
+    for near, is_told in ((None, False), (0, False), (5, True)):
+        sides = [Sides(rows, rows, "by hand", near_copies=near), Sides(rows, None, "none")]
+        page = write_report(tmp_path, recipe_yaml=RECIPE, records=[], verdict=verdict, sides=sides)
+        assert ("look like one that was learned from" in page.read_text(encoding="utf-8")) is is_told
+    assert "5 of the pictures held out look like" in page.read_text(encoding="utf-8")
+
+
 def test_the_report_says_that_exact_match_tells_little_of_sentences(tmp_path):
     sentence = "A grey heron stands in the water beside a boat."
     for metric, is_told in (("exact", True), ("anls", False)):

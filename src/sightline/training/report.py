@@ -40,6 +40,7 @@ HOW_TO_READ = (
     "Without picture: the tuned model is asked the same words and shown nothing. What it still knows, it could have "
     "guessed; rows without a picture are not asked. With their pictures it is right in {seeing} of these questions.",
 )
+NEAR = "{:,} of the pictures held out look like one that was learned from, which flatters the tuned model."
 CHOSEN = "The checkpoint was chosen by rows that stand here too, which flatters the tuned model a little."
 WORLD = (
     "The same questions about the built-in world, before and after. More of it stays where it is mixed in: see "
@@ -80,7 +81,7 @@ def write_report(
     """
     verdict, stoppings = verdict or Verdict(), stoppings or {}
     sections = [
-        *_judged(verdict, bool(stoppings)),
+        *_judged(verdict, sides, bool(stoppings)),
         *_run_facts(sides, stoppings, verdict, records),
         *_shown(verdict),
         *_about(recipe_yaml, records, facts or {}),
@@ -98,11 +99,13 @@ def _summary(verdict: Verdict) -> str:
     return verdict.results.summary() if verdict.results is not None and verdict.results.shares else ""
 
 
-def _judged(verdict: Verdict, was_chosen: bool) -> Iterator[PageSection]:
+def _judged(verdict: Verdict, sides: Sequence[Sides], was_chosen: bool) -> Iterator[PageSection]:
     """The figures: beside what must be beaten, or alone."""
     judgement, results = verdict.judgement, verdict.results
     if judgement is not None:
-        yield Comparison("Right answers on held-out rows", judgement.columns, _notes(verdict, judgement, was_chosen))
+        yield Comparison(
+            "Right answers on held-out rows", judgement.columns, _notes(verdict, judgement, sides, was_chosen)
+        )
     elif results is not None and results.shares:
         yield Accuracy(f"Accuracy {results.about}".strip(), results)
     if verdict.world is not None:
@@ -110,10 +113,12 @@ def _judged(verdict: Verdict, was_chosen: bool) -> Iterator[PageSection]:
         yield Comparison("What was forgotten of the built-in world", columns, [f"{verdict.world}.", *WORLD])
 
 
-def _notes(verdict: Verdict, judgement: Judgement, was_chosen: bool) -> list[str]:
+def _notes(verdict: Verdict, judgement: Judgement, sides: Sequence[Sides], was_chosen: bool) -> list[str]:
     notes = [*_metrics(verdict, judgement), HOW_TO_READ[0]]
     if judgement.blind:
         notes.append(HOW_TO_READ[1].format(seeing=f"{judgement.seeing.share()} %"))
+    if near := sum(one.near_copies or 0 for one in sides):
+        notes.append(NEAR.format(near))
     return [*notes, CHOSEN] if was_chosen else notes
 
 
