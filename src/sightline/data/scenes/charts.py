@@ -9,14 +9,15 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from PIL import Image, ImageDraw
 
 from sightline.data.scenes.augment import finish
 from sightline.data.scenes.backgrounds import Paper, background, choose_paper, readable_on, stands_out
 from sightline.data.scenes.colours import PALETTE, RGB, jittered, luma
-from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, paste_text, text_extent
+from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, letter_boxes, paste_text, text_box, text_extent
+from sightline.data.scenes.language import QUOTES
 from sightline.data.scenes.words import is_held_out
 
 __all__ = ["HELD_OUT_LABELS", "LABELS", "Bars", "Entry", "Pie", "random_bars", "random_pie"]
@@ -42,6 +43,15 @@ MOST_LABEL = 0.36  # how wide a label beside a bar may be, of the side
 LINE_LIGHTNESS = 0.25  # of a grid line: how far it goes from the paper to the ink
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+
+class _Text(NamedTuple):
+    """What is printed in a chart, and around which point, as fractions of the side."""
+
+    text: str
+    centre: Point
+    ink: RGB
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,22 @@ class _Chart:
         rng = random.Random(self.look)
         return background(self.paper, rng.getrandbits(32), size), rng
 
-    def _print(self, canvas: Image.Image, text: str, centre: tuple[float, float], ink: RGB | None = None) -> None:
-        """Text around `centre`, in fractions of the side."""
+    def _print(self, canvas: Image.Image) -> None:
         size = canvas.width
-        paste_text(canvas, text, self.font, EM * size, (centre[0] * size, centre[1] * size), ink or self.ink)
+        for text, (x, y), ink in self._texts():
+            paste_text(canvas, text, self.font, EM * size, (x * size, y * size), ink)
+
+    def _texts(self) -> list[_Text]:
+        raise NotImplementedError
+
+    def _read(self, language: str) -> list[tuple[Box, str]]:
+        """Each text of the chart and each of its letters, as `regions`: labels are read before they are looked up."""
+        marks, found = QUOTES[language], []
+        for text, centre, _ in self._texts():
+            if len(text) > 1:
+                found.append((text_box(text, self.font, EM, centre), text))
+            found += letter_boxes(text, self.font, EM, centre)
+        return [(box, marks.format(text)) for box, text in found]
 
     def _told(self, language: str, name: str) -> str:
         """The labels and values after the chart's name."""
@@ -120,14 +142,22 @@ class Bars(_Chart):
         canvas, rng = self._canvas(size)
         pen = ImageDraw.Draw(canvas)
         if self.axis:
-            self._draw_axis(canvas, pen)
+            self._draw_lines(pen, size)
         for index, entry in enumerate(self.entries):
             left, top, right, bottom = (round(side * size) for side in self.bar(index))
             pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), fill=entry.colour)
-            self._print(canvas, entry.label, self._label_centre(index))
-            if not self.axis:
-                self._print(canvas, str(entry.value), self._value_centre(index))
+        self._print(canvas)
         return finish(canvas, rng)
+
+    def _texts(self) -> list[_Text]:
+        """The labels; then the values, or each second number of the axis."""
+        rows = enumerate(self.entries)
+        labels = [_Text(entry.label, self._label_centre(index), self.ink) for index, entry in rows]
+        if self.axis:
+            numbers = [(value, self._number_centre(value)) for value in range(0, self.axis + 1, 2)]
+        else:
+            numbers = [(entry.value, self._value_centre(index)) for index, entry in enumerate(self.entries)]
+        return labels + [_Text(str(value), centre, self.ink) for value, centre in numbers]
 
     def _label_centre(self, index: int) -> tuple[float, float]:
         left, top, right, bottom = self.bar(index)
@@ -139,21 +169,23 @@ class Bars(_Chart):
         left, top, right, bottom = self.bar(index)
         return (right + 0.07, (top + bottom) / 2) if self.horizontal else ((left + right) / 2, top - 0.065)
 
-    def _draw_axis(self, canvas: Image.Image, pen: ImageDraw.ImageDraw) -> None:
-        """A line for each whole number; a number at each second one."""
+    def _along(self, value: int) -> float:
+        """Where a value stands on the axis: across a chart whose bars lie, else down."""
         left, top, right, bottom = self._plot
-        size, faint = canvas.width, self._faint()
+        share = value / self.axis
+        return left + share * (right - left) if self.horizontal else bottom - share * (bottom - top)
+
+    def _number_centre(self, value: int) -> Point:
+        return (self._along(value), self._plot[3] + 0.075) if self.horizontal else (0.085, self._along(value))
+
+    def _draw_lines(self, pen: ImageDraw.ImageDraw, size: int) -> None:
+        """A line for each whole number of the axis."""
+        left, top, right, bottom = self._plot
+        faint = self._faint()
         for value in range(self.axis + 1):
-            share = value / self.axis
-            if self.horizontal:
-                x = left + share * (right - left)
-                ends, centre = ((x, top), (x, bottom)), (x, bottom + 0.075)
-            else:
-                y = bottom - share * (bottom - top)
-                ends, centre = ((left, y), (right, y)), (0.085, y)
+            at = self._along(value)
+            ends = ((at, top), (at, bottom)) if self.horizontal else ((left, at), (right, at))
             pen.line([(round(x * size), round(y * size)) for x, y in ends], fill=faint if value else self.ink)
-            if value % 2 == 0:
-                self._print(canvas, str(value), centre)
 
     def _faint(self) -> RGB:
         paper = self.paper.low
@@ -161,11 +193,12 @@ class Bars(_Chart):
         return red, green, blue
 
     def regions(self, language: str) -> list[tuple[Box, str]]:
-        """Where each bar is, with its label and its value."""
+        """Where each bar is, with its label and its value; then what is printed, and its letters."""
         name = 'the bar "{}", {}' if language == "en" else "柱子“{}”，{}"
-        return [
+        parts = [
             (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
         ]
+        return parts + self._read(language)
 
     def _region(self, index: int) -> Box:
         left, top, right, bottom = self.bar(index)
@@ -204,12 +237,18 @@ class Pie(_Chart):
         """The chart as an RGB picture of `size` x `size` pixels."""
         canvas, rng = self._canvas(size)
         self._draw_slices(canvas)
+        self._print(canvas)
+        return finish(canvas, rng)
+
+    def _texts(self) -> list[_Text]:
+        """Each label, then the value on its slice."""
+        texts = []
         for index, entry in enumerate(self.entries):
             left, top, right, bottom = self.label_box(index)
-            self._print(canvas, entry.label, ((left + right) / 2, (top + bottom) / 2))
+            texts.append(_Text(entry.label, ((left + right) / 2, (top + bottom) / 2), self.ink))
             ink = PALETTE["black"] if luma(entry.colour) > 110 else PALETTE["white"]
-            self._print(canvas, str(entry.value), self._at(index, 0.66 * self.radius), ink)
-        return finish(canvas, rng)
+            texts.append(_Text(str(entry.value), self._at(index, 0.66 * self.radius), ink))
+        return texts
 
     def _draw_slices(self, canvas: Image.Image) -> None:
         fine = 3  # times as fine, then averaged: edges without steps
@@ -238,11 +277,12 @@ class Pie(_Chart):
         return left, top, left + width, top + height
 
     def regions(self, language: str) -> list[tuple[Box, str]]:
-        """Where each slice is, with its label and its value."""
+        """Where each slice is, with its label and its value; then what is printed, and its letters."""
         name = 'the slice "{}", {}' if language == "en" else "扇形“{}”，{}"
-        return [
+        parts = [
             (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
         ]
+        return parts + self._read(language)
 
     def _region(self, index: int) -> Box:
         (first, last), steps = self.slice(index), 16

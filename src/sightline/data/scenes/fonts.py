@@ -14,11 +14,14 @@ from PIL import Image, ImageFont, ImageOps
 
 from sightline.data.scenes.atlas import check_name
 
-__all__ = ["FONTS", "HELD_OUT_FONTS", "letter_extents", "paste_text", "text_extent"]
+__all__ = ["FONTS", "HELD_OUT_FONTS", "letter_boxes", "letter_extents", "paste_text", "text_box", "text_extent"]
 
 FONTS = ("sans", "serif", "mono", "bold", "slab", "hand", "condensed", "rounded")
 HELD_OUT_FONTS = ("garamond", "script")  # never in training
 EM = 96  # pixels: the size at which text is drawn before it is scaled
+
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
 
 
 @lru_cache(maxsize=len(FONTS) + len(HELD_OUT_FONTS))
@@ -82,6 +85,22 @@ def letter_extents(text: str, font: str, em: float, angle: float = 0.0) -> list[
         x, y = along * cosine, -along * sine
         extents.append(tuple(side / EM * em for side in (x - half[0], y - half[1], x + half[0], y + half[1])))
     return extents  # type: ignore[return-value]
+
+
+def text_box(text: str, font: str, em: float, centre: Point, angle: float = 0.0) -> Box:
+    """Left, top, right and bottom of the text's ink around `centre`, all in one unit. Raises as `text_extent`."""
+    width, height = text_extent(text, font, em, angle)
+    return centre[0] - width / 2, centre[1] - height / 2, centre[0] + width / 2, centre[1] + height / 2
+
+
+def letter_boxes(text: str, font: str, em: float, centre: Point, angle: float = 0.0) -> list[tuple[Box, str]]:
+    """The box of each letter, as `text_box`, and which it is. Raises as `letter_extents`."""
+    x, y = centre
+    extents = letter_extents(text, font, em, angle)
+    return [
+        ((x + left, y + top, x + right, y + bottom), letter)
+        for (left, top, right, bottom), letter in zip(extents, text, strict=True)
+    ]
 
 
 def paste_text(

@@ -13,6 +13,7 @@ __all__ = [
     "NUMBER_WORDS",
     "ORDINALS",
     "PLACES",
+    "QUOTES",
     "RELATIONS",
     "SHAPE_WORDS",
     "SIZE_WORDS",
@@ -59,6 +60,8 @@ SHAPE_WORDS = {
 }
 ANY_SHAPE = {"en": "shape", "zh": "的形状"}
 SIZE_WORDS = {"en": {"small": "small", "large": "large"}, "zh": {"small": "小", "large": "大"}}
+
+QUOTES = {"en": '"{}"', "zh": "“{}”"}  # as a word that is printed stands in a sentence
 
 # By row and column of the 3 x 3 cells.
 PLACES = {

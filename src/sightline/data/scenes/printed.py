@@ -13,8 +13,8 @@ from PIL import Image
 from sightline.data.scenes.augment import finish
 from sightline.data.scenes.backgrounds import Paper, background, choose_paper, readable_on
 from sightline.data.scenes.colours import PALETTE, RGB, jittered
-from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, letter_extents, paste_text, text_extent
-from sightline.data.scenes.language import COLOUR_WORDS, PLACES, join, sentence
+from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, letter_boxes, paste_text, text_box, text_extent
+from sightline.data.scenes.language import COLOUR_WORDS, PLACES, QUOTES, join, sentence
 from sightline.data.scenes.panel_phrasings import Found, yes_no
 from sightline.data.scenes.words import HELD_OUT_NUMBERS, HELD_OUT_WORDS, NUMBERS, WORDS, is_held_out
 
@@ -25,7 +25,6 @@ WORD_SHARE = 0.65  # the rest are numbers
 MOST_ASIDE = 0.08  # how far one of several prints may be from its slot's centre, either way
 MOST_TURN = 9.0  # degrees
 MARGIN = 0.02
-QUOTES = {"en": '"{}"', "zh": "“{}”"}  # as a word stands in a sentence
 
 # (row, column) of the 3 x 3 cells, as in `language.PLACES`, and the slot (left, top, right, bottom).
 Slot = tuple[tuple[int, int], tuple[float, float, float, float]]
@@ -59,17 +58,12 @@ class Print:
     @property
     def box(self) -> tuple[float, float, float, float]:
         """Left, top, right and bottom of the ink, as fractions of the picture's side."""
-        width, height = text_extent(self.text, self.font, self.em, self.angle)
-        return self.x - width / 2, self.y - height / 2, self.x + width / 2, self.y + height / 2
+        return text_box(self.text, self.font, self.em, (self.x, self.y), self.angle)
 
     @property
     def letters(self) -> list[tuple[tuple[float, float, float, float], str]]:
         """The box of each letter or digit, as `box`, and which it is."""
-        extents = letter_extents(self.text, self.font, self.em, self.angle)
-        return [
-            ((self.x + left, self.y + top, self.x + right, self.y + bottom), letter)
-            for (left, top, right, bottom), letter in zip(extents, self.text, strict=True)
-        ]
+        return letter_boxes(self.text, self.font, self.em, (self.x, self.y), self.angle)
 
 
 @dataclass(frozen=True)
