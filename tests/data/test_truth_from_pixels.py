@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from sightline.data.scenes.charts import LABELS
 from sightline.data.scenes.composing import random_scene
 from sightline.data.scenes.panels import PANELS
 from sightline.data.scenes.render import render
@@ -161,7 +162,7 @@ def drawn_on(paper):
 def test_things_are_drawn_where_and_as_what_the_scene_says():
     right = total = 0
     for index in range(12):
-        scene = random_scene(random.Random(f"things {index}"), "scatter")
+        scene = random_scene(random.Random(f"things {index}"), "scatter", pattern="mixed")
         picture = render(scene, SIZE)
         candidates = drawn_on(tuple(np.median(pixels_of(picture).reshape(-1, 3), axis=0).astype(int)))
         for item in (item for item in scene.objects if item.identity[0] == "thing"):
@@ -299,6 +300,24 @@ def test_a_print_is_most_like_the_text_that_is_named_and_has_its_colour():
             assert max(scores, key=scores.get) == item.text, index
             checked += 1
     assert checked > 20
+
+
+@pytest.mark.parametrize("layout", ["bars", "pie"])
+def test_a_charts_labels_are_printed_where_its_regions_say(layout):
+    words = [label for label in LABELS if len(label) > 1]
+    right = []
+    for index in range(100):
+        chart = PANELS[layout].random(random.Random(index))
+        if chart.paper.style != "plain":
+            continue
+        ink = ink_of(pixels_of(chart.draw(SIZE)))
+        boxes = {text.strip('"'): box for box, text in chart.regions("en")[len(chart.entries) :]}
+        for label in {entry.label for entry in chart.entries} & set(words):
+            crop = Image.fromarray((cut(ink, boxes[label]) * 255).astype(np.uint8))
+            scores = {word: likeness(crop, printed(word, chart.font)) for word in words if len(word) == len(label)}
+            right.append(max(scores, key=scores.get) == label)
+    assert len(right) > 15
+    assert np.mean(right) > 0.95
 
 
 def box_mask(box):

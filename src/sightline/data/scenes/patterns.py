@@ -14,6 +14,8 @@ __all__ = ["PATTERNS", "random_pattern"]
 
 Plan = list[Identity]
 
+CROWDS = (2, 3, 5, 6, 1, 1, 1, 1)  # how often a name comes two, three, ... nine times where it comes often
+
 
 def _name(rng: random.Random, stock: Stock, avoid: Plan) -> Identity:
     return stock.draw(rng, rng.choice(CELLS), avoid)
@@ -33,8 +35,9 @@ def _repeats(rng: random.Random, count: int, stock: Stock) -> Plan:
 
 
 def _crowd(rng: random.Random, count: int, stock: Stock) -> Plan:
-    """Many of one name."""
-    return [_name(rng, stock, [])] * rng.randint(2, count)
+    """Many of one name, mostly as many as are asked for in a test."""
+    many = rng.choices(range(2, len(CELLS) + 1), CROWDS)[0]
+    return [_name(rng, stock, [])] * min(many, count)
 
 
 def _rivals(rng: random.Random, count: int, stock: Stock) -> Plan:
@@ -73,7 +76,7 @@ def _palette(rng: random.Random, count: int, stock: Stock) -> Plan:
     some = {name[part] for name in rng.sample(stock.shapes, kinds)}
     pool = [name for name in stock.shapes if name[part] in some]
     # Of few names there are many each: coloured shapes to be counted.
-    return rng.choices(rng.sample(pool, min(len(pool), rng.randint(2, 5))), k=count)
+    return rng.choices(rng.sample(pool, min(len(pool), rng.randint(2, 4))), k=count)
 
 
 def _planted(rng: random.Random, count: int, stock: Stock) -> Plan:
@@ -98,12 +101,12 @@ PATTERNS: dict[str, Callable[[random.Random, int, Stock], Plan]] = {
 }
 # How often a pattern is taken, and for how many objects it makes sense.
 SHARES = {
-    "mixed": (0.3, 1),
-    "repeats": (0.08, 3),
-    "crowd": (0.2, 2),
+    "mixed": (0.2, 1),
+    "repeats": (0.12, 3),
+    "crowd": (0.26, 2),
     "rivals": (0.1, 2),
-    "odd": (0.06, 3),
-    "kin": (0.06, 4),
+    "odd": (0.09, 3),
+    "kin": (0.09, 4),
     "category": (0.07, 2),
     "palette": (0.13, 2),
 }
