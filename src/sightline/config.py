@@ -363,7 +363,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "model_type": "clip_vision_model",
             "hidden_size": 128,
             "intermediate_size": 512,
-            "num_hidden_layers": 6,
+            "num_hidden_layers": 10,
             "num_attention_heads": 4,
             "image_size": 224,
             "patch_size": 16,

@@ -176,7 +176,7 @@ def test_an_override_of_the_tower_keeps_the_rest_of_the_presets(path):
     fields = load_recipe(path, ["model.overrides.vision_config.num_hidden_layers=3"]).model.fresh_fields()
     preset = PRESETS["sightline-tiny"]
     assert fields == preset | {"vision_config": preset["vision_config"] | {"num_hidden_layers": 3}}
-    assert preset["vision_config"]["num_hidden_layers"] == 6
+    assert preset["vision_config"]["num_hidden_layers"] == 10
 
 
 @pytest.mark.parametrize("text", ["- a list", "{unclosed: ", "just words"])
