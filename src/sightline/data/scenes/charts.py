@@ -6,6 +6,7 @@ This file does not know what is asked of a chart.
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,6 +19,7 @@ from sightline.data.scenes.backgrounds import Paper, background, choose_paper, r
 from sightline.data.scenes.colours import PALETTE, RGB, jittered, luma
 from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, letter_boxes, paste_text, text_box, text_extent
 from sightline.data.scenes.language import QUOTES
+from sightline.data.scenes.scene import Box
 from sightline.data.scenes.words import is_held_out
 
 __all__ = ["HELD_OUT_LABELS", "LABELS", "Bars", "Entry", "Pie", "random_bars", "random_pie"]
@@ -42,7 +44,6 @@ GAP = 0.16  # on each side of a bar, of the room it has
 MOST_LABEL = 0.36  # how wide a label beside a bar may be, of the side
 LINE_LIGHTNESS = 0.25  # of a grid line: how far it goes from the paper to the ink
 
-Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
 
@@ -64,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class _Chart:
+class _Chart(ABC):
     """What bars and pies share. `look` seeds how the chart is drawn."""
 
     entries: tuple[Entry, ...]
@@ -72,33 +73,55 @@ class _Chart:
     ink: RGB
     paper: Paper
     look: int
+    names: ClassVar[dict[str, str]]  # of the chart, by language
+    part_names: ClassVar[dict[str, str]]  # of a part with its label and its value
 
-    def _canvas(self, size: int) -> tuple[Image.Image, random.Random]:
+    def draw(self, size: int) -> Image.Image:
+        """The chart as an RGB picture of `size` x `size` pixels."""
         rng = random.Random(self.look)
-        return background(self.paper, rng.getrandbits(32), size), rng
-
-    def _print(self, canvas: Image.Image) -> None:
-        size = canvas.width
+        canvas = background(self.paper, rng.getrandbits(32), size)
+        self._draw_parts(canvas)
         for text, (x, y), ink in self._texts():
             paste_text(canvas, text, self.font, EM * size, (x * size, y * size), ink)
+        return finish(canvas, rng)
 
-    def _texts(self) -> list[_Text]:
-        raise NotImplementedError
+    def regions(self, language: str) -> list[tuple[Box, str]]:
+        """Where each part is, with its label and its value; then each printed text and its letters.
 
-    def _read(self, language: str) -> list[tuple[Box, str]]:
-        """Each text of the chart and each of its letters, as `regions`: labels are read before they are looked up."""
-        marks, found = QUOTES[language], []
+        A label must be read before it can be looked up.
+        """
+        name, marks = self.part_names[language], QUOTES[language]
+        parts = [
+            (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
+        ]
+        return parts + [(box, marks.format(text)) for box, text in self._printed()]
+
+    def describe(self, language: str) -> str:
+        """The chart in words: all labels and values, in order."""
+        name = self.names[language]
+        if language == "en":
+            return f"{name}: {', '.join(f'{entry.label} {entry.value}' for entry in self.entries)}."
+        return f"{name}：{'，'.join(f'{entry.label}为{entry.value}' for entry in self.entries)}。"
+
+    def _printed(self) -> list[tuple[Box, str]]:
+        found = []
         for text, centre, _ in self._texts():
             if len(text) > 1:
                 found.append((text_box(text, self.font, EM, centre), text))
             found += letter_boxes(text, self.font, EM, centre)
-        return [(box, marks.format(text)) for box, text in found]
+        return found
 
-    def _told(self, language: str, name: str) -> str:
-        """The labels and values after the chart's name."""
-        if language == "en":
-            return f"{name}: {', '.join(f'{entry.label} {entry.value}' for entry in self.entries)}."
-        return f"{name}：{'，'.join(f'{entry.label}为{entry.value}' for entry in self.entries)}。"
+    @abstractmethod
+    def _draw_parts(self, canvas: Image.Image) -> None:
+        """All but the texts."""
+
+    @abstractmethod
+    def _texts(self) -> list[_Text]:
+        """All that is printed."""
+
+    @abstractmethod
+    def _region(self, index: int) -> Box:
+        """Part number `index` with what is printed of it."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +131,8 @@ class Bars(_Chart):
     horizontal: bool
     axis: int
     layout: ClassVar[str] = "bars"
+    names: ClassVar[dict[str, str]] = {"en": "A bar chart", "zh": "柱状图"}
+    part_names: ClassVar[dict[str, str]] = {"en": 'the bar "{}", {}', "zh": "柱子“{}”，{}"}
 
     @property
     def words(self) -> dict[str, dict[str, str]]:
@@ -137,35 +162,31 @@ class Bars(_Chart):
         step = (right - left) / len(self.entries)
         return left + step * (index + GAP), bottom - share * (bottom - top), left + step * (index + 1 - GAP), bottom
 
-    def draw(self, size: int) -> Image.Image:
-        """The chart as an RGB picture of `size` x `size` pixels."""
-        canvas, rng = self._canvas(size)
-        pen = ImageDraw.Draw(canvas)
+    def _draw_parts(self, canvas: Image.Image) -> None:
+        pen, size = ImageDraw.Draw(canvas), canvas.width
         if self.axis:
             self._draw_lines(pen, size)
         for index, entry in enumerate(self.entries):
             left, top, right, bottom = (round(side * size) for side in self.bar(index))
             pen.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), fill=entry.colour)
-        self._print(canvas)
-        return finish(canvas, rng)
 
     def _texts(self) -> list[_Text]:
         """The labels; then the values, or each second number of the axis."""
-        rows = enumerate(self.entries)
-        labels = [_Text(entry.label, self._label_centre(index), self.ink) for index, entry in rows]
+        rows = list(enumerate(self.entries))
+        texts = [(entry.label, self._label_centre(index)) for index, entry in rows]
         if self.axis:
-            numbers = [(value, self._number_centre(value)) for value in range(0, self.axis + 1, 2)]
+            texts += [(str(value), self._number_centre(value)) for value in range(0, self.axis + 1, 2)]
         else:
-            numbers = [(entry.value, self._value_centre(index)) for index, entry in enumerate(self.entries)]
-        return labels + [_Text(str(value), centre, self.ink) for value, centre in numbers]
+            texts += [(str(entry.value), self._value_centre(index)) for index, entry in rows]
+        return [_Text(text, centre, self.ink) for text, centre in texts]
 
-    def _label_centre(self, index: int) -> tuple[float, float]:
+    def _label_centre(self, index: int) -> Point:
         left, top, right, bottom = self.bar(index)
         if self.horizontal:
             return left - 0.02 - text_extent(self.entries[index].label, self.font, EM)[0] / 2, (top + bottom) / 2
         return (left + right) / 2, 0.925
 
-    def _value_centre(self, index: int) -> tuple[float, float]:
+    def _value_centre(self, index: int) -> Point:
         left, top, right, bottom = self.bar(index)
         return (right + 0.07, (top + bottom) / 2) if self.horizontal else ((left + right) / 2, top - 0.065)
 
@@ -192,14 +213,6 @@ class Bars(_Chart):
         red, green, blue = (round(low + LINE_LIGHTNESS * (ink - low)) for low, ink in zip(paper, self.ink, strict=True))
         return red, green, blue
 
-    def regions(self, language: str) -> list[tuple[Box, str]]:
-        """Where each bar is, with its label and its value; then what is printed, and its letters."""
-        name = 'the bar "{}", {}' if language == "en" else "柱子“{}”，{}"
-        parts = [
-            (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
-        ]
-        return parts + self._read(language)
-
     def _region(self, index: int) -> Box:
         left, top, right, bottom = self.bar(index)
         if self.horizontal:
@@ -209,10 +222,6 @@ class Bars(_Chart):
         top = max(0.0, top - (0.0 if self.axis else 0.13))
         return max(0.0, min(left, middle - width)), top, min(1.0, max(right, middle + width)), 1.0
 
-    def describe(self, language: str) -> str:
-        """The chart in words: all labels and values, in order."""
-        return self._told(language, "A bar chart" if language == "en" else "柱状图")
-
 
 @dataclass(frozen=True)
 class Pie(_Chart):
@@ -220,6 +229,8 @@ class Pie(_Chart):
 
     start: float
     layout: ClassVar[str] = "pie"
+    names: ClassVar[dict[str, str]] = {"en": "A pie chart", "zh": "饼图"}
+    part_names: ClassVar[dict[str, str]] = {"en": 'the slice "{}", {}', "zh": "扇形“{}”，{}"}
     radius: ClassVar[float] = 0.28
     words: ClassVar[dict[str, dict[str, str]]] = {
         "en": {"part": "slice", "most": "largest", "least": "smallest"},
@@ -233,13 +244,6 @@ class Pie(_Chart):
         first = self.start + degree * sum(values[:index])
         return first, first + degree * values[index]
 
-    def draw(self, size: int) -> Image.Image:
-        """The chart as an RGB picture of `size` x `size` pixels."""
-        canvas, rng = self._canvas(size)
-        self._draw_slices(canvas)
-        self._print(canvas)
-        return finish(canvas, rng)
-
     def _texts(self) -> list[_Text]:
         """Each label, then the value on its slice."""
         texts = []
@@ -250,7 +254,7 @@ class Pie(_Chart):
             texts.append(_Text(str(entry.value), self._at(index, 0.66 * self.radius), ink))
         return texts
 
-    def _draw_slices(self, canvas: Image.Image) -> None:
+    def _draw_parts(self, canvas: Image.Image) -> None:
         fine = 3  # times as fine, then averaged: edges without steps
         side = max(1, round(2 * self.radius * canvas.width))
         disc = Image.new("RGB", (side * fine, side * fine), self.entries[0].colour)
@@ -262,7 +266,7 @@ class Pie(_Chart):
         corner = round(canvas.width / 2 - side / 2)
         canvas.paste(disc.reduce(fine), (corner, corner), mask.reduce(fine))
 
-    def _at(self, index: int, distance: float) -> tuple[float, float]:
+    def _at(self, index: int, distance: float) -> Point:
         """The point on the slice's middle line at a distance from the centre."""
         middle = math.radians(sum(self.slice(index)) / 2)
         return 0.5 + distance * math.cos(middle), 0.5 + distance * math.sin(middle)
@@ -276,14 +280,6 @@ class Pie(_Chart):
         left, top = x - width / 2 * (1 - math.cos(middle)), y - height / 2 * (1 - math.sin(middle))
         return left, top, left + width, top + height
 
-    def regions(self, language: str) -> list[tuple[Box, str]]:
-        """Where each slice is, with its label and its value; then what is printed, and its letters."""
-        name = 'the slice "{}", {}' if language == "en" else "扇形“{}”，{}"
-        parts = [
-            (self._region(index), name.format(entry.label, entry.value)) for index, entry in enumerate(self.entries)
-        ]
-        return parts + self._read(language)
-
     def _region(self, index: int) -> Box:
         (first, last), steps = self.slice(index), 16
         angles = [math.radians(first + (last - first) * step / steps) for step in range(steps + 1)]
@@ -291,10 +287,6 @@ class Pie(_Chart):
         across = [0.5, left, right, *(0.5 + self.radius * math.cos(angle) for angle in angles)]
         down = [0.5, top, bottom, *(0.5 + self.radius * math.sin(angle) for angle in angles)]
         return min(across), min(down), max(across), max(down)
-
-    def describe(self, language: str) -> str:
-        """The chart in words: all labels and values, in order."""
-        return self._told(language, "A pie chart" if language == "en" else "饼图")
 
 
 def random_bars(rng: random.Random, unseen: Collection[str] = ()) -> Bars:

@@ -13,15 +13,15 @@ from io import BytesIO
 from PIL import Image, ImageFont, ImageOps
 
 from sightline.data.scenes.atlas import check_name
+from sightline.data.scenes.scene import Box
 
-__all__ = ["FONTS", "HELD_OUT_FONTS", "letter_boxes", "letter_extents", "paste_text", "text_box", "text_extent"]
+__all__ = ["FONTS", "HELD_OUT_FONTS", "letter_boxes", "paste_text", "text_box", "text_extent"]
 
 FONTS = ("sans", "serif", "mono", "bold", "slab", "hand", "condensed", "rounded")
 HELD_OUT_FONTS = ("garamond", "script")  # never in training
 EM = 96  # pixels: the size at which text is drawn before it is scaled
 
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]
 
 
 @lru_cache(maxsize=len(FONTS) + len(HELD_OUT_FONTS))
@@ -64,29 +64,6 @@ def text_extent(text: str, font: str, em: float, angle: float = 0.0) -> tuple[fl
     return width * cosine + height * sine, width * sine + height * cosine
 
 
-def letter_extents(text: str, font: str, em: float, angle: float = 0.0) -> list[tuple[float, float, float, float]]:
-    """Left, top, right and bottom of each letter, from the centre of the text's ink, in the unit of `em`.
-
-    A letter is as high as the text's ink and as wide as the pen moves for it; where the text is turned, its box is
-    what holds it then.
-
-    Raises:
-        ValueError: for an unknown font, or text without ink.
-    """
-    ink, begins = _inked(text, font)
-    width, height = ink.size
-    # The ink of the first and the last may reach beyond where the pen starts and stops.
-    pens = [0.0, *(_font(font).getlength(text[:end]) - begins for end in range(1, len(text))), float(width)]
-    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    extents = []
-    for left, right in itertools.pairwise(pens):
-        along = (left + right - width) / 2  # on the line through the ink's centre
-        half = ((right - left) * cosine + height * abs(sine)) / 2, ((right - left) * abs(sine) + height * cosine) / 2
-        x, y = along * cosine, -along * sine
-        extents.append(tuple(side / EM * em for side in (x - half[0], y - half[1], x + half[0], y + half[1])))
-    return extents  # type: ignore[return-value]
-
-
 def text_box(text: str, font: str, em: float, centre: Point, angle: float = 0.0) -> Box:
     """Left, top, right and bottom of the text's ink around `centre`, all in one unit. Raises as `text_extent`."""
     width, height = text_extent(text, font, em, angle)
@@ -94,13 +71,24 @@ def text_box(text: str, font: str, em: float, centre: Point, angle: float = 0.0)
 
 
 def letter_boxes(text: str, font: str, em: float, centre: Point, angle: float = 0.0) -> list[tuple[Box, str]]:
-    """The box of each letter, as `text_box`, and which it is. Raises as `letter_extents`."""
-    x, y = centre
-    extents = letter_extents(text, font, em, angle)
-    return [
-        ((x + left, y + top, x + right, y + bottom), letter)
-        for (left, top, right, bottom), letter in zip(extents, text, strict=True)
-    ]
+    """The box of each letter, as `text_box` tells the text's, and which letter it is. Raises as `text_extent`.
+
+    A letter is as high as the text's ink and as wide as the pen moves for it; where the text is turned, its box is
+    what holds it then.
+    """
+    ink, begins = _inked(text, font)
+    width, height = ink.size
+    # The ink of the first and the last may reach beyond where the pen starts and stops.
+    pens = [0.0, *(_font(font).getlength(text[:end]) - begins for end in range(1, len(text))), float(width)]
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    scale, boxes = em / EM, []
+    for (left, right), letter in zip(itertools.pairwise(pens), text, strict=True):
+        along = (left + right - width) / 2  # on the line through the ink's centre
+        x, y = centre[0] + along * cosine * scale, centre[1] - along * sine * scale
+        half_wide = ((right - left) * cosine + height * abs(sine)) / 2 * scale
+        half_high = ((right - left) * abs(sine) + height * cosine) / 2 * scale
+        boxes.append(((x - half_wide, y - half_high, x + half_wide, y + half_high), letter))
+    return boxes
 
 
 def paste_text(
@@ -108,7 +96,7 @@ def paste_text(
     text: str,
     font: str,
     em: float,
-    centre: tuple[float, float],
+    centre: Point,
     colour: tuple[int, int, int],
     angle: float = 0.0,
 ) -> None:

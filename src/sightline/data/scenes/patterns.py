@@ -14,7 +14,8 @@ __all__ = ["PATTERNS", "random_pattern"]
 
 Plan = list[Identity]
 
-CROWDS = (2, 3, 5, 6, 1, 1, 1, 1)  # how often a name comes two, three, ... nine times where it comes often
+# How often a crowd is so many. Four and five would else be rarer than eight, which is all but one of a full grid.
+CROWDS = {2: 2, 3: 3, 4: 5, 5: 6, 6: 1, 7: 1, 8: 1, 9: 1}
 
 
 def _name(rng: random.Random, stock: Stock, avoid: Plan) -> Identity:
@@ -35,8 +36,8 @@ def _repeats(rng: random.Random, count: int, stock: Stock) -> Plan:
 
 
 def _crowd(rng: random.Random, count: int, stock: Stock) -> Plan:
-    """Many of one name, mostly as many as are asked for in a test."""
-    many = rng.choices(range(2, len(CELLS) + 1), CROWDS)[0]
+    """Many of one name."""
+    many = rng.choices(list(CROWDS), list(CROWDS.values()))[0]
     return [_name(rng, stock, [])] * min(many, count)
 
 
