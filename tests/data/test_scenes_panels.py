@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sightline
 from sightline.data.scenes import digits, printed, words
 from sightline.data.scenes.charts import LABELS, Bars
 from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, paste_text, text_extent
-from sightline.data.scenes.language import COLOUR_WORDS, LANGUAGES, PLACES
+from sightline.data.scenes.language import COLOUR_WORDS, LANGUAGES, PLACES, QUOTES
 from sightline.data.scenes.panel_phrasings import PANEL_PHRASINGS
 from sightline.data.scenes.panels import PANEL_AXES, PANEL_KINDS, PANELS
 
@@ -136,11 +137,23 @@ def test_what_is_read_is_what_is_printed(language):
         place = max((place for place in place_of if place in question), key=len)
         assert [item.text for item in panel.items if (item.row, item.col) == place_of[place]] == [answer]
     for panel, _, answer in asked("read_all", language):
-        assert re.split(", |、", answer) == [item.text for item in panel.items]
+        assert re.split(", |、", answer) == [QUOTES[language].format(item.text) for item in panel.items]
     for panel, question, answer in asked("text_where", language):
         (item,) = [item for item in panel.items if re.search(rf"\b{item.text}\b", question, re.ASCII)]
         spoken = answer.rstrip(".。")
         assert place_of[spoken[0].lower() + spoken[1:]] == (item.row, item.col)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_default_says_what_is_printed_letter_by_letter(language):
+    _, processor = sightline.load("sightline-tiny", device="cpu")
+    for kind in ("word", "number", "read_at", "read_all", "text_describe", "chart_label", "chart_describe"):
+        for panel, _, answer in asked(kind, language, 20):
+            pieces = [processor.tokenizer.decode(one).strip() for one in processor.tokenizer(answer).input_ids]
+            parts = getattr(panel, "items", ()) or [entry.label for entry in panel.entries]
+            for text in {getattr(part, "text", part) for part in parts}:
+                if re.search(rf"\b{text}\b", answer, re.ASCII):
+                    assert f" {' '.join(text)} " in f" {' '.join(pieces)} ", answer
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -235,7 +248,7 @@ def test_descriptions_hold_all_that_is_asked(language):
         for panel in made(layout, 30):
             told = panel.describe(language)
             for entry in getattr(panel, "entries", ()):
-                assert re.search(rf"{entry.label}(?: |为){entry.value}\b", told, re.ASCII)
+                assert re.search(rf"{QUOTES[language].format(entry.label)}(?: |为){entry.value}\b", told, re.ASCII)
             if layout == "digits":
                 assert panel.number in told
             if layout == "printed":

@@ -222,7 +222,8 @@ def test_attributes_are_those_of_the_one_shape_meant(kind):
 
 def test_list_and_describe_name_everything_in_reading_order():
     for scene, _, answer in asked("list", "en"):
-        assert answer.split(", ") == [name(item.identity, "en") for item in scene.objects]
+        named = [indefinite(item.identity, "en") for item in scene.objects]
+        assert answer == f"A{', '.join(named)[1:]}."
     for scene, _, answer in asked("describe", "zh"):
         assert len(answer.split("，")) == len(scene.objects)
     for scene, _, answer in asked("describe", "en"):

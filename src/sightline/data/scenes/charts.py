@@ -98,10 +98,10 @@ class _Chart(ABC):
 
     def describe(self, language: str) -> str:
         """The chart in words: all labels and values, in order."""
-        name = self.names[language]
+        name, parts = self.names[language], [(QUOTES[language].format(one.label), one.value) for one in self.entries]
         if language == "en":
-            return f"{name}: {', '.join(f'{entry.label} {entry.value}' for entry in self.entries)}."
-        return f"{name}：{'，'.join(f'{entry.label}为{entry.value}' for entry in self.entries)}。"
+            return f"{name}: {', '.join(f'{label} {value}' for label, value in parts)}."
+        return f"{name}：{'，'.join(f'{label}为{value}' for label, value in parts)}。"
 
     def _printed(self) -> list[tuple[Box, str]]:
         found = []

@@ -1,7 +1,7 @@
 """Printed words and numbers: one to three of them, in typefaces, sizes, colours and places; and what is asked of them.
 
-An answer is the text as it is printed, in lower case, without a full stop. It does not know letters' outlines, or
-the other layouts.
+An answer is the text as it is printed, in lower case, without a full stop; several stand in quotation marks. It does
+not know letters' outlines, or the other layouts.
 """
 
 import random
@@ -182,8 +182,8 @@ def _read_at(panel: Printed, rng: random.Random, language: str) -> Found | None:
 def _read_all(panel: Printed, rng: random.Random, language: str) -> Found | None:
     if len(panel.items) == 1:
         return None
-    separator = ", " if language == "en" else "、"
-    return {}, separator.join(item.text for item in panel.items)
+    # In quotation marks, behind which a tokenizer spells: behind a space alone it would not.
+    return {}, (", " if language == "en" else "、").join(QUOTES[language].format(item.text) for item in panel.items)
 
 
 def _text_where(panel: Printed, rng: random.Random, language: str) -> Found | None:

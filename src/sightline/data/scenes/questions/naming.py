@@ -13,8 +13,11 @@ def _name(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 
 def _list(scene: Scene, asking: Asking) -> QuestionAnswer:
-    separator = ", " if asking.language == "en" else "、"
-    return asking.phrase("list"), separator.join(name(item.identity, asking.language) for item in scene.objects)
+    question, identities = asking.phrase("list"), [item.identity for item in scene.objects]
+    if asking.language == "zh":
+        return question, "、".join(name(identity, "zh") for identity in identities)
+    # With articles: a tokenizer that spells what is printed would take a bare first name for print.
+    return question, sentence(", ".join(indefinite(identity, "en") for identity in identities), "en")
 
 
 def _describe(scene: Scene, asking: Asking) -> QuestionAnswer:
