@@ -128,6 +128,7 @@ def test_where_and_at_place_agree_with_the_cells(language):
         item = scene.at(*longest(question, places))
         nothing = {"en": "Nothing.", "zh": "什么都没有。"}[language]
         assert answer == (sentence(indefinite(item.identity, language), language) if item else nothing)
+        assert item or scene.layout == "scatter"
 
 
 def relation_questions(one, other, relation, language):

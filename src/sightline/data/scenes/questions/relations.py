@@ -23,7 +23,8 @@ _PLACED = ("two", "scatter", "grid")
 
 def _at_place(scene: Scene, asking: Asking) -> QuestionAnswer:
     row, col = asking.rng.choice(scene.objects).place
-    empty = [cell for cell in CELLS if not scene.at(*cell)]
+    # One of two objects can reach into its neighbours' cells.
+    empty = [cell for cell in CELLS if not scene.at(*cell)] if scene.layout != "two" else []
     if empty and asking.axis != "combination" and asking.rng.random() < EMPTY_SHARE:
         row, col = asking.rng.choice(empty)
     return asking.phrase("at_place", place=PLACES[asking.language][row][col]), asking.say(scene.at(row, col))
