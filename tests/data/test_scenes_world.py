@@ -213,8 +213,21 @@ def test_grid_share_is_the_share_of_pictures_that_list_a_grid():
 
 
 def test_a_weight_of_zero_removes_a_kind():
-    world = World(image_size=8, languages=("en",), mix=dict.fromkeys(KINDS, 0) | {"count_all": 1}, grid_share=0)
-    assert all(answers_of(world.sample(index))[0].isdigit() for index in range(20))
+    world = World(image_size=8, languages=("en",), mix=dict.fromkeys(KINDS, 0) | {"count_all": 1})
+    for index in range(20):
+        assert answers_of(world.sample(index))[0].isdigit()
+        for asked in (world.questions, world.text_questions):
+            assert [answers_of(sample)[0].isdigit() for sample in asked(index, 4)] == [True]
+
+
+def test_a_picture_that_none_of_the_wanted_questions_suits_gives_way_to_another(monkeypatch):
+    # Whoever wants pages of one word gets no page without words, and no page of two.
+    world = World(image_size=8, mix=dict.fromkeys(KINDS, 0) | {"word": 1})
+    assert all(world.questions(index, 4) and world.text_questions(index, 4) for index in range(40))
+    monkeypatch.setattr("sightline.data.scenes.world.ATTEMPTS", 1)
+    with pytest.raises(ValueError, match=r"no picture suits the questions that are asked, word: let `mix` have others"):
+        for index in range(40):
+            world.questions(index, 4)
 
 
 def test_a_small_vocabulary_draws_nothing_else():

@@ -45,7 +45,8 @@ class World:
         languages: "en", "zh" or both; each conversation is in one of them.
         image_size: side of the pictures, in pixels.
         mix: relative weight of each kind of question (1.0 where not named).
-        grid_share: share of `sample`'s and `questions`' pictures that are full grids to be read out.
+        grid_share: share of `sample`'s and `questions`' pictures that are full grids to be read out, where `mix` lets
+            them be.
         layouts: relative weight of each layout among the other pictures (as in LAYOUT_SHARES where not named), and
             among those of `regions` (as in REGION_SHARES).
         axis: what of the test training has never seen, one of AXES. "seen" is like training but for its
@@ -157,22 +158,23 @@ class World:
         proportions of `mix`; each conversation is in a language of its own.
 
         Raises:
-            ValueError: if `count` is not positive.
+            ValueError: if `count` is not positive, or no kind of positive weight suits any picture.
         """
-        rng, picture = self._numbered("questions", index)
+        picture, conversations = self._asked(self._rng("questions", index), self.languages, count)
         images = draw(picture, self.image_size)
-        return [_sample(turns, images) for turns in self._independent(picture, rng, self.languages, count)]
+        return [_sample(turns, images) for turns in conversations]
 
     def text_questions(self, index: int, count: int) -> list[Sample]:
         """As `questions`, without a picture: a text part that tells it in words, the same in all, comes first.
 
         Raises:
-            ValueError: if `count` is not positive.
+            ValueError: as `questions`.
         """
-        rng, picture = self._numbered("text questions", index)
+        rng = self._rng("text questions", index)
         language = rng.choice(self.languages)
+        picture, conversations = self._asked(rng, (language,), count)
         told = {"type": "text", "text": tell(picture, rng, language)}
-        samples = [_sample(turns) for turns in self._independent(picture, rng, (language,), count)]
+        samples = [_sample(turns) for turns in conversations]
         for sample in samples:
             sample["messages"][0]["content"].insert(0, told)
         return samples
@@ -216,19 +218,20 @@ class World:
     def _draw_lots(self, rng: random.Random, layout: str) -> Picture:
         return random_picture(rng, layout, self._stock, self._unseen)
 
-    def _numbered(self, use: str, index: int) -> tuple[random.Random, Picture]:
-        rng = self._rng(use, index)
-        grid = "list" in self._layouts_of and rng.random() < self.grid_share
-        return rng, self._draw_lots(rng, "grid" if grid else self._layout(rng, self._wanted()))
-
-    def _independent(
-        self, picture: Picture, rng: random.Random, languages: Sequence[str], count: int
-    ) -> list[list[Turn]]:
+    def _asked(self, rng: random.Random, languages: Sequence[str], count: int) -> tuple[Picture, list[list[Turn]]]:
+        """A picture, and the conversations about it, of which there is at least one."""
         if count < 1:
             raise ValueError(f"a picture has at least one question, not {count}")
-        kinds = [kind for kind, layouts in self._layouts_of.items() if picture.layout in layouts]
-        order = weighted_order(rng, kinds, self.mix)
-        return independent(picture, Asking(rng, languages[0], self.axis), languages, order, count)
+        wanted = self._wanted()
+        for _ in range(ATTEMPTS):
+            picture = self._draw_lots(rng, "grid" if self._is_grid(rng) else self._layout(rng, wanted))
+            order = weighted_order(rng, [kind for kind in wanted if picture.layout in self._layouts_of[kind]], self.mix)
+            if found := independent(picture, Asking(rng, languages[0], self.axis), languages, order, count):
+                return picture, found
+        raise ValueError(f"no picture suits the questions that are asked, {', '.join(wanted)}: let `mix` have others")
+
+    def _is_grid(self, rng: random.Random) -> bool:
+        return "list" in self._wanted() and rng.random() < self.grid_share
 
     def _conversation(
         self, index: int, layout: str | None, kinds: Sequence[str] | None, questions: int
@@ -241,7 +244,7 @@ class World:
         rng = self._rng("sample", index)
         language = rng.choice(self.languages)
         first = []
-        if layout is None and kinds is None and "list" in self._layouts_of and rng.random() < self.grid_share:
+        if layout is None and kinds is None and self._is_grid(rng):
             layout, first = "grid", ["list"]
         for _ in range(ATTEMPTS):
             picture = self._draw_lots(rng, layout or self._layout(rng, wanted))
