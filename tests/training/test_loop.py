@@ -176,6 +176,18 @@ def test_an_averaged_stage_that_is_made_longer_goes_on_from_its_weights(make_rec
     assert_same_bits(weights(resumed), whole)
 
 
+def test_an_averaged_stage_that_is_made_shorter_ends_with_its_average(make_recipe, tmp_path, monkeypatch):
+    stages = [{"kind": "align", "steps": 4, "train": {"ema": 0.5, "schedule": "constant"}}]
+    shorter = make_recipe(stages=[{**stages[0], "steps": 2}])
+    whole = weights(train(shorter, tmp_path / "whole", console=quiet()))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(make_recipe(stages=stages), tmp_path / "run", console=quiet())
+    resumed = train(shorter, tmp_path / "run", resume=True, console=quiet())
+    assert_same_bits(weights(resumed), whole)
+
+
 def test_a_run_does_not_go_on_with_a_changed_file(make_recipe, tmp_path, monkeypatch):
     row = {"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]}
     file = tmp_path / "rows.jsonl"
@@ -267,6 +279,11 @@ def test_resuming_another_run_is_refused_and_a_longer_one_is_not(finished, make_
     other = make_recipe(stages=FIVE, data={"world": {"things": 3}})
     with pytest.raises(ValueError, match=r"the run to resume has another data: give another --out"):
         train(other, tmp_path / "run", resume=True, console=quiet())
+    name, before = FIVE[0]["kind"], {**FIVE[0], "steps": FIVE[0]["steps"] + 1, "train": {"batch_size": 4, "lr": 0.5}}
+    with pytest.raises(
+        ValueError, match=rf"is past stage {name}: leave its steps and train as in the run's recipe\.yaml"
+    ):
+        train(make_recipe(stages=[before, *FIVE[1:]]), tmp_path / "run", resume=True, console=quiet())
     longer = make_recipe(stages=[*FIVE[:4], {**FIVE[4], "steps": 5}])
     train(longer, tmp_path / "run", resume=True, console=quiet())
     assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 15))

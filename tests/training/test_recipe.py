@@ -114,6 +114,7 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ("stages.end.name=tower", r"two stages have one name: tower, tower"),
         ("stages.end.train.batchsize=1", r"stages\.end\.train\.batchsize is no key of a recipe; did you mean"),
         ("stages.end.data={world: {thing: 3}}", r"stages\.end\.data\.world\.thing is no key.*'things'"),
+        ("stages.end.objective=words", r"stages\.1: .*objective: words is for a tower stage: leave it out"),
         ("stages.tower.trains=[language]", r"a contrastive tower stage trains vision alone, not language"),
         ("stages.tower.data={files: [{path: x}]}", r"stage tower: its samples come from the built-in world"),
         ("data.held_out=1.5", r"data\.held_out"),
@@ -144,6 +145,7 @@ ROWS = ["data.files=[{path: x}]", LEARNS]
         ),
         (["train.eval_every=1", "train.ema=0.9"], "ema ends a stage with an average of all: leave one of them out"),
         (["train.eval_every=1", "stages.joint.data={files: [{path: x, held_out: 0.3}]}"], "divided in another way"),
+        (["train.eval_every=1", "stages.joint.data.held_out=0.3"], "divided in another way"),
     ],
 )
 def test_early_stopping_needs_what_it_looks_at(path, given, message):
@@ -153,10 +155,16 @@ def test_early_stopping_needs_what_it_looks_at(path, given, message):
 
 def test_a_file_takes_the_share_of_its_section_unless_it_has_one(path, tmp_path):
     recipe = load_recipe(path, ["data.held_out=0.2", "data.files=[{path: x}, {path: y, held_out: 0}]", LEARNS])
-    assert [file.held_out for file in recipe.data.files] == [0.2, 0]
-    assert load_recipe(path, ROWS).data.files[0].held_out == "auto"
     save_recipe(recipe, tmp_path / "saved.yaml")
     assert load_recipe(tmp_path / "saved.yaml") == recipe
+    changed = load_recipe(tmp_path / "saved.yaml", ["data.held_out=0.3"])
+    assert [held_out_by(recipe, stage) for stage in recipe.stages] == [[0.2, 0]] * 2
+    assert [held_out_by(changed, stage) for stage in changed.stages] == [[0.3, 0]] * 2
+    assert load_recipe(path, ROWS).data_of(recipe.stages[0]).files[0].held_out == "auto"
+
+
+def held_out_by(recipe, stage):
+    return [file.held_out for file in recipe.data_of(stage).files]
 
 
 @pytest.mark.parametrize("text", ["1e-5", "1E-5", "1.e-5", "+1e-05", ".00001"])

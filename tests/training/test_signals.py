@@ -89,6 +89,23 @@ def test_a_signal_during_a_look_ends_the_run_after_it(looked, tmp_path, monkeypa
     assert taken == ["align, step 4", "at the end"]
 
 
+@pytest.mark.parametrize("number", BOTH)
+def test_a_signal_while_the_last_step_is_saved_ends_the_run_after_it(looked, tmp_path, monkeypatch, number):
+    save = loop.save_checkpoint
+
+    def save_last(folder, step, *given, **more):
+        if step == 4:
+            signal.raise_signal(number)
+        return save(folder, step, *given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", save_last)
+        with pytest.raises(Stopped, match=rf"by {number.name}; saved .*step-000004\. Go on with --resume") as told:
+            train(looked, tmp_path / "run", console=quiet())
+    assert told.value.code == (0 if number == signal.SIGINT else 143)
+    assert train(looked, tmp_path / "run", resume=True, console=quiet()).is_dir()
+
+
 @pytest.mark.parametrize("steps", [2, 4])
 def test_a_look_that_a_signal_has_left_out_is_taken_when_the_run_goes_on(looked, tmp_path, monkeypatch, steps):
     with monkeypatch.context() as patch:

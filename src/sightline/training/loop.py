@@ -66,11 +66,13 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
 
 def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     recipe = settled(recipe, out / "recipe.yaml" if resume else None)
-    checkpoint = _place(recipe, out, resume, console)
+    checkpoint = _place(out, resume, console)
+    state = load_state(checkpoint) if checkpoint else None
+    if state:
+        check_same_run(recipe, load_recipe(out / "recipe.yaml"), state["stage"])
     _divide(recipe, console)
     out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
-    state = load_state(checkpoint) if checkpoint else None
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     save_recipe(recipe, out / "recipe.yaml")
     run = _Run(recipe, model, processor, out, console)
@@ -86,7 +88,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     return out / "model"
 
 
-def _place(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path | None:
+def _place(out: Path, resume: bool, console: Console) -> Path | None:
     """The checkpoint to go on from, if any; the place is fit for the run."""
     folder = out / "checkpoints"
     if resume:
@@ -94,7 +96,6 @@ def _place(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path | 
         if found is None:
             remedy = "give another --out" if checkpoints(folder) else "start it without --resume"
             raise FileNotFoundError(f"there is no whole checkpoint to resume in {folder}: {remedy}")
-        check_same_run(recipe, load_recipe(out / "recipe.yaml"))
         return found
     if checkpoints(folder):
         raise FileExistsError(f"{out} already holds a run: add --resume to go on, or give another --out")
@@ -192,6 +193,8 @@ class _Run:
                     state = None
                     self._catch_up(run, journal)
                 self._take(run, journal)
+            if self.signals.number:  # while the last step was saved, or a look was taken that had been left out
+                raise Stopped.after_step(self.signals.number, checkpoints(self.out / "checkpoints")[-1])
 
     def _take(self, run: StageRun, journal: Journal) -> None:
         stopping = self.stoppings.get(run.stage.name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from sightline.data.readers import Format
 from sightline.data.scenes.atlas import check_name, nouns
@@ -24,6 +24,7 @@ from sightline.training.model_section import (
 from sightline.training.sections import Section, first_problem, merged
 
 __all__ = [
+    "DURATIONS",
     "PARTS",
     "DataSection",
     "EarlyStopping",
@@ -45,6 +46,7 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 Part = Literal["vision", "projector", "language"]
 PARTS: tuple[Part, ...] = ("vision", "projector", "language")
+DURATIONS = ("steps", "samples", "tokens", "minutes")
 StageKind = Literal["tower", "language", "align", "instruct", "joint"]
 # What each kind of stage trains where the stage does not say.
 TRAINED: dict[str, tuple[Part, ...]] = {
@@ -127,17 +129,19 @@ class DataSection(Section):
     held_out: HeldOut = "auto"
     files: tuple[FileSource, ...] = ()
 
-    @field_validator("files")
-    @classmethod
-    def _held_out_said(cls, files: tuple[FileSource, ...], info: ValidationInfo) -> tuple[FileSource, ...]:
-        share = info.data.get("held_out")
-        return tuple(one if one.held_out is not None else one.model_copy(update={"held_out": share}) for one in files)
-
     @model_validator(mode="after")
     def _something(self) -> DataSection:
         if not self.files and (self.world is None or self.world.weight == 0):
             raise ValueError("there is nothing to read: give world, files or both")
         return self
+
+    def with_shares(self) -> DataSection:
+        """The same, with the share of `held_out` in every file that does not say its own."""
+        own = (
+            one if one.held_out is not None else one.model_copy(update={"held_out": self.held_out})
+            for one in self.files
+        )
+        return self.model_copy(update={"files": tuple(own)})
 
 
 class EarlyStopping(Section):
@@ -248,10 +252,12 @@ class Stage(Section):
         return {**fields, "name": fields.get("name") or kind, "trains": fields.get("trains") or trains}
 
     @model_validator(mode="after")
-    def _one_duration(self) -> Stage:
-        given = [name for name in ("steps", "samples", "tokens", "minutes") if getattr(self, name) is not None]
+    def _is_one_thing(self) -> Stage:
+        given = [name for name in DURATIONS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give exactly one of steps, samples, tokens and minutes, not {given or 'none'}")
+        if self.objective != "contrastive" and self.kind != "tower":
+            raise ValueError(f"objective: {self.objective} is for a tower stage: leave it out, or make kind tower")
         if self.is_contrastive and self.trains != ("vision",):
             raise ValueError(f"a contrastive tower stage trains vision alone, not {', '.join(self.trains)}")
         return self
@@ -365,7 +371,8 @@ class Recipe(Section):
 
     def data_of(self, stage: Stage) -> DataSection:
         """What a stage reads. Raises ValueError where the stage's `data` does not fit."""
-        return _checked(DataSection, merged(self.data.model_dump(), stage.data), f"stages.{stage.name}.data")
+        fields = merged(self.data.model_dump(), stage.data)
+        return _checked(DataSection, fields, f"stages.{stage.name}.data").with_shares()
 
     def optimisation_of(self, stage: Stage) -> Optimisation:
         """How a stage is optimised. Raises ValueError where the stage's `train` does not fit."""

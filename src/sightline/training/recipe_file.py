@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from sightline.training.data_shorthand import files_of
-from sightline.training.recipe import DataSection, Recipe
+from sightline.training.recipe import DURATIONS, DataSection, Recipe
 from sightline.training.sections import first_problem
 from sightline.training.shipped import find_recipe
 from sightline.whole_file import write_whole
@@ -63,11 +63,11 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise ValueError(f"{path}: {first_problem(error, Recipe)}") from None
 
 
-def check_same_run(recipe: Recipe, saved: Recipe) -> None:
+def check_same_run(recipe: Recipe, saved: Recipe, over: int = 0) -> None:
     """A run goes on as what it is: its rates and lengths may change, what it builds and has seen may not.
 
     Files may lie elsewhere, and stages may be added behind the last one; whether files hold what they held is not
-    asked here.
+    asked here. The first `over` stages have been left behind: they stay as they were.
 
     Raises:
         ValueError: naming what differs.
@@ -81,6 +81,12 @@ def check_same_run(recipe: Recipe, saved: Recipe) -> None:
         differs += _stage_differences(recipe, saved, index, "data" in differs)
     if differs:
         raise ValueError(f"the run to resume has another {', '.join(differs)}: give another --out for a new run")
+    for stage, before in zip(recipe.stages[:over], saved.stages, strict=False):
+        if changed := [name for name in (*DURATIONS, "train") if getattr(stage, name) != getattr(before, name)]:
+            raise ValueError(
+                f"the run to resume is past stage {stage.name}: leave its {' and '.join(changed)} as in the run's "
+                "recipe.yaml, or give another --out for a new run"
+            )
 
 
 def _stage_differences(recipe: Recipe, saved: Recipe, index: int, other_data: bool) -> list[str]:

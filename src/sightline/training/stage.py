@@ -271,6 +271,8 @@ class StageRun:
             self.average.load_state_dict(state)
             if self.progress < 1.0:  # the recipe has been made longer since the stage ended with its average
                 self.average.take_out_of(self.model)
+            elif not self.average.replaced:  # it has been made shorter, and ends with it now
+                self.end()
 
 
 def _checkpoint_activations(model: VLM, wanted: bool) -> None:
