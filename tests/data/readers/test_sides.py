@@ -303,6 +303,15 @@ def test_rows_that_can_be_read_in_order_only_need_rows_of_their_own_to_hold_out(
     held.unlink()
 
 
+def test_an_own_split_that_can_be_read_in_order_only_is_neither_learned_from_nor_asked(tmp_path, monkeypatch):
+    for number in range(4):
+        save(tmp_path / ("train" if number else "test") / "cat" / f"{number}.png", number)
+    monkeypatch.setattr(module.Data, "is_in_order_only", property(lambda rows: rows.path.endswith("test")))
+    sides = open_sides(tmp_path)
+    assert (len(sides.train), sides.held_out) == (3, None)
+    assert "test can be read in order only and is left out: decompress it" in str(sides)
+
+
 def in_all(*sides):
     """What is shown, or asked without a picture, on all training sides, and on all held-out sides."""
     trained = [shown(one.train) | asked(one.train) for one in sides]

@@ -120,7 +120,12 @@ def open_sides(
     streamed = bool(options.get("streaming"))
     own = own_split(path) if share == "auto" and validation is None and not streamed else None
     if own is not None:
-        return _two_places(open_data(own[0], **options), open_data(own[1], **options), on_row)
+        train, held_out = (open_data(side, **options) for side in own)
+        if held_out.is_in_order_only:
+            return Sides(
+                train, None, f"its own {held_out.path} can be read in order only and is left out: decompress it"
+            )
+        return _two_places(train, held_out, on_row)
     rows = open_data(path, **options)
     if validation is not None:
         # What is asked again and again is kept, even where the other side is a stream.
