@@ -55,6 +55,11 @@ def test_answers_that_differ_within_pictures_say_no_more_than_independent_ones()
     assert effective_total([(1, 2)] * 20) == 40
 
 
+def test_all_questions_about_a_single_picture_say_as_much_as_one():
+    assert effective_total([(4, 8)]) == 1
+    assert Results(answers([[1] * 4 + [0] * 4])).share().interval == wilson_interval(0.5, 1)
+
+
 def test_rows_of_a_file_about_one_picture_belong_together(tmp_path):
     rows = []
     for number in range(6):

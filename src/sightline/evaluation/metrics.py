@@ -109,16 +109,16 @@ def effective_total(groups: Sequence[tuple[float, int]]) -> float:
     """How many independent questions say as much as these, whose answers go together in groups: `(right, total)` each.
 
     The design effect of Kish (1965), with the variance between groups: never more than there are questions. Where all
-    are right or all wrong, so that nothing can be told of it, as many as there are groups.
+    are right or all wrong, or there is one group, so that nothing can be told of it, as many as there are groups.
 
     >>> effective_total([(8, 8), (0, 8), (8, 8), (0, 8)])
     3.0
     """
     right, total = sum(group[0] for group in groups), sum(group[1] for group in groups)
     share = right / total
-    if not 0 < share < 1:
+    if not 0 < share < 1 or len(groups) == 1:
         return len(groups)
-    between = sum((group[0] - share * group[1]) ** 2 for group in groups) * len(groups) / max(1, len(groups) - 1)
+    between = sum((group[0] - share * group[1]) ** 2 for group in groups) * len(groups) / (len(groups) - 1)
     return min(total, share * (1 - share) * total**2 / between) if between else total
 
 
