@@ -226,8 +226,7 @@ def test_a_picture_that_none_of_the_wanted_questions_suits_gives_way_to_another(
     assert all(world.questions(index, 4) and world.text_questions(index, 4) for index in range(40))
     monkeypatch.setattr("sightline.data.scenes.world.ATTEMPTS", 1)
     with pytest.raises(ValueError, match=r"no picture suits the questions that are asked, word: let `mix` have others"):
-        for index in range(40):
-            world.questions(index, 4)
+        [world.questions(index, 4) for index in range(40)]
 
 
 def test_a_small_vocabulary_draws_nothing_else():

@@ -16,8 +16,10 @@ from sightline.training.lora import (
     without_adapters,
     write_merged,
 )
-from sightline.training.parts import frozen_digest, set_trainable
+from sightline.training.parts import set_trainable
 from sightline.training.recipe import LoraSection
+
+from .frozen import frozen_digest
 
 LORA = LoraSection(rank=2, alpha=8)
 

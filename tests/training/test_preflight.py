@@ -46,7 +46,10 @@ GOOD = {"messages": [turn("user", "what?"), turn("assistant", "this")]}
     ("row", "message"),
     [
         ({"messages": [turn("user", "what?")]}, r"line 2: no token of it carries loss; give it an assistant message"),
-        ({"messages": [turn("user", "a?", 2), turn("assistant", "b")], "images": ["x.png"]}, r"line 2.*2.*1"),
+        (
+            {"messages": [turn("user", "a?", 2), turn("assistant", "b")], "images": ["x.png"]},
+            r"line 2: 2 places .* 1 pictures .* take the row out",
+        ),
         (
             {"messages": [turn("user", "a" * 300), turn("assistant", "b")]},
             r"line 2: its \d+ tokens are more than train\.max_length 100; shorten it",

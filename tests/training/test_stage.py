@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from sightline.training.build import build
-from sightline.training.parts import frozen_digest, part_of
+from sightline.training.parts import part_of
 from sightline.training.stage import StageRun
 
 from .conftest import merged
+from .frozen import frozen_digest
 
 CPU = torch.device("cpu")
 

@@ -10,14 +10,15 @@ from sightline.data.scenes.vocabulary import word_splitter
 from sightline.data.scenes.world import World
 from sightline.tokenizer import train_tokenizer
 from sightline.training.build import build
+from sightline.training.preflight import preflight
 from sightline.training.stage import StageRun
 from sightline.training.words import RegionWords
 
 WORDS = {"kind": "tower", "objective": "words", "train": {"batch_size": 8}}
 
 
-def a_run(make_recipe, steps=1, **stage):
-    recipe = make_recipe(stages=[{**WORDS, "steps": steps, **stage}])
+def a_run(make_recipe, steps=1, seed=0, **stage):
+    recipe = make_recipe(stages=[{**WORDS, "steps": steps, **stage}], train={"seed": seed})
     model, processor = build(recipe)
     return StageRun(recipe, recipe.stages[0], model, processor, torch.device("cpu"), torch.float32)
 
@@ -54,6 +55,13 @@ def test_tower_projector_and_embeddings_move_and_the_blocks_do_not(make_recipe):
 def test_it_learns_to_say_what_regions_are(make_recipe):
     losses = [record["loss"] for record in a_run(make_recipe, steps=25).steps()]
     assert sum(losses[-5:]) / 5 < losses[0] - 0.7
+
+
+def test_the_preflight_takes_the_batch_of_the_most_regions(make_recipe):
+    run = a_run(make_recipe, seed=1)
+    sizes = [len(batch["region_image"]) for step in range(3) for batch in run.data[step]]
+    assert max(sizes) > sizes[0]
+    assert preflight(run).rows == f"{max(sizes)} regions in the largest of the first 3 batches"
 
 
 def test_a_region_has_the_words_of_both_languages_and_of_its_place(make_recipe):

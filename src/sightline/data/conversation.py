@@ -230,7 +230,8 @@ def _sources(messages: list[Message], beside: list[Any], where: str) -> list[Any
     places = sum(part["image"] is None for part in parts)
     if places != len(beside):
         raise RowError(
-            f"{where}: {places} places for pictures, but {len(beside)} pictures are given for them",
+            f"{where}: {places} places for pictures, but {len(beside)} pictures are given for them: give as many of "
+            "one as of the other, or take the row out",
             "pictures and places",
         )
     left = iter(beside)

@@ -1,22 +1,18 @@
 """The three parts of a model, by the names of its parameters: what a stage trains, and what it leaves alone.
 
-It switches gradients, counts, and takes fingerprints. Which parts a stage trains is the recipe's, how fast they
+It switches gradients and counts. Which parts a stage trains is the recipe's, how fast they
 move the optimiser's.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import get_args
-
-import torch
-from torch import Tensor
 
 from sightline.nn.vlm import VLM
 from sightline.training.recipe import PARTS, Part
 
-__all__ = ["count_parameters", "frozen_digest", "is_adapter", "part_of", "set_trainable"]
+__all__ = ["count_parameters", "is_adapter", "part_of", "set_trainable"]
 
 # `clip.` is what a contrastive stage trains: the tower, and a text half that is there for the tower alone.
 _PREFIXES: dict[str, Part] = {"vision_encoder.": "vision", "clip.": "vision", "vision_proj.": "projector"}
@@ -66,13 +62,3 @@ def count_parameters(model: VLM) -> dict[Part, tuple[int, int]]:
         size = parameter.numel()
         counts[part_of(name)] = total + size, trainable + size * parameter.requires_grad
     return counts
-
-
-def frozen_digest(model: VLM) -> dict[str, str]:
-    """The SHA-256 of each frozen parameter's bytes, by name: equal before and after a stage that left it alone."""
-    return {name: _sha256(p) for name, p in model.named_parameters() if not p.requires_grad}
-
-
-def _sha256(tensor: Tensor) -> str:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return hashlib.sha256(flat.view(torch.uint8).numpy().data).hexdigest()

@@ -22,6 +22,7 @@ from sightline.training.stage import StageRun
 
 __all__ = ["StageReport", "preflight", "remedies"]
 
+REGION_BATCHES = 3  # that are drawn to take the largest; a batch of pictures takes a second
 FEW = 2  # rows of each odd kind that are rehearsed beside the full batch of the longest
 
 
@@ -87,9 +88,11 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
 
 def _plan(run: StageRun, on_row: Callable[[int], None] | None = None) -> _Plan:
     if isinstance(run.data, RegionBatches):
-        batch = max(run.data[0], key=lambda one: len(one["region_image"]))
+        drawn = [batch for step in range(REGION_BATCHES) for batch in run.data[step]]
+        batch = max(drawn, key=lambda one: len(one["region_image"]))
+        rows = f"{len(batch['region_image'])} regions in the largest of the first {len(drawn)} batches"
         # Twice, so that the second time has the optimisers' state beside it.
-        return _Plan({"first": batch}, None, batch, f"{len(batch['region_image'])} regions in the first batch")
+        return _Plan({"largest": batch}, None, batch, rows)
     sizes = measure_groups(run.data, run.model.config.max_position_embeddings, on_row)
     if run.stage.trains == ("projector",) and not any(one.images for one in sizes):
         raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")

@@ -42,17 +42,15 @@ class GroupSize:
     origin: str
     tokens: int
     images: int
-    supervised: int
 
 
 class _Sizes(NamedTuple):
-    """Tokens of the group's row, of its longest conversation, and which that is; pictures; tokens that carry loss."""
+    """Tokens of the group's row, of its longest conversation, and which that is; pictures."""
 
     tokens: int
     longest: int
     which: int
     images: int
-    supervised: int
 
 
 def sampled_files(data: StageBatches) -> list[Data]:
@@ -89,10 +87,7 @@ def measure_groups(
             sizes = [(number, _Sizes(*measured[source.which(number)].tolist())) for number in range(len(source))]
         else:
             sizes = list(_measured_places(source, data.processor, limit, on_row))
-        found += [
-            GroupSize(index, number, source.origin(number), one.tokens, one.images, one.supervised)
-            for number, one in sizes
-        ]
+        found += [GroupSize(index, number, source.origin(number), one.tokens, one.images) for number, one in sizes]
     return found
 
 
@@ -107,7 +102,7 @@ _measured: WeakKeyDictionary[Data, tuple[VLMProcessor, np.ndarray]] = WeakKeyDic
 
 
 def _measured_file(source: FileGroups, processor: VLMProcessor, on_row: Callable[[int], None] | None) -> np.ndarray:
-    """`_Sizes` of the file's groups, int32 [groups, 5]."""
+    """`_Sizes` of the file's groups, int32 [groups, 4]."""
     known = _measured.get(source.rows)
     if known is None or known[0] is not processor:
         sizes, rows = np.empty((len(source), len(_Sizes._fields)), dtype=np.int32), 0
@@ -171,8 +166,8 @@ def _measure(group: Sequence[Sample], processor: VLMProcessor, where: Callable[[
     rows = [checked_row(sample, processor, partial(where, number)) for number, sample in enumerate(group)]
     lengths = [len(ids) for ids, _ in rows]
     longest = max(lengths)
-    (ids, mask), _ = share_trunk(rows)
-    return _Sizes(len(ids), longest, lengths.index(longest), len(group[0]["images"]), sum(mask))
+    (ids, _), _ = share_trunk(rows)
+    return _Sizes(len(ids), longest, lengths.index(longest), len(group[0]["images"]))
 
 
 def _check_length(sizes: _Sizes, limit: Limit | None, where: Callable[[int], str], drawn: bool = False) -> None:
