@@ -317,6 +317,14 @@ def test_a_text_without_a_template_is_gone_on_from(engine, loaded):
     assert reply.usage.prompt_tokens == ids.shape[1]
 
 
+def test_what_nobody_waits_for_is_not_even_read(engine, monkeypatch):
+    gone = threading.Event()
+    gone.set()
+    monkeypatch.setattr(engine._reader, "answer_ids", lambda *_: pytest.fail("a choice was read"))
+    with pytest.raises(RuntimeError, match="nobody waits"):
+        engine.grade(ask("Is there a duck?", "red"), ["A duck.", "No"], abandoned=gone)
+
+
 def test_grading_says_what_it_took(engine):
     graded = engine.grade(ask("Is there a duck?", "red"), ["A duck.", "No"])
     again = engine.grade(ask("Is there a duck?", "red"), ["A duck.", "No"])

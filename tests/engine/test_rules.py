@@ -45,6 +45,27 @@ def test_a_rule_that_is_wrong_ends_its_own_request(engine, loaded, rule, message
     refused_beside_others(engine, loaded, rule, message, **options)
 
 
+@pytest.mark.parametrize("wrong", ["raises", "excludes all"])
+def test_what_a_rule_says_of_drafts_that_were_wrong_is_nobodys(engine, monkeypatch, wrong):
+    messages, length = CONVERSATIONS[0], 6
+    prompt = len(engine._reader.read(messages)[0].ids)
+    said = list(engine.chat(messages, max_new_tokens=length).tokens)
+
+    def only_the_answer(ids, scores):
+        if ids[0, prompt:].tolist() == said[: ids.shape[1] - prompt]:
+            return scores
+        if wrong == "raises":
+            raise ValueError("off the path")
+        return scores - math.inf
+
+    drafts = [token + 1 for token in said]
+    monkeypatch.setattr("sightline.engine.drafting.PromptLookup.draft", lambda self, count: drafts[:count])
+    params = SamplingParams(max_new_tokens=length, prompt_lookup=3)
+    reply = engine.submit(messages, params, rules=[only_the_answer]).result()
+    assert list(reply.tokens) == said
+    assert engine.stats["drafted"] > 0
+
+
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 1}], ids=["greedy", "sampled"])
 def test_no_rule_makes_a_placeholder_be_said(engine, loaded, options):
     placeholder = loaded[0].config.image_token_id

@@ -144,6 +144,19 @@ def test_a_picture_read_in_chunks_is_encoded_once_even_without_a_cache(loaded):
         assert engine.stats["images_encoded"] == 3
 
 
+def test_features_of_a_prompt_that_was_cancelled_half_way_are_forgotten_with_the_rest(loaded):
+    messages = ask("What is this?", "red")
+    with Engine(*loaded, kv_cache_bytes=2**22, max_batch_size=2, max_batch_tokens=3) as engine:
+        prompt, images = engine._reader.read(messages)
+        core = engine._core
+        job = core.add(prompt, images, SamplingParams(max_new_tokens=1), lambda *_: False, lambda _: None)
+        while not core._half_read:
+            core.step()
+        core.cancel(job)
+        core.clear()
+        assert not core._half_read
+
+
 def test_equal_pictures_in_one_batch_are_encoded_once(engine):
     engine.batch([dialogue("green"), ask("A", "green"), ask("B", "green", "green")], max_new_tokens=1)
     assert engine.stats["images_encoded"] == 1

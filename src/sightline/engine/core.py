@@ -223,39 +223,42 @@ class EngineCore:
                 self._grade(job, work, found.of(number))
             else:
                 asked.append((job, work, range(found.offsets[number], found.offsets[number + 1])))
-        tokens = self._choose(asked, logits)
-        taken = [
-            (job, work, its_rows, self._accepted(work, [tokens[row] for row in its_rows]))
-            for job, work, its_rows in asked
-            if job.error is None
-        ]
+        tokens, errors = self._choose(asked, logits)
+        taken = []
+        for job, work, its_rows in asked:
+            accepted = self._accepted(work, [tokens[row] for row in its_rows])
+            if NOTHING in accepted:  # behind a draft that was wrong, it would be nobody's
+                self._fail(job, errors[its_rows[accepted.index(NOTHING)]])
+            else:
+                taken.append((job, work, its_rows, accepted))
         _report(taken, logits)
         for job, work, _, accepted in taken:
             self.scheduler.advance(work, accepted)
             self._hand_on(job, accepted)
 
-    def _choose(self, asked: Sequence[tuple[Job, Work, range]], logits: Tensor) -> dict[int, int]:
-        """The token chosen at each row of `logits` that is asked for."""
+    def _choose(
+        self, asked: Sequence[tuple[Job, Work, range]], logits: Tensor
+    ) -> tuple[dict[int, int], dict[int, Exception]]:
+        """The token chosen at each row of `logits` that is asked for; where it is `NOTHING`, why."""
         places = [(row, job, row - rows.start) for job, _, rows in asked for row in rows]
-        if not places:
-            return {}
         scores: dict[int, Tensor] = {}
+        errors: dict[int, Exception] = {}
         for row, job, drafts in places:
-            if not job.chooser.is_plain and job.error is None:
+            if not job.chooser.is_plain:
                 try:
                     scores[row] = job.chooser.scores(job.sequence.ids + job.sequence.draft[:drafts], logits[row])
                 except Exception as error:  # a rule of the request's own: the others have nothing to do with it
-                    self._fail(job, error)
-        wanted = [row for row, job, _ in places if job.error is None]
-        if not wanted:
-            return {}
-        choosers = [job.chooser for _, job, _ in places if job.error is None]
-        chosen = choose(logits[wanted], choosers, {n: scores[row] for n, row in enumerate(wanted) if row in scores})
-        found = dict(zip(wanted, chosen, strict=True))
-        for row, job, _ in places:
-            if found.get(row) == NOTHING and job.error is None:
-                self._fail(job, ValueError("no token is left to choose: a rule or bias excludes all or gives nan"))
-        return found
+                    errors[row] = error
+        found = dict.fromkeys(errors, NOTHING)
+        wanted = [(row, job.chooser) for row, job, _ in places if row not in errors]
+        if wanted:
+            rows, choosers = zip(*wanted, strict=True)
+            ruled = {n: scores[row] for n, row in enumerate(rows) if row in scores}
+            found |= zip(rows, choose(logits[list(rows)], choosers, ruled), strict=True)
+        for row in set(found) - set(errors):
+            if found[row] == NOTHING:
+                errors[row] = ValueError("no token is left to choose: a rule or bias excludes all or gives nan")
+        return found, errors
 
     def _grade(self, job: Job, work: Work, logits: Tensor) -> None:
         """Take the log probabilities of the given answer's tokens that `work` has come to."""
@@ -318,6 +321,7 @@ class EngineCore:
     def clear(self) -> None:
         """Forget images and prefixes; what is under way keeps what it has."""
         self.images.clear()
+        self._half_read = {}
         self.scheduler.pool.clear()
 
     def fail_all(self, error: Exception) -> None:

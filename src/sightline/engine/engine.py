@@ -27,7 +27,7 @@ from sightline.engine.request import Piece, Prompt, Reply, SamplingParams, Token
 from sightline.engine.runner import Runner
 from sightline.engine.sampling import LogitsRule
 from sightline.engine.scheduler import Scheduler
-from sightline.engine.scoring import Graded, Score, score
+from sightline.engine.scoring import Graded, Score, check_wanted, score
 from sightline.engine.text import TextStream
 from sightline.engine.weights import FusedWeights
 
@@ -321,9 +321,13 @@ class Engine:
             raise ValueError("choices is a list of texts, not one text")
         if wrong := [text for text in choices if not isinstance(text, str)]:
             raise ValueError(f"choices are texts, not {wrong[0]!r}")
+        abandoned = abandoned or threading.Event()
         prompt, pictures = self.prepare(messages, salt)
-        answers = [(text, self._reader.answer_ids(messages, text, prompt.ids)) for text in choices]
-        return score(self._core, self._loop, prompt, pictures, answers, abandoned or threading.Event())
+        answers = []
+        for text in choices:
+            check_wanted(abandoned)
+            answers.append((text, self._reader.answer_ids(messages, text, prompt.ids)))
+        return score(self._core, self._loop, prompt, pictures, answers, abandoned)
 
     def clear_caches(self) -> None:
         """Forget images and prefixes. A new request does so by itself where weights were replaced, or changed in place

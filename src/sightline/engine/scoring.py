@@ -16,7 +16,7 @@ from sightline.engine.loop import EngineLoop
 from sightline.engine.prompts import PreparedImage
 from sightline.engine.request import Prompt, Usage
 
-__all__ = ["Graded", "Score", "score"]
+__all__ = ["Graded", "Score", "check_wanted", "score"]
 
 _AT_ONCE = 8
 
@@ -39,6 +39,12 @@ class Graded:
     usage: Usage
 
 
+def check_wanted(abandoned: threading.Event) -> None:
+    """Raise RuntimeError once it is set."""
+    if abandoned.is_set():
+        raise RuntimeError("nobody waits for the answers' grades any more")
+
+
 def score(
     core: EngineCore,
     loop: EngineLoop,
@@ -59,8 +65,7 @@ def score(
     cached = 0
     try:
         for done in range(len(answers)):
-            if abandoned.is_set():
-                raise RuntimeError("nobody waits for the answers' grades any more")
+            check_wanted(abandoned)
             logprobs.append(waiting[done].wait())
             cached = cached if done else waiting[0].cached
             # The first one computes the prompt; then a few at a time, so that others have their places too.
