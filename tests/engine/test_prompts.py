@@ -412,6 +412,14 @@ def test_a_placeholder_typed_to_a_llava_processor_is_an_error(llava, parts):
         PromptReader(llava).read([user(*parts, text("What is <image>?"))])
 
 
+def test_a_control_token_typed_to_a_llava_processor_is_an_error(llava):
+    control = next(str(token) for token in llava.tokenizer.added_tokens_decoder.values() if str(token) != "<image>")
+    reader = PromptReader(llava)
+    for messages in ([user(text(f"a{control}b"))], [user(text("a")), {"role": "assistant", "content": control}]):
+        with pytest.raises(ValueError, match=rf"holds {control!r}, a control token of this model: leave it out"):
+            reader.read(messages)
+
+
 def test_messages_are_left_as_they_were(processor, llava):
     for one in (processor, llava):
         messages = [user(image(), text("What is this?"))]

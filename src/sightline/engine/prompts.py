@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -140,6 +140,7 @@ class PromptReader:
         """
         conversation = chat.read_conversation(messages, images)
         plain = chat.template_messages(messages, conversation, image_token=None)
+        self._refuse_control_tokens(part for turn in conversation.turns for part in turn.parts if part is not None)
         pictures = [_open(source, index) for index, source in enumerate(conversation.images)]
         encoded = self._processor.apply_chat_template(
             [{**message, **rendered} for message, rendered in zip(messages, plain, strict=True)],
@@ -157,6 +158,13 @@ class PromptReader:
 
         pixel_values = encoded["pixel_values"] if pictures else ()
         return encoded["input_ids"][0].tolist(), [found(n, pixels) for n, pixels in enumerate(pixel_values)]
+
+    def _refuse_control_tokens(self, texts: Iterable[str]) -> None:
+        """Another processor's tokenizer cannot tell what was typed from what the template writes itself."""
+        known = self._processor.tokenizer.added_tokens_decoder.values()
+        control = [str(token) for token in known if token.special and str(token) != self._processor.image_token]
+        if found := next((token for text in texts for token in control if token in text), None):
+            raise ValueError(f"the text holds {found!r}, a control token of this model: leave it out")
 
 
 def find_images(ids: Sequence[int], image_token_id: int, lengths: Sequence[int]) -> list[int]:
