@@ -3,6 +3,7 @@
 import pytest
 from transformers.utils.chat_template_utils import render_jinja_template
 
+from sightline.bounded_jinja import BoundedEnvironment, Rendering
 from sightline.interop.templates import CHATML, frame
 
 VARIABLES = {"bos_token": "<s>", "eos_token": "</s>"}
@@ -87,6 +88,13 @@ def test_text_is_written_as_by_the_template_itself(pair, prompt):
     fixed = {"enable_thinking": False, "date_string": "26 Jul 2024", "add_generation_prompt": prompt}
     for messages in (CONVERSATION, CONVERSATION[:3], CONVERSATION[:1]):
         assert render(framed, messages, add_generation_prompt=prompt)[0] == render(own, messages, **fixed)[0]
+
+
+def test_a_long_conversation_is_within_the_bounds_of_a_template(pair):
+    messages = CONVERSATION[:2] * 250
+    bounded = Rendering().run(BoundedEnvironment().from_string(pair[1]), {"messages": messages, **VARIABLES})
+    assert bounded.count("a duck") == 250
+    assert bounded == render(pair[1], messages)[0]
 
 
 def test_what_the_assistant_says_is_marked_up_to_the_end_of_its_turn(pair):
