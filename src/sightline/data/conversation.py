@@ -140,7 +140,8 @@ def _found_by(path: Path) -> Path | None:
     if path.suffix:
         return None
     found = [one for ending in _ENDINGS if (one := path.with_suffix(ending)).is_file()]
-    return found[0] if len(found) == 1 else None
+    # Where case does not count, two endings find one file.
+    return found[0] if found and all(one.samefile(found[0]) for one in found) else None
 
 
 def _beside(fields: dict[str, Any]) -> list[Any]:

@@ -29,6 +29,12 @@ def test_a_name_without_ending_that_several_pictures_have_is_none_of_them(write_
         open_data(write_csv(("image", "question", "answer"), ("0", "Q", "A")))[0]
 
 
+def test_one_picture_found_by_two_endings_is_one(write_csv, folder):
+    (folder / "0.PNG").hardlink_to(folder / "0.png")  # as where case does not count
+    rows = open_data(write_csv(("image", "question", "answer"), ("0", "Q", "A")))
+    assert first_picture(rows)[0].lower() == str(folder / "0.png").lower()
+
+
 UNSHOWN = "5 pictures lie in .* and no row shows one: name the column by image_column"
 
 

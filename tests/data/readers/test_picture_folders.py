@@ -51,6 +51,16 @@ def test_folders_without_a_picture_are_named_beside_the_classes(tmp_path):
     assert "named after 1 class (black); no picture is in dog; asked" in open_data(tmp_path).format
 
 
+def test_linked_folders_are_folders_and_none_is_walked_round_and_round(tmp_path):
+    save(tmp_path / "elsewhere/0.png")
+    save(tmp_path / "pets/cat/0.png")
+    (tmp_path / "pets/dog").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "pets/cat/up").symlink_to(tmp_path / "pets", target_is_directory=True)
+    rows = open_data(tmp_path / "pets")
+    assert "named after 2 classes (cat, dog)" in rows.format
+    assert len(rows) == 2
+
+
 def captioned(folder, *captions):
     for number, text in enumerate(captions):
         save(folder / f"{number}.png")

@@ -11,6 +11,7 @@ from PIL import Image
 from sightline.data.pictures import look_at
 from sightline.data.readers import open_data
 from sightline.data.readers import sides as module
+from sightline.data.readers.divided import Divided
 from sightline.data.readers.own_split import own_split
 from sightline.data.readers.sides import LEAST, SAMPLE, STRETCHES, apart, open_sides, sampled
 from sightline.data.readers.splits import KEPT, held_out_rows
@@ -310,6 +311,13 @@ def test_an_own_split_that_can_be_read_in_order_only_is_neither_learned_from_nor
     sides = open_sides(tmp_path)
     assert (len(sides.train), sides.held_out) == (3, None)
     assert "test can be read in order only and is left out: decompress it" in str(sides)
+    data = Divided(str(tmp_path), open_data(tmp_path / "train"), open_data(tmp_path / "test"))
+    assert module.told_apart(data, [[bytes([number])] for number in range(4)], range(4), "auto").tolist() == [
+        0,
+        0,
+        0,
+        -1,
+    ]
 
 
 def in_all(*sides):

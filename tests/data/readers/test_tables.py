@@ -201,6 +201,12 @@ def test_a_row_of_another_format_than_was_given_is_an_error(write_lines):
         open_data(folder, format="chat", answer_column="text")
 
 
+def test_a_cell_may_hold_a_whole_picture(write_csv):
+    uri = "data:image/png;base64," + "A" * 200_000
+    rows = open_data(write_csv(("image", "question", "answer"), (uri, "Q", "A")))
+    assert rows[0].images == [uri]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -10,7 +10,7 @@ from pathlib import Path
 from sightline.data.readers.items import Item, Place
 from sightline.data.readers.names import Names
 
-__all__ = ["PictureItems", "caption_of", "class_of", "names_in"]
+__all__ = ["PictureItems", "caption_of", "class_of", "names_in", "walk"]
 
 
 class PictureItems:
@@ -77,13 +77,23 @@ def class_of(name: str) -> str:
     return name.rpartition("/")[0].rpartition("/")[2].replace("_", " ").strip()
 
 
+def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As `os.walk`, into linked folders, too, but not where they lead back up, and not into hidden ones."""
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        folders[:] = [
+            name for name in folders if name[0] != "." and not here.is_relative_to(Path(place, name).resolve())
+        ]
+        yield place, folders, files
+
+
 def names_in(folder: Path, skip: Path | None = None) -> list[str]:
     """Paths of the files below `folder`, relative to it and sorted, with '/' between their parts.
 
     What is hidden, or lies in the folder `skip`, is left out.
     """
     found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != "." and Path(place, name) != skip]
+    for place, folders, files in walk(folder):
+        folders[:] = [name for name in folders if Path(place, name) != skip]
         found += [Path(place, name).relative_to(folder).as_posix() for name in files if name[0] != "."]
     return sorted(found)

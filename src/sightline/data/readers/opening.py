@@ -123,8 +123,8 @@ class Data:
             return
         first, last = int(self._rows[0]), int(self._rows[-1])
         if len(self._rows) * SPARSE < last - first:
-            for number in self._rows:
-                yield from self._items.read(int(number), int(number) + 1)
+            for run in np.split(self._rows, np.flatnonzero(np.diff(self._rows) > 1) + 1):
+                yield from self._items.read(int(run[0]), int(run[-1]) + 1)
             return
         # From the first to the last that is wanted: a container that is read in order is read once.
         place = 0

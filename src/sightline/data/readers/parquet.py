@@ -17,7 +17,7 @@ from sightline.data.readers.items import Item, Place, outline
 
 __all__ = ["ParquetItems"]
 
-MAPPED = 512  # copies at a time: a process may have only so many files mapped
+MAPPED = 64  # copies at a time: a process may have only so many files open, and to map one again is quick
 
 
 class ParquetItems:

@@ -5,12 +5,11 @@ Which of a folder's files hold rows is `detect.py`'s to find.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from sightline.data.readers.containers import is_picture
-from sightline.data.readers.folder import PictureItems, caption_of, class_of
+from sightline.data.readers.folder import PictureItems, caption_of, class_of, walk
 from sightline.data.readers.items import LINES, ends
 from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, SPLITS
 
@@ -93,8 +92,7 @@ def _without_pictures(items: PictureItems) -> list[str]:
     """Folders without folders in them that hold no picture, where others have some."""
     shown = {name.rpartition("/")[0] for name in items.names}
     found = []
-    for place, folders, _ in os.walk(items.folder):
-        folders[:] = [name for name in folders if name[0] != "."]
+    for place, folders, _ in walk(items.folder):
         if not folders:
             found.append(Path(place).relative_to(items.folder).as_posix())
     return sorted(place for place in found if place not in shown)

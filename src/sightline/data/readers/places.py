@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 __all__ = ["line_places", "list_places", "table_places"]
 
+csv.field_size_limit(2**31 - 1)  # a cell may hold a whole picture as a data URI
 STRETCH = 2**20  # bytes of a list that are read at a time
 _DECODER = json.JSONDecoder()
 

@@ -181,6 +181,8 @@ def told_apart(
 def _by_own_split(data: Divided, keys: Sequence[Sequence[bytes]], numbers: Sequence[int]) -> np.ndarray:
     start = len(data.train)
     held = np.asarray(numbers) >= start
+    if data.held_out.is_in_order_only:  # `open_sides` leaves it out
+        return -held.astype(np.int8)
     if len(data.held_out) > MOST:
         held_numbers = set((sampled(data.held_out) + start).tolist())
         unused = held & np.array([number not in held_numbers for number in numbers], dtype=bool)
