@@ -175,6 +175,12 @@ def test_what_cannot_be_explained_is_said(wide, pictures, ask, options, message)
         explain(*wide, ask(pictures[0]), **{"answer": "A", **options})
 
 
+def test_an_answer_that_is_too_long_is_refused_before_its_tokens_are_looked_at(wide, pictures, ask, monkeypatch):
+    monkeypatch.setattr("sightline.explain.explaining.words_of", lambda *_: pytest.fail("its words were looked for"))
+    with pytest.raises(ValueError, match="max_position_embeddings is 128"):
+        explain(*wide, ask(pictures[0]), "a b c " * 999)
+
+
 def test_the_documented_program_runs(wide, monkeypatch, capsys):
     root = Path(__file__).parents[2]
     monkeypatch.chdir(root)

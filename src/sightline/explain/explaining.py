@@ -17,7 +17,7 @@ from sightline.chat import read_conversation
 from sightline.engine.prompts import PromptReader
 from sightline.explain.attention import attend, roll_out
 from sightline.explain.explanation import Explanation, Region, Window, Word
-from sightline.explain.forced import force
+from sightline.explain.forced import check_length, force
 from sightline.explain.occlusion import MEMORY, Windows, score_hidden
 from sightline.explain.seen import WHOLE, crops, seen_region
 from sightline.explain.words import Span, words_of
@@ -83,6 +83,7 @@ def explain(
     if "pixel_values" not in inputs:
         raise ValueError("there is no picture in the messages, so there is nothing to look at")
     ids = _answer_ids(model, processor, messages, inputs, answer, max_new_tokens)
+    check_length(model, inputs, ids)  # before each token is looked at
     text, spans = words_of(ids, partial(processor.tokenizer.decode, clean_up_tokenization_spaces=False))
     if not spans:
         raise ValueError(f"the answer {text!r} holds no word: give another one to explain")

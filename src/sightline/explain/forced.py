@@ -16,7 +16,7 @@ from torch import Tensor
 from sightline.nn.fusion import find_runs
 from sightline.nn.vlm import VLM
 
-__all__ = ["Forced", "TooLong", "force"]
+__all__ = ["Forced", "TooLong", "check_length", "force"]
 
 
 class TooLong(ValueError):
@@ -48,19 +48,24 @@ class Forced:
         return chosen - logits.logsumexp(-1)
 
 
+def check_length(model: VLM, inputs: Any, answer: Sequence[int]) -> None:
+    """Raise TooLong where the prompt `inputs` and `answer` are longer than the model's positions reach."""
+    length, limit = inputs["input_ids"].shape[1] + len(answer), model.config.max_position_embeddings
+    if length > limit:
+        raise TooLong(
+            f"prompt and answer have {length} tokens, but the model's max_position_embeddings is {limit}: "
+            "shorten them or send fewer images"
+        )
+
+
 def force(model: VLM, inputs: Any, answer: Sequence[int]) -> Forced:
     """Put `answer` behind the processed prompt `inputs` of one conversation with pictures.
 
     Raises:
         TooLong: prompt and answer are longer than the model's positions reach.
     """
+    check_length(model, inputs, answer)
     ids = torch.cat([inputs["input_ids"], torch.tensor([list(answer)], device=model.device)], dim=1)
-    limit = model.config.max_position_embeddings
-    if ids.shape[1] > limit:
-        raise TooLong(
-            f"prompt and answer have {ids.shape[1]} tokens, but the model's max_position_embeddings is {limit}: "
-            "shorten them or send fewer images"
-        )
     pixels = inputs["pixel_values"].flatten(0, -4)
     embeddings = model.count_vision_proj(ids, model.model.embed_tokens(ids), model.encode_images(pixels))
     # An answer holds no placeholder: generation never chooses it, and typed text never becomes it.
