@@ -125,6 +125,16 @@ def test_a_call_that_makes_no_sense_is_refused(make_pictures, words, prompt, err
     assert error in capsys.readouterr().err
 
 
+def test_what_was_labelled_is_not_dropped_to_label_it_again(label, make_pictures):
+    label(make_pictures("0.png"))
+    before = label.out.read_bytes()
+    for more in ([], ["--restart"]):
+        code, _, err = label(label.out, *more)
+        assert code == 2
+        assert "cannot be read and written at once: give another --out" in err
+    assert label.out.read_bytes() == before
+
+
 def test_other_settings_are_refused_in_one_line(label, make_pictures):
     folder = make_pictures("0.png")
     label(folder)

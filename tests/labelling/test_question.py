@@ -44,6 +44,13 @@ def test_a_rows_own_question_goes_before_the_prompt(ask, field):
     assert ask({"image": "a.png", field: " \n"}).messages == [user(IMAGE, text("What?"))]
 
 
+@pytest.mark.parametrize("nothing", [None, "", []])
+def test_a_row_whose_picture_is_left_empty_is_no_question(ask, nothing):
+    with pytest.raises(ValueError, match="the row has no image"):
+        ask({"image": nothing})
+    assert ask({"image": nothing, "images": ["a.png"]}).pictures == [str(ask.folder / "a.png")]
+
+
 def test_a_tag_says_where_the_picture_goes(ask):
     seen = ask({"image": "a.png", "prompt": "See <image>: why?"})
     assert seen.messages == [user(text("See "), IMAGE, text(": why?"))]

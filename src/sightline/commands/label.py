@@ -75,6 +75,7 @@ def label(
     places = Places(out)
     places.refuse_strangers()  # before a model is loaded
     rows = open_rows(data, skip=places.pictures)
+    places.refuse_source(data)
     # Absolute, since a worker of --ray has another working folder.
     asking = Asking(prompt, image_field, prompt_field, image_folder and image_folder.absolute())
     _refuse(rows, asking, data)

@@ -55,6 +55,11 @@ class Places:
                     f"{path} is there already, and no job of this command wrote it: give another --out"
                 )
 
+    def refuse_source(self, data: Path) -> None:
+        """Raise ValueError where `data` is what would be written."""
+        if any(path.exists() and path.samefile(data) for path in (self.out, self.bad)):
+            raise ValueError(f"{data} cannot be read and written at once: give another --out")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -105,7 +110,7 @@ class Outcome:
             FileExistsError: the results are those of other settings.
         """
         there = _settings_of(self.places.settings)
-        if restart:
+        if restart and there is not None:
             _drop(self.places)
         elif there is not None:
             _compare(there, json.loads(json.dumps(settings)), self.places.out)

@@ -87,8 +87,8 @@ def _prompt_fields(asking: Asking) -> tuple[str, ...]:
 
 def _as_chat(fields: dict[str, Any], asking: Asking, prompt_field: str | None) -> dict[str, Any]:
     names = IMAGE_FIELDS if asking.image_field is None else (asking.image_field,)
-    images = next((fields[name] for name in names if fields.get(name) is not None), None)
-    if images is None or images == []:
+    images = next((fields[name] for name in names if fields.get(name) not in (None, [], "")), None)
+    if images is None:
         raise ValueError(f"the row has no {' or '.join(names)}, but {', '.join(fields) or 'nothing'}")
     text = "" if prompt_field is None else fields[prompt_field]
     if not isinstance(text, str):
