@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sightline.bench.asking import another, endless, engine_answers, questions, transformers_answers
-from sightline.bench.run import Figure, bench, used_weights
+from sightline.bench.run import Figure, _in_turns, bench, used_weights
 from sightline.cli import main
 from sightline.engine.engine import Engine
 
@@ -71,6 +71,13 @@ def test_another_question_is_about_the_same_picture():
     texts = [messages[0]["content"][1]["text"] for messages in (first, second)]
     assert texts[0] != texts[1]
     assert first[0]["content"][0]["image"].tobytes() == second[0]["content"][0]["image"].tobytes()
+
+
+def test_both_are_asked_the_same_at_once():
+    asked = [], []
+    work = iter(range(6))
+    _in_turns(5, *(lambda one, new_tokens, seen=seen: seen.append(one) for seen in asked), lambda: (next(work), 1))
+    assert asked[0] == asked[1] == list(range(6))
 
 
 def test_a_ratio_above_one_is_in_the_engines_favour():

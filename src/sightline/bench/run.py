@@ -95,8 +95,9 @@ def _in_turns(
     """Median seconds of both over new work each time; one round before that warms up."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(1 + rounds):
+        work = next_work()
         for answer, found in zip((ours, theirs), times, strict=True):
-            found.append(_seconds(answer, *next_work()))
+            found.append(_seconds(answer, *work))
     return median(times[0][1:]), median(times[1][1:])
 
 
