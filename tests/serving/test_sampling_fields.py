@@ -51,6 +51,10 @@ def test_null_means_the_default_in_every_field(client, heard):
     assert heard[0] == heard[1]
 
 
+def test_a_penalty_that_would_make_logits_infinite_is_the_clients_mistake(client):
+    assert "0.01" in refused(chat(client, repetition_penalty=1e-39), "repetition_penalty")
+
+
 @pytest.mark.parametrize("ask", [chat, complete])
 def test_every_field_reaches_the_engine(client, heard, ask):
     values = {

@@ -109,7 +109,7 @@ MinP = Annotated[float, Field(ge=0, le=1, description="Leave out tokens below th
 FrequencyPenalty = Annotated[float, Field(ge=-2, le=2, description="Taken off a token's logit each time it was said.")]
 PresencePenalty = Annotated[float, Field(ge=-2, le=2, description="Taken off a token's logit once it has been said.")]
 RepetitionPenalty = Annotated[
-    float, Field(gt=0, le=100, description="Divides the logits of tokens in prompt and answer; 1: does nothing.")
+    float, Field(ge=0.01, le=100, description="Divides the logits of tokens in prompt and answer; 1: does nothing.")
 ]
 LogitBias = Annotated[
     dict[str, Annotated[float, Field(ge=-100, le=100)]],
