@@ -291,3 +291,12 @@ def test_a_list_in_one_line_is_read_a_stretch_at_a_time(tmp_path, monkeypatch, s
     (tmp_path / "numbers.json").write_text(json.dumps([10**n for n in range(30)]))
     with pytest.raises(ValueError, match="row 30: it is no JSON object, but 1" + "0" * 29):
         open_data(tmp_path / "numbers.json")[29]
+
+
+def test_neighbours_in_a_sparse_choice_are_read_together(write_lines, monkeypatch, said):
+    rows = open_data(write_lines(*[{"image": "0.png", "question": "Q", "answer": f"t{n}"} for n in range(900)]))
+    some = rows.subset([3, 4, 5, 400, 898, 899])
+    read, asked_for = some._items.read, []
+    monkeypatch.setattr(some._items, "read", lambda *given: asked_for.append(given) or read(*given))
+    assert [said(row)[1][1] for row in some] == ["t3", "t4", "t5", "t400", "t898", "t899"]
+    assert asked_for == [(3, 6), (400, 401), (898, 900)]
