@@ -1,6 +1,7 @@
 """How much memory a piece of work takes at its peak, whatever this process had taken before."""
 
 import contextlib
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def _reset():
 @contextlib.contextmanager
 def bounded_memory(most_bytes):
     """Nothing as large is made meanwhile, not even for a moment."""
+    gc.collect()  # what earlier work has left must not be freed meanwhile, and hide what is made
     _reset()
     before = _peak()
     yield
