@@ -255,8 +255,8 @@ class EngineCore:
             rows, choosers = zip(*wanted, strict=True)
             ruled = {n: scores[row] for n, row in enumerate(rows) if row in scores}
             found |= zip(rows, choose(logits[list(rows)], choosers, ruled), strict=True)
-        for row in set(found) - set(errors):
-            if found[row] == NOTHING:
+        for row, token in found.items():
+            if token == NOTHING and row not in errors:
                 errors[row] = ValueError("no token is left to choose: a rule or bias excludes all or gives nan")
         return found, errors
 

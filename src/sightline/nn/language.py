@@ -151,7 +151,7 @@ class LLM(LanguagePreTrainedModel):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        before = past_key_values
+        given_cache = past_key_values
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache(config=self.config)
         if branch_ids is not None and past_key_values is not None:
@@ -163,7 +163,7 @@ class LLM(LanguagePreTrainedModel):
             past = 0 if past_key_values is None else past_key_values.get_seq_length()
             position_ids = positions(attention_mask, past, inputs_embeds)
         # A cache that begins here holds nothing to look at, and transformers takes none for packed documents.
-        mask = causal_mask(self.config, inputs_embeds, attention_mask, before, packed, branch_ids)
+        mask = causal_mask(self.config, inputs_embeds, attention_mask, given_cache, packed, branch_ids)
         return self._run_blocks(self.dropout(inputs_embeds), mask, position_ids, past_key_values, **kwargs)
 
     def _run_blocks(
