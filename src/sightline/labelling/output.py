@@ -110,10 +110,11 @@ class Outcome:
             FileExistsError: the results are those of other settings.
         """
         there = _settings_of(self.places.settings)
-        if restart and there is not None:
-            _drop(self.places)
-        elif there is not None:
-            _compare(there, json.loads(json.dumps(settings)), self.places.out)
+        if there is not None:
+            if restart:
+                _drop(self.places)
+            else:
+                _compare(there, json.loads(json.dumps(settings)), self.places.out)
         if restart or there is None:  # in place, since the lock is on this file; nothing is answered yet
             self._settings.truncate(0)
             self._settings.write(json.dumps(settings, ensure_ascii=False, indent=1).encode() + b"\n")
