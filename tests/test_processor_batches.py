@@ -145,6 +145,14 @@ def test_padding_follows_the_options_of_transformers(processor):
     assert as_trl["input_ids"].shape == (1, 197)
 
 
+def test_what_the_tokenizer_was_saved_with_decides_nothing(processor, monkeypatch):
+    monkeypatch.setitem(processor.tokenizer.init_kwargs, "padding_side", "right")
+    monkeypatch.setitem(processor.tokenizer.init_kwargs, "max_length", 3)
+    mask = processor(text=["a", "a longer text"], return_tensors="pt")["attention_mask"]
+    assert mask[0].tolist() == sorted(mask[0].tolist())
+    assert mask.shape[1] > 3
+
+
 def test_images_alone_give_pixel_values(processor):
     batch = processor(images=[RED, BLUE], return_tensors="pt")
     assert set(batch) == {"pixel_values"}

@@ -99,6 +99,9 @@ def test_decoding_gives_back_what_was_typed(processor):
         batch["input_ids"]
     )
     assert processor.decode(34, skip_special_tokens=True) == ""
+    ids = batch["input_ids"][0]
+    for listed in (list(ids), list(ids.numpy())):
+        assert processor.decode(listed, skip_special_tokens=True) == processor.decode(ids, skip_special_tokens=True)
 
 
 def test_streaming_gives_typed_at_signs(processor):

@@ -90,7 +90,7 @@ class VLMProcessor(ProcessorMixin):
         """
         if len(tokenizer) > config.vocab_size:
             raise ValueError(f"the tokenizer has {len(tokenizer)} ids, but vocab_size={config.vocab_size}")
-        token = config.image_special_token[0]
+        token = config.image_token
         processor = cls(
             default_image_processor(config),
             tokenizer,
@@ -197,25 +197,17 @@ class VLMProcessor(ProcessorMixin):
         batch = self._encode_batch(rendered, sources, options, spans if return_assistant_tokens_mask else None)
         return batch if return_dict else batch["input_ids"]
 
-    def encode_prompt(
-        self, messages: Messages, images: Sequence[ImageSource] | None = None, continue_final_message: bool = False
-    ) -> tuple[list[int], list[Image.Image]]:
+    def encode_prompt(self, messages: Messages) -> tuple[list[int], list[Image.Image]]:
         """One conversation's ids, ready for its next answer, and its pictures in RGB, which are not prepared yet.
 
-        The ids are `apply_chat_template`'s, with the generation prompt unless the final message is continued.
+        The ids are `apply_chat_template`'s, with the generation prompt.
 
         Raises:
             ValueError: as `apply_chat_template`.
         """
-        read = chat.read_conversation(messages, images)
-        (text,), _ = self._render(
-            [messages],
-            [read],
-            True,
-            chat_template=self._resolve_chat_template(None),
-            add_generation_prompt=not continue_final_message,
-            continue_final_message=continue_final_message,
-        )
+        read = chat.read_conversation(messages)
+        template = self._resolve_chat_template(None)
+        (text,), _ = self._render([messages], [read], True, chat_template=template, add_generation_prompt=True)
         check_counts([sum(segment.kind == "image" for segment in chat.segments(text, self.image_token))], [read.images])
         ids, _ = self._encoder.rendered(text, [])
         return ids, [load_rgb(one, f"sample 0, image {index}") for index, one in enumerate(read.images)]
@@ -307,7 +299,7 @@ class VLMProcessor(ProcessorMixin):
 
     def decode(self, token_ids: Any, skip_special_tokens: bool = False, **kwargs: Any) -> Any:
         """The text of `token_ids` (a list of texts for rows of ids); `skip_special_tokens` drops images too."""
-        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        ids = _plain(token_ids)
         if skip_special_tokens:
             ids = self._without_images(ids)
         return self.tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, **kwargs)
@@ -323,14 +315,18 @@ class VLMProcessor(ProcessorMixin):
         return self.batch_decode(generated_outputs, skip_special_tokens, **kwargs)
 
     def _options(self, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The options of a call by modality, as transformers merges them with the defaults."""
-        return self._merge_kwargs(self.valid_processor_kwargs, self.tokenizer.init_kwargs, **given)  # type: ignore[arg-type]
+        """The options of a call by modality, as transformers merges them with the defaults.
+
+        Without those that a language model's tokenizer was saved with: they may pad on the right, or be of its time
+        before it saw pictures.
+        """
+        return self._merge_kwargs(self.valid_processor_kwargs, {}, **given)  # type: ignore[arg-type]
 
     def _without_images(self, ids: Any) -> Any:
         if isinstance(ids, int):
             return [] if ids == self.image_token_id else [ids]
         if len(ids) and not isinstance(ids[0], int):
-            return [self._without_images(row.tolist() if hasattr(row, "tolist") else row) for row in ids]
+            return [self._without_images(row) for row in ids]
         return [token for token in ids if token != self.image_token_id]
 
     def _render(
@@ -393,3 +389,10 @@ class VLMProcessor(ProcessorMixin):
     def _pixel_values(self, sources: list[list[ImageSource]], options: dict[str, Any]) -> Tensor:
         found = [load_rgb(one, f"sample {n}, image {i}") for n, its in enumerate(sources) for i, one in enumerate(its)]
         return self.image_processor(found, **{**options, "return_tensors": "pt"})["pixel_values"]
+
+
+def _plain(ids: Any) -> Any:
+    """An id, or ids in lists, as Python's own: they may be tensors, arrays, or lists of their members."""
+    if hasattr(ids, "tolist"):
+        return ids.tolist()
+    return [_plain(one) for one in ids] if isinstance(ids, list | tuple) else ids

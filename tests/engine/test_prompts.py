@@ -82,8 +82,8 @@ CONVERSATIONS = [
 ]
 
 
-def encode(processor, messages, **options):
-    options = {"add_generation_prompt": not options.get("continue_final_message", False)} | options
+def encode(processor, messages, add_generation_prompt=True, **options):
+    options["add_generation_prompt"] = add_generation_prompt
     return processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt", **options)
 
 
@@ -108,39 +108,29 @@ def test_the_ids_of_a_prompt_are_those_of_the_chat_template(processor, messages,
     assert ids == encode(processor, messages)["input_ids"][0].tolist()
 
 
-@pytest.mark.parametrize("answer", ["It is", "  a red ", [text("红")]])
-def test_the_last_message_can_be_continued(processor, answer):
-    messages = [user(image(), text("What is this?")), {"role": "assistant", "content": answer}]
-    prompt, _ = PromptReader(processor).read(messages, continue_final_message=True)
-    assert list(prompt.ids) == encode(processor, messages, continue_final_message=True)["input_ids"][0].tolist()
-    said = answer if isinstance(answer, str) else "红"
-    assert list(prompt.ids) == processor.encode_prompt(messages[:1])[0] + processor._encoder.typed(said)
-
-
 def test_pictures_are_opened_in_order_and_not_prepared(processor):
     pale = Image.new("L", (5, 7), 200)
-    _, pictures = processor.encode_prompt([user(image(as_file(pale)), image(None), text("?"))], images=[NOISE])
+    _, pictures = processor.encode_prompt([user(image(as_file(pale)), image(NOISE), text("?"))])
     assert [(picture.mode, picture.size) for picture in pictures] == [("RGB", (5, 7)), ("RGB", (12, 8))]
     assert pictures[0].tobytes() == bytes([200]) * 3 * 35
     assert pictures[1].tobytes() == NOISE.tobytes()
 
 
 @pytest.mark.parametrize(
-    ("messages", "images", "message"),
+    ("messages", "message"),
     [
-        ([], None, "a conversation is a list"),
-        ([CONVERSATIONS[0]], None, "message 0 is a dict"),
-        ([user(image(None))], None, "found 1 image runs, but 0 images were given"),
-        ([user(image())], [BLUE], "found 1 image runs, but 2 images were given"),
-        ([user(image(), image(b"nope"))], None, "sample 0, image 1: the image given as bytes is not an image"),
+        ([], "a conversation is a list"),
+        ([CONVERSATIONS[0]], "message 0 is a dict"),
+        ([user(image(None))], "found 1 image runs, but 0 images were given"),
+        ([user(image(), image(b"nope"))], "sample 0, image 1: the image given as bytes is not an image"),
     ],
 )
-def test_errors_are_those_of_the_chat_template(processor, messages, images, message):
+def test_errors_are_those_of_the_chat_template(processor, messages, message):
     with pytest.raises(ValueError, match=message) as caught:
-        PromptReader(processor).read(messages, images=images)
+        PromptReader(processor).read(messages)
     if messages != [CONVERSATIONS[0]]:
         with pytest.raises(ValueError, match=message) as expected:
-            encode(processor, messages, images=images)
+            encode(processor, messages)
         assert str(caught.value) == str(expected.value)
 
 
@@ -373,26 +363,22 @@ def test_another_salt_gives_a_picture_another_key(processor):
     assert keys[1] == keys[3]
 
 
-def test_a_llava_processor_reads_text_alone_and_continues(llava):
+def test_a_llava_processor_reads_text_alone(llava):
     messages = [user(text("What is this?"))]
     prompt, images = PromptReader(llava).read(messages)
     assert list(prompt.ids) == encode(llava, messages)["input_ids"][0].tolist()
     assert (prompt.images, images) == ((), {})
-    messages.append(assistant(text("It is")))
-    prompt, _ = PromptReader(llava).read(messages, continue_final_message=True)
-    assert list(prompt.ids) == encode(llava, messages, continue_final_message=True)["input_ids"][0].tolist()
 
 
-def test_a_prompt_that_was_read_is_not_read_again_for_an_answer(llava, monkeypatch):
+def test_no_picture_is_prepared_for_an_answers_ids(llava, monkeypatch):
     place = "{% if add_generation_prompt %}assistant:{% endif %}"
     turn = "{{ m.role }}:{% for p in m.content %}{{ '<image>' if p.type == 'image' else p.text }}{% endfor %}"
     monkeypatch.setattr(llava, "chat_template", "{% for m in messages %}" + turn + "{% endfor %}" + place)
     reader, messages = PromptReader(llava), [user(image(BLUE), text("What is this?"))]
-    wanted, ids = reader.answer_ids(messages, "A duck."), reader.read(messages)[0].ids
-    read, reads = reader.read, []
-    monkeypatch.setattr(reader, "read", lambda *args, **options: reads.append(args) or read(*args, **options))
-    assert reader.answer_ids(messages, "A duck.", ids) == wanted
-    assert len(reads) == 1
+    prompt, answered = reader.read(messages)[0].ids, [*messages, assistant(text("A duck."))]
+    whole = encode(llava, answered, add_generation_prompt=False, continue_final_message=True)["input_ids"][0]
+    monkeypatch.setattr(type(llava.image_processor), "__call__", lambda *_, **__: pytest.fail("a picture was prepared"))
+    assert [*prompt, *reader.answer_ids(messages, "A duck.")] == whole.tolist()
 
 
 def test_a_llava_processor_gets_pictures_opened_and_never_a_url(llava, tmp_path):

@@ -88,7 +88,7 @@ def test_a_checkpoints_template_is_bounded_wherever_it_is_rendered(tiny_model_fo
     for ask in (
         lambda: processor.apply_chat_template(ASK, images=[Image.new("RGB", (8, 8))], tokenize=True),
         lambda: processor.apply_chat_template(ASK),
-        lambda: processor.encode_prompt(ASK, images=[Image.new("RGB", (8, 8))]),
+        lambda: processor.encode_prompt([{"role": "user", "content": "What is this?"}]),
     ):
         with pytest.raises(ValueError, match="the chat template cannot be rendered: it takes more than"):
             ask()

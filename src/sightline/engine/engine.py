@@ -326,7 +326,7 @@ class Engine:
         answers = []
         for text in choices:
             check_wanted(abandoned)
-            answers.append((text, self._reader.answer_ids(messages, text, prompt.ids)))
+            answers.append((text, self._reader.answer_ids(messages, text)))
         return score(self._core, self._loop, prompt, pictures, answers, abandoned)
 
     def clear_caches(self) -> None:

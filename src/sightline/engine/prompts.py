@@ -63,28 +63,17 @@ class PromptReader:
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor: Any = processor
 
-    def read(
-        self,
-        messages: Messages,
-        salt: bytes = b"",
-        *,
-        images: Sequence[ImageSource] | None = None,
-        continue_final_message: bool = False,
-    ) -> tuple[Prompt, dict[bytes, PreparedImage]]:
+    def read(self, messages: Messages, salt: bytes = b"") -> tuple[Prompt, dict[bytes, PreparedImage]]:
         """The prompt that asks for the next answer, and its pictures by key; equal ones are there once.
 
         The ids are those of `apply_chat_template(messages, add_generation_prompt=True)`.
-
-        Args:
-            images: those of the image parts without a source, in reading order.
-            continue_final_message: the answer goes on from the last message, instead of following it.
 
         Raises:
             ValueError: the messages or a picture cannot be read, or the ids have placeholders of no image.
             FileNotFoundError: there is no file at the path of a picture.
         """
         encode = self._encode if isinstance(self._processor, VLMProcessor) else self._encode_with_transformers
-        ids, found = encode(messages, images, continue_final_message)
+        ids, found = encode(messages)
         if salt:
             found = [(_digest(b"salted", salt, key), length, image) for key, length, image in found]
         starts = find_images(ids, self._processor.image_token_id, [length for _, length, _ in found])
@@ -97,31 +86,28 @@ class PromptReader:
             return self._processor.encode_text(text)
         return self._processor.tokenizer(text, split_special_tokens=True)["input_ids"]
 
-    def answer_ids(self, messages: Messages, text: str, prompt: Sequence[int] | None = None) -> list[int]:
+    def answer_ids(self, messages: Messages, text: str) -> list[int]:
         """The ids of `text` as the assistant would write it in answer to `messages`, without an end token.
 
-        Args:
-            prompt: the ids of `messages`, where they have been read already.
+        Pictures are neither opened nor prepared.
 
         Raises:
-            ValueError: the processor's chat template writes an answer elsewhere than it asks for one; or as `read`.
+            ValueError: the processor's chat template writes an answer elsewhere than it asks for one; or the messages
+                cannot be read.
         """
         if isinstance(self._processor, VLMProcessor):
             return self.text_ids(text)
-        prompt = self.read(messages)[0].ids if prompt is None else tuple(prompt)
         turn = {"role": "assistant", "content": [{"type": "text", "text": text}]}
-        ids = self.read([*messages, turn], continue_final_message=True)[0].ids
-        if ids[: len(prompt)] != prompt:
+        asked, answered = self._ids_around_pictures(messages), self._ids_around_pictures([*messages, turn], True)
+        if answered[: len(asked)] != asked:
             raise ValueError(
                 "the chat template writes an answer elsewhere than it asks for one: give the answer as ids"
             )
-        return list(ids[len(prompt) :])
+        return answered[len(asked) :]
 
-    def _encode(
-        self, messages: Messages, images: Sequence[ImageSource] | None, continue_final_message: bool
-    ) -> tuple[list[int], list[_Found]]:
+    def _encode(self, messages: Messages) -> tuple[list[int], list[_Found]]:
         processor = self._processor
-        ids, pictures = processor.encode_prompt(messages, images, continue_final_message)
+        ids, pictures = processor.encode_prompt(messages)
         settings = _preprocessing(processor.image_processor) if pictures else b""
 
         def found(picture: Image.Image) -> _Found:
@@ -131,21 +117,16 @@ class PromptReader:
 
         return ids, [found(picture) for picture in pictures]
 
-    def _encode_with_transformers(
-        self, messages: Messages, images: Sequence[ImageSource] | None, continue_final_message: bool
-    ) -> tuple[list[int], list[_Found]]:
+    def _encode_with_transformers(self, messages: Messages) -> tuple[list[int], list[_Found]]:
         """Of another processor only its pixel values are known to tell all, so they are made at once.
 
         The pictures are opened here: transformers would fetch those given as a URL, and drop transparency.
         """
-        conversation = chat.read_conversation(messages, images)
-        plain = chat.template_messages(messages, conversation, image_token=None)
-        self._refuse_control_tokens(part for turn in conversation.turns for part in turn.parts if part is not None)
-        pictures = [_open(source, index) for index, source in enumerate(conversation.images)]
+        plain, sources = self._for_template(messages)
+        pictures = [_open(source, index) for index, source in enumerate(sources)]
         encoded = self._processor.apply_chat_template(
-            [{**message, **rendered} for message, rendered in zip(messages, plain, strict=True)],
-            add_generation_prompt=not continue_final_message,
-            continue_final_message=continue_final_message,
+            plain,
+            add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
@@ -158,6 +139,24 @@ class PromptReader:
 
         pixel_values = encoded["pixel_values"] if pictures else ()
         return encoded["input_ids"][0].tolist(), [found(n, pixels) for n, pixels in enumerate(pixel_values)]
+
+    def _ids_around_pictures(self, messages: Messages, continue_final_message: bool = False) -> list[int]:
+        """What another processor's template makes of `messages`, one placeholder for each picture."""
+        plain, _ = self._for_template(messages)
+        text = self._processor.apply_chat_template(
+            plain,
+            add_generation_prompt=not continue_final_message,
+            continue_final_message=continue_final_message,
+            tokenize=False,
+        )
+        return self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _for_template(self, messages: Messages) -> tuple[list[dict[str, Any]], Sequence[ImageSource]]:
+        """The messages as transformers' templates take them, and what their pictures are read from."""
+        conversation = chat.read_conversation(messages)
+        self._refuse_control_tokens(part for turn in conversation.turns for part in turn.parts if part is not None)
+        plain = chat.template_messages(messages, conversation, image_token=None)
+        return [{**one, **rendered} for one, rendered in zip(messages, plain, strict=True)], conversation.images
 
     def _refuse_control_tokens(self, texts: Iterable[str]) -> None:
         """Another processor's tokenizer cannot tell what was typed from what the template writes itself."""
