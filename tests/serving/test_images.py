@@ -181,6 +181,18 @@ def test_pictures_count_while_someone_holds_them():
     assert budget.held == 400
 
 
+def test_a_copy_of_a_picture_counts_in_its_place():
+    limits = Limits(pixels=100)
+    budget = PixelBudget(limits)
+    picture = decode_picture(encoded(Image.new("RGB", (10, 10))), limits, budget.share(), SQUARE, "image")
+    copy = to_rgb(picture)  # as the engine makes it
+    assert copy is not picture
+    del picture
+    assert budget.held == 100
+    del copy
+    assert budget.held == 0
+
+
 def test_pictures_of_one_request_that_never_fit_are_413_whoever_else_there_is():
     limits, refused = Limits(pixels=100), []
     budget = PixelBudget(limits, refused.append)

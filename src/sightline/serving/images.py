@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _HELD = 5  # pictures of the largest size, as a bound on what all requests together hold
+_MARK = "sightline_pixels"  # in a picture's `info`, which Pillow hands on to the copies made of it
 # A type and its parameters (RFC 2397). The bytes are looked at, whatever it says.
 _DATA_HEAD = re.compile(
     r"data:(?:image/[a-z0-9.+-]{1,64}|application/octet-stream)(?:;[^;,\s]{1,64}){0,4}?;base64,",
@@ -54,6 +55,10 @@ _TURNS = {
 }
 
 
+class _Mark:
+    """Lives as long as a picture or a copy of it."""
+
+
 class PixelBudget:
     """Bounds the pixels of all decoded pictures that are alive at once: four bytes each, which requests add up.
 
@@ -65,19 +70,19 @@ class PixelBudget:
         self.max_pixels, self._on_rejected = _HELD * limits.pixels, on_rejected
         self._lock = threading.Lock()
         self._decoding = 0
-        self._alive: list[tuple[weakref.ref[Image.Image], int]] = []
+        self._alive: list[tuple[weakref.ref[_Mark], int]] = []
 
     @property
     def held(self) -> int:
         """Pixels of pictures that are being decoded or that someone still holds."""
-        return self._decoding + sum(pixels for picture, pixels in self._alive if picture() is not None)
+        return self._decoding + sum(pixels for mark, pixels in self._alive if mark() is not None)
 
     def share(self) -> PixelShare:
         """What one request holds of it."""
         return PixelShare(self)
 
     def hold(self, pixels: int, decode: Callable[[], Image.Image]) -> Image.Image:
-        """What `decode` gives, counted until nobody holds it.
+        """What `decode` gives, counted once until nobody holds it or a copy of it, as the engine does.
 
         Raises:
             APIError: 429, others hold too many.
@@ -89,13 +94,14 @@ class PixelBudget:
                 text = "the pictures of all requests under way are too large together: come again later"
                 raise APIError(text, status=429, code="too_many_pixels", retry_after=1)
             self._decoding += pixels
-        picture = None
+        mark = None
         try:
             picture = decode()
+            picture.info[_MARK] = mark = _Mark()
         finally:
             with self._lock:
                 self._decoding -= pixels
-                self._alive += [] if picture is None else [(weakref.ref(picture), pixels)]
+                self._alive += [] if mark is None else [(weakref.ref(mark), pixels)]
         return picture
 
 
