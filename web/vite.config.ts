@@ -14,6 +14,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     target: "es2022",
+    cssTarget: ["chrome123", "firefox120", "ios17.5", "safari17.5"], // the first that have light-dark(), which is long to replace
     // The licences of what is bundled; of its own name, since files in assets/ are kept for good.
     license: { fileName: "third-party-notices.md" },
     rolldownOptions: {

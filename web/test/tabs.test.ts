@@ -1,13 +1,17 @@
 import "./page";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Conversation } from "../src/lib/conversation";
-import { addTurn, answer, newConversation, question } from "../src/lib/tree";
+import { addTurn, answer, changeTurn, newConversation, path, question } from "../src/lib/tree";
 import { usePage } from "../src/state/store";
 import { begin, end } from "../src/state/writing";
 
 const kept = vi.hoisted(() => new Map<string, unknown>());
+const unreadable = vi.hoisted((): string[] => []);
 vi.mock("../src/lib/storage", () => ({
-  loadConversation: async (id: string) => kept.get(id),
+  loadConversation: async (id: string) => {
+    if (unreadable.includes(id)) throw new Error("the connection was lost");
+    return kept.get(id);
+  },
   saveConversation: async (conversation: { id: string }) => void kept.set(conversation.id, conversation),
   remembered: () => null,
   remember: () => {},
@@ -29,6 +33,7 @@ class Channel {
 vi.stubGlobal("BroadcastChannel", Channel);
 vi.useFakeTimers();
 const { watchOthers } = await import("../src/state/tabs");
+const { put, reload } = await import("../src/state/keeping");
 watchOthers();
 const asked = sent.splice(0);
 
@@ -97,6 +102,62 @@ test("an answer of this tab is not asked for", async () => {
   expect([lastTurn().state, sent]).toEqual(["writing", []]);
   end(ANSWER.id);
   usePage.setState({ conversations: [] });
+});
+
+test("what two tabs write in one conversation at once is kept by both", async () => {
+  const mine = { ...answer(ASKED.id, "model", 3), text: "mine" };
+  const ours = addTurn({ ...conversation, turns: [ASKED] }, mine);
+  const whole = { ...conversation, turns: [ASKED, { ...ANSWER, text: "a cat", state: "done" as const }] };
+  begin(mine.id);
+  put(ours);
+  kept.set(conversation.id, whole); // the other tab knew nothing of this one's answer
+  await reload(conversation.id);
+  const texts = (from: unknown) => (from as Conversation).turns.slice(1).map(({ text }) => text);
+  const shown = usePage.getState().conversations[0]!;
+  expect([texts(shown), path(shown).at(-1)!.text]).toEqual([["mine", "a cat"], "mine"]);
+  await vi.advanceTimersByTimeAsync(500);
+  expect(texts(kept.get(conversation.id))).toEqual(["mine", "a cat"]);
+  end(mine.id);
+});
+
+test("a finished answer that is not kept yet is not cut to what another tab kept of it", async () => {
+  begin(ANSWER.id);
+  show(conversation);
+  put({ ...conversation, turns: [ASKED, { ...ANSWER, text: "a cat", state: "stopped" }] });
+  end(ANSWER.id);
+  await reload(conversation.id);
+  expect(lastTurn()).toEqual({ state: "stopped", text: "a cat" });
+});
+
+test("a finished answer is not cut to what a slower tab wrote over it", async () => {
+  const whole = { ...ANSWER, text: "a cat", state: "done" as const };
+  usePage.setState({ conversations: [{ ...conversation, turns: [ASKED, whole] }] });
+  kept.set(conversation.id, conversation);
+  await reload(conversation.id);
+  await vi.advanceTimersByTimeAsync(500);
+  for (const from of [undefined, kept.get(conversation.id)])
+    expect(lastTurn(from)).toEqual({ state: "done", text: "a cat" });
+});
+
+test("a title that another tab gave stays while an answer is written here", async () => {
+  begin(ANSWER.id);
+  show(conversation);
+  put(changeTurn(conversation, ANSWER.id, { text: "a ca" }), false);
+  kept.set(conversation.id, { ...conversation, title: "Cats" });
+  await reload(conversation.id);
+  expect([usePage.getState().conversations[0]!.title, lastTurn().text]).toEqual(["Cats", "a ca"]);
+  end(ANSWER.id);
+});
+
+test("a conversation that cannot be read is not taken for a deleted one", async () => {
+  show(conversation);
+  unreadable.push(conversation.id);
+  await reload(conversation.id);
+  expect(usePage.getState().conversations).toHaveLength(1);
+  unreadable.length = 0;
+  kept.delete(conversation.id);
+  await reload(conversation.id);
+  expect(usePage.getState().conversations).toHaveLength(0);
 });
 
 test("one that was loaded as stopped is being written again once its tab says so", async () => {

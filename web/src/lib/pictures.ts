@@ -15,8 +15,8 @@ export interface Picture {
 
 /** The picture in a file. Rejects where the browser cannot read it as one. */
 export async function readPicture(file: Blob, name: string): Promise<Picture> {
-  const { width, height } = await sizeOf(file);
-  return { id: newId(), name, width, height, blob: file };
+  const blob = new Blob([await file.arrayBuffer()], { type: file.type }); // the file itself may be changed, or go
+  return { id: newId(), name, ...(await sizeOf(blob)), blob };
 }
 
 /** Width and height of the picture in a file, upright. Rejects where the browser cannot read it as one. */

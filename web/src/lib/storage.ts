@@ -5,7 +5,8 @@ import type { Picture } from "./pictures";
 
 const CONVERSATION = "conversation:";
 const PICTURE = "picture:";
-const store = createStore("sightline", "kept");
+const kept = createStore("sightline", "kept");
+const store: typeof kept = async (mode, use) => kept(mode, use); // where nothing may be kept, it rejects, not throws
 
 /** All conversations as they were kept, unchecked, by their ids. */
 export async function loadConversations(): Promise<Map<string, unknown>> {

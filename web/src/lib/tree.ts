@@ -104,6 +104,27 @@ export function settled(conversation: Conversation, those: (turn: string) => boo
   return { ...conversation, turns };
 }
 
+/**
+ * The turns of both versions of a conversation. Of one that both have, the answer that is done or longer counts, since
+ * text only grows, else mine where `isMine` says so. `first`: whether my title and choices count.
+ */
+export function merged(
+  mine: Conversation,
+  theirs: Conversation,
+  isMine: (turn: Turn) => boolean,
+  first: boolean,
+): Conversation {
+  const other = new Map(theirs.turns.map((turn) => [turn.id, turn]));
+  const known = mine.turns.map((turn) => {
+    const that = other.get(turn.id);
+    other.delete(turn.id);
+    if (!that || that.state === "done") return that ?? turn;
+    return turn.state === "done" || turn.text.length > that.text.length || isMine(turn) ? turn : that;
+  });
+  const [last, before] = first ? [mine, theirs] : [theirs, mine];
+  return { ...last, turns: [...known, ...other.values()], chosen: { ...before.chosen, ...last.chosen } };
+}
+
 /** The pictures of these turns, each once, in the order they were shown to the model. */
 export function picturesOf(turns: Turn[]): string[] {
   return turns.flatMap((turn) => turn.pictures);

@@ -1,5 +1,6 @@
 // The server: whether it is there, what its model is called, and the key that it asks for.
 import { Failure, fetchModel } from "../lib/api";
+import type { Problem } from "../lib/conversation";
 import { remember } from "../lib/storage";
 import { usePage } from "./store";
 
@@ -29,6 +30,12 @@ export async function connect(): Promise<void> {
 /** The server asks for a key, or does not know the one that it got. */
 export function askForKey(): void {
   setState(({ key }) => ({ connection: key === null ? "key" : "wrong key" }));
+}
+
+/** What a problem says of the server: it wants a key, it may be gone, or serve another model by now. */
+export function reconnect({ kind, status }: Problem): void {
+  if (kind === "key") askForKey();
+  if (kind === "unreachable" || status === 404) void connect();
 }
 
 /** Use this key for as long as the tab is open. */

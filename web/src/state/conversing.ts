@@ -4,7 +4,7 @@ import type { Conversation, Figures, Problem, Turn } from "../lib/conversation";
 import { MissingPicture, sourceOf, type Written, writeMessages } from "../lib/messages";
 import { speedOf } from "../lib/stream";
 import { addTurn, answer, branchOff, changeTurn, choose, newConversation, path, pathTo, question } from "../lib/tree";
-import { askForKey, connect } from "./connection";
+import { reconnect } from "./connection";
 import { put, putPicture } from "./keeping";
 import { pictureUri } from "./pictures";
 import { findConversation, open, speak, text, usePage } from "./store";
@@ -19,8 +19,8 @@ export function ask(asked: Asked): void {
   const { current } = usePage.getState();
   const conversation = findConversation(current) ?? newConversation(Date.now());
   const last = path(conversation).at(-1);
-  void askBelow(conversation, last?.id ?? null, asked);
   if (conversation.id !== current) open(conversation.id);
+  void askBelow(conversation, last?.id ?? null, asked);
 }
 
 /** Ask another version of a question in conversation `id`, as it is by now; the old one stays. */
@@ -98,9 +98,7 @@ async function write(writer: Writer, turns: Turn[], model: string, signal: Abort
 function problemOf(error: unknown, written: Written | undefined): Problem {
   if (error instanceof MissingPicture) return { kind: "missing", message: "", ...error.source };
   if (!(error instanceof Failure)) return { kind: "unexpected", message: "" };
-  const { kind, status } = error.problem;
-  if (kind === "key") askForKey();
-  if (kind === "unreachable" || status === 404) void connect(); // it may be gone, or serve another model by now
+  reconnect(error.problem);
   return { ...error.problem, ...(written && sourceOf(error.param, written)) };
 }
 
@@ -158,7 +156,7 @@ class Writer {
 
   private change(change: Partial<Turn>): void {
     const conversation = findConversation(this.conversation);
-    if (conversation) put(changeTurn(conversation, this.turn, change));
+    if (conversation) put(changeTurn(conversation, this.turn, change), false);
   }
 
   private figures(): Figures {

@@ -1,20 +1,21 @@
 // Conversations between the page and the browser's database: loaded once, saved as they change, told to other tabs,
 // deleted so that it can be taken back, and written to and read from files.
 import * as v from "valibot";
-import { type Conversation, ConversationSchema } from "../lib/conversation";
+import { type Conversation, ConversationSchema, type Turn } from "../lib/conversation";
 import { sizeOf } from "../lib/pictures";
 import * as storage from "../lib/storage";
-import { BadFile, readFile, writeFile } from "../lib/transfer";
-import { settled, titleOf } from "../lib/tree";
+import { BadFile, MOST_BYTES, readFile, writeFile } from "../lib/transfer";
+import { merged, settled, titleOf } from "../lib/tree";
 import { findPicture, know } from "./pictures";
 import { dismiss, findConversation, open, say, text, usePage } from "./store";
-import { isOwn, isWriting, stop } from "./writing";
+import { channelOf, isOwn, isWriting, stop } from "./writing";
 
 const { getState, setState } = usePage;
 const SAVE_AFTER = 400; // milliseconds
 const SWEEP_AFTER = 60_000;
-const others = "BroadcastChannel" in window ? new BroadcastChannel("sightline") : null;
+const others = channelOf("sightline");
 const waiting = new Map<string, number>();
+const edited = new Set<string>(); // of those, what its reader has changed besides what is being written
 
 /** Load what was kept, and show what was shown last in this tab. What other tabs keep meanwhile is loaded again. */
 export async function loadKept(): Promise<void> {
@@ -41,8 +42,9 @@ export async function loadKept(): Promise<void> {
   window.addEventListener("pagehide", leave);
 }
 
-/** Put a conversation into the list, or change it there, and keep it. */
-export function put(conversation: Conversation): void {
+/** Put a conversation into the list, or change it there, and keep it; `byReader` where its reader asked for that. */
+export function put(conversation: Conversation, byReader = true): void {
+  if (byReader) edited.add(conversation.id);
   setState((page) => {
     const rest = page.conversations.filter(({ id }) => id !== conversation.id);
     return { conversations: sorted([conversation, ...rest]) };
@@ -71,19 +73,21 @@ export function remove(id: string): void {
   drop(id);
   const notice = say("done", text().deleted(titleOf(gone) || text().untitled), () => {
     dismiss(notice);
-    put(settled(gone));
+    if (!findConversation(id)) put(settled(gone)); // another tab that writes in it has brought it back
     open(id);
   });
 }
 
 /** Save a file with these conversations, as a download. */
 export async function exportFile(conversations: Conversation[]): Promise<void> {
-  const ids = new Set(conversations.flatMap(({ turns }) => turns.flatMap(({ pictures }) => pictures)));
+  const ids = picturesIn(conversations);
   const found = await Promise.all([...ids].map(async (id) => [id, await findPicture(id)] as const));
   const pictures = new Map(found.flatMap(([id, picture]) => (picture ? [[id, picture] as const] : [])));
   if (pictures.size < ids.size) say("problem", text().lostOnExport(ids.size - pictures.size));
   const now = new Date();
-  const file = new Blob([await writeFile(conversations, pictures, now)], { type: "application/json" });
+  const written = await writeFile(conversations, pictures, now).catch((error) => void say("problem", String(error)));
+  if (!written) return; // it is longer than a text may be
+  const file = new Blob([written], { type: "application/json" });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);
   link.download = `sightline-${now.toISOString().slice(0, 10)}.json`;
@@ -95,6 +99,7 @@ export async function exportFile(conversations: Conversation[]): Promise<void> {
 export async function importFile(file: File): Promise<void> {
   try {
     const taken = new Set(getState().conversations.map(({ id }) => id));
+    if (file.size > MOST_BYTES) throw new BadFile("size");
     const { conversations, pictures } = readFile(await file.text(), taken);
     for (const picture of pictures) {
       await sizeOf(picture.blob).catch(() => {
@@ -103,7 +108,7 @@ export async function importFile(file: File): Promise<void> {
     }
     pictures.forEach(know);
     for (const { id } of pictures) void putPicture(id);
-    conversations.forEach(put);
+    for (const one of conversations) put(one);
     if (conversations.length === 1) open(conversations[0]!.id);
     say("done", text().imported(conversations.length));
   } catch (error) {
@@ -123,6 +128,7 @@ function save(id: string): void {
 function forget(id: string): void {
   window.clearTimeout(waiting.get(id));
   waiting.delete(id);
+  edited.delete(id);
 }
 
 function keep(conversation: Conversation): void {
@@ -152,17 +158,25 @@ function drop(id: string): void {
   );
 }
 
-/** Another tab changed a conversation. What is being written here is not taken from under it. */
+/**
+ * Another tab changed a conversation. What was written in this one meanwhile stays, and is kept again where the other
+ * tab has written over it.
+ */
 export async function reload(id: string): Promise<void> {
-  const busy = () => waiting.has(id) || isWriting(findConversation(id));
-  if (busy()) return;
-  const read = v.safeParse(ConversationSchema, await storage.loadConversation(id).catch(() => undefined));
-  if (busy()) return;
-  setState((page) => {
-    const rest = page.conversations.filter((one) => one.id !== id);
-    return { conversations: read.success ? sorted([read.output, ...rest]) : rest };
-  });
-  if (!read.success && getState().current === id) open(null);
+  const kept = await storage.loadConversation(id).catch(() => null); // null: unread, which is not deleted
+  const read = v.safeParse(ConversationSchema, kept);
+  const mine = findConversation(id);
+  const unsaved = waiting.has(id);
+  const rest = getState().conversations.filter((one) => one.id !== id);
+  if (read.success) {
+    const isMine = (turn: Turn) => isOwn(turn.id) || (unsaved && turn.state !== "writing");
+    const both = mine ? merged(mine, read.output, isMine, edited.has(id)) : read.output;
+    setState({ conversations: sorted([both, ...rest]) });
+    if (both.turns.some((turn) => !read.output.turns.includes(turn))) put(both, false);
+  } else if (kept === undefined && !unsaved && !isWriting(mine)) {
+    setState({ conversations: rest });
+    if (getState().current === id) open(null);
+  }
 }
 
 /**
@@ -170,15 +184,19 @@ export async function reload(id: string): Promise<void> {
  * still take back, is looked at again before.
  */
 async function planSweep(): Promise<void> {
-  const candidates = await storage.listPictures();
+  const shown = picturesIn(getState().conversations); // may be deleted, and taken back, meanwhile
+  const candidates = (await storage.listPictures()).filter((id) => !shown.has(id));
   setTimeout(async () => {
     const kept = await storage.loadConversations().catch(() => null);
     const read = [...(kept?.values() ?? [])].map((value) => v.safeParse(ConversationSchema, value));
     if (!kept || read.some((one) => !one.success)) return;
-    const all = [...read.map(({ output }) => output as Conversation), ...getState().conversations];
-    const used = new Set(all.flatMap(({ turns }) => turns.flatMap(({ pictures }) => pictures)));
+    const used = picturesIn([...read.map(({ output }) => output as Conversation), ...getState().conversations]);
     await storage.dropPictures(candidates.filter((id) => !used.has(id))).catch(() => {});
   }, SWEEP_AFTER);
+}
+
+function picturesIn(conversations: Conversation[]): Set<string> {
+  return new Set(conversations.flatMap(({ turns }) => turns.flatMap(({ pictures }) => pictures)));
 }
 
 function sorted(conversations: Conversation[]): Conversation[] {

@@ -6,7 +6,7 @@ import type { View } from "../lib/heat";
 import { MissingPicture, writeMessages } from "../lib/messages";
 import { remember } from "../lib/storage";
 import { pathTo } from "../lib/tree";
-import { askForKey } from "./connection";
+import { reconnect } from "./connection";
 import { pictureUri } from "./pictures";
 import { type Focus, findConversation, type Look, usePage } from "./store";
 
@@ -77,7 +77,7 @@ async function request(conversation: Conversation, turn: Turn, occlusion: boolea
 function problemOf(error: unknown): Problem {
   if (error instanceof MissingPicture) return { kind: "missing", message: "" };
   if (!(error instanceof Failure)) return { kind: "unexpected", message: "" };
-  if (error.problem.kind === "key") askForKey();
+  reconnect(error.problem);
   return error.problem;
 }
 

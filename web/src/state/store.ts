@@ -117,6 +117,8 @@ export function setTheme(theme: Theme): void {
 
 /** Say something. A problem stays until it is dismissed; of what was done, the last few are enough. */
 export function say(kind: Notice["kind"], text: string, undo?: () => void): string {
+  const said = getState().notices.find((notice) => kind === "problem" && notice.text === text);
+  if (said) return said.id; // or a screen reader would say it again
   const id = `${kind}-${Date.now()}-${Math.random()}`;
   setState(({ notices }) => {
     const all = [...notices.filter((notice) => notice.text !== text), { id, kind, text, ...(undo && { undo }) }];

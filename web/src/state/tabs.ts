@@ -4,11 +4,11 @@ import type { Conversation } from "../lib/conversation";
 import { settled } from "../lib/tree";
 import { put, reload } from "./keeping";
 import { usePage } from "./store";
-import { isOwn, ownTurns } from "./writing";
+import { channelOf, isOwn, ownTurns } from "./writing";
 
 const PATIENCE = 2000; // milliseconds; a tab in the background answers too, since messages are not held back as timers are
 const QUESTION = "who writes?";
-const channel = "BroadcastChannel" in window ? new BroadcastChannel("sightline-writing") : null;
+const channel = channelOf("sightline-writing");
 const { getState, subscribe } = usePage;
 
 let heard = new Set<string>();

@@ -1,7 +1,16 @@
-// The answers that this page is having written, and how to stop them.
+// The answers that this page is having written, and how to stop them; and how tabs tell each other of such things.
 import type { Conversation } from "../lib/conversation";
 
 const controllers = new Map<string, AbortController>();
+
+/** A channel to the other tabs; null in a browser that keeps nothing, and so shares nothing. */
+export function channelOf(name: string): BroadcastChannel | null {
+  try {
+    return new BroadcastChannel(name);
+  } catch {
+    return null;
+  }
+}
 
 /** A signal that ends when the answer is stopped. */
 export function begin(turn: string): AbortSignal {

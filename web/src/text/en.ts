@@ -144,7 +144,7 @@ export const en = {
   reset: "Reset",
   resetAll: "Reset all",
   invalid: "Not a value that the server takes.",
-  greedyNote: "At temperature 0 nothing is drawn, so the others but the penalty change nothing.",
+  greedyNote: "At temperature 0 nothing is drawn: top p, top k and the seed change nothing.",
 
   keyTitle: "This server asks for a key",
   keyText: "It is kept until this tab is closed, and sent to this server only.",

@@ -136,7 +136,7 @@ export const zh: Dictionary = {
   reset: "重置",
   resetAll: "全部重置",
   invalid: "服务器不接受这个值。",
-  greedyNote: "温度为 0 时不做抽样，因此除重复惩罚外，其余各项不起作用。",
+  greedyNote: "温度为 0 时不做抽样，因此 Top p、Top k 和随机种子不起作用。",
 
   keyTitle: "这个服务器需要密钥",
   keyText: "密钥只保存到关闭此标签页为止，并且只发送给这个服务器。",

@@ -2,6 +2,7 @@
 import { ArrowUp, ImagePlus, Square, X } from "lucide-react";
 import { type KeyboardEvent, useEffect, useId, useRef } from "react";
 import { type Draft, EMPTY, isReady, withoutReading } from "../lib/draft";
+import { isComposing } from "../lib/keys";
 import { addPictures, changeDraft, findDraft, useDraft } from "../state/drafts";
 import { receive } from "../state/receiving";
 import { speak, useReady, useText } from "../state/store";
@@ -46,7 +47,7 @@ export function Composer(props: Props) {
     else if (held) speak(held); // why it isn't sent
   };
   const press = (event: KeyboardEvent<HTMLTextAreaElement>) => {
-    if (event.nativeEvent.isComposing) return; // Enter chooses a Chinese word
+    if (isComposing(event)) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
       send();

@@ -2,6 +2,7 @@
 import { Download, Pencil, Trash2 } from "lucide-react";
 import { type KeyboardEvent, useEffect, useRef, useState } from "react";
 import type { Conversation } from "../lib/conversation";
+import { isComposing } from "../lib/keys";
 import { titleOf } from "../lib/tree";
 import { languageOf } from "../lib/words";
 import { rename } from "../state/conversing";
@@ -67,7 +68,7 @@ function Renaming({ conversation, title, onEnd }: { conversation: Conversation; 
     onEnd();
   };
   const press = (event: KeyboardEvent<HTMLInputElement>) => {
-    if (event.nativeEvent.isComposing) return;
+    if (isComposing(event)) return;
     left.current = event.key === "Escape";
     if (event.key === "Enter" || event.key === "Escape") event.currentTarget.blur();
   };

@@ -37,9 +37,9 @@ export function ConversationView({ conversation }: { conversation: Conversation 
           {conversation &&
             turns.map((turn) =>
               turn.role === "user" ? (
-                <QuestionView key={turn.id} conversation={conversation} turn={turn} />
+                <QuestionView key={turn.parent} conversation={conversation} turn={turn} />
               ) : (
-                <AnswerView key={turn.id} conversation={conversation} turn={turn} />
+                <AnswerView key={turn.parent} conversation={conversation} turn={turn} />
               ),
             )}
         </div>
@@ -62,6 +62,7 @@ export function ConversationView({ conversation }: { conversation: Conversation 
             dropDraft(draft);
             ask(asked);
             toEnd();
+            if (!conversation) requestAnimationFrame(() => document.getElementById("question")?.focus()); // a new one
           }}
           writing={writing}
           onStop={conversation && writing && isOwn(last.id) ? () => stopWriting(conversation) : undefined}

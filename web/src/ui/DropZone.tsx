@@ -50,8 +50,9 @@ export function DropZone() {
   ) : null;
 }
 
-/** Text that is moved within a field is none of this page's business. */
-function fromOutside({ dataTransfer }: DragEvent): boolean {
+/** Text that is moved into a field is none of this page's business. */
+function fromOutside({ dataTransfer, target }: DragEvent): boolean {
   const types = dataTransfer?.types ?? [];
-  return types.includes("Files") || types.includes("text/uri-list") || types.includes("text/html");
+  const foreign = types.includes("text/uri-list") || types.includes("text/html");
+  return types.includes("Files") || (foreign && !(target instanceof HTMLTextAreaElement));
 }

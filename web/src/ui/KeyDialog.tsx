@@ -27,7 +27,14 @@ export function KeyDialog() {
           <form onSubmit={send} className="stack">
             <label className="field">
               <span>{t.keyLabel}</span>
-              <input name="key" type="password" autoComplete="off" spellCheck={false} className="input" />
+              <input
+                name="key"
+                type="password"
+                pattern="\s*[!-~]+\s*" // a header takes nothing else
+                autoComplete="off"
+                spellCheck={false}
+                className="input"
+              />
             </label>
             {connection === "wrong key" && (
               <p className="problem-line" role="alert">

@@ -54,7 +54,8 @@ function Row({ field, sampling }: { field: Field; sampling: Sampling }) {
   const [typed, setTyped] = useState(String(value ?? ""));
   const [name, help] = t.fields[field] as [string, string];
   const valid = typed.trim() === "" || allowed(field, Number(typed));
-  useEffect(() => setTyped(String(value ?? "")), [value]);
+  // "0." is 0, and is still being typed.
+  useEffect(() => setTyped((now) => (now && Number(now) === value ? now : String(value ?? ""))), [value]);
 
   const take = (text: string) => {
     setTyped(text);
