@@ -75,6 +75,23 @@ def test_a_vision_only_folder_loads_its_weights(tmp_path, clip_folder):
     torch.testing.assert_close(get_image_embeddings(pixels, tower), get_image_embeddings(pixels, whole))
 
 
+@pytest.mark.parametrize("kind", [CLIPModel, CLIPVisionModel])
+def test_a_tower_that_lacks_a_weight_is_not_made_up(tmp_path, clip_folder, kind):
+    model = kind.from_pretrained(clip_folder)
+    lacking = {name: weight for name, weight in model.state_dict().items() if "fc1" not in name or "text_" in name}
+    model.save_pretrained(tmp_path, state_dict=lacking)
+    CLIPImageProcessorPil(**SQUARE).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"the vision tower .* lacks the weight .*fc1"):
+        get_vision_model(tmp_path)
+
+
+@pytest.mark.parametrize("layer", [-5, 4, 99])
+def test_a_block_that_is_not_there_is_refused(clip_folder, layer):
+    tower, _ = get_vision_model(clip_folder)
+    with pytest.raises(ValueError, match=f"there is no layer {layer}: the tower has"):
+        get_image_embeddings(torch.zeros(1, 3, 32, 32), tower, layer)
+
+
 def test_the_naflex_siglip2_is_refused_by_name(tmp_path):
     Siglip2Config().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="holds a 'siglip2' model, but a tower is one of clip, siglip"):

@@ -1,12 +1,16 @@
 """A tower and a language model composed: each computes what it computes in transformers."""
 
+import shutil
+
 import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForCausalLM,
+    AutoProcessor,
     AutoTokenizer,
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -26,6 +30,9 @@ from transformers import (
 import sightline
 from sightline.cli import main
 from sightline.interop.compose import compose
+from sightline.interop.families import from_transformers_config
+from sightline.interop.to_transformers import save_as_llava
+from sightline.processor import VLMProcessor
 
 from ..stand_ins import TEXT, TOWER, save_language, save_tokenizer, save_tower
 
@@ -182,6 +189,37 @@ def test_embeddings_that_are_not_trained_learn_no_new_end_of_turn(folders):
     with pytest.raises(ValueError, match=r"has never seen <\|im_end\|>.*take its chat-tuned sibling"):
         compose(folders["clip"], folders["base"], trains_embeddings=False)
     compose(folders["clip"], folders["llama"], trains_embeddings=False)
+
+
+def test_a_model_that_begins_with_a_token_begins_with_it_here_and_in_transformers(folders, tmp_path):
+    base = shutil.copytree(folders["base"], tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_special_tokens({"bos_token": tokenizer.eos_token})
+    first = [(tokenizer.bos_token, tokenizer.bos_token_id)]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(f"{tokenizer.bos_token} $A", None, first)
+    tokenizer.save_pretrained(base)
+    model, processor = compose(folders["clip"], base)
+    save_as_llava(model, processor, tmp_path / "llava")
+    theirs = AutoProcessor.from_pretrained(tmp_path / "llava", backend="pil")
+    asked = [{"role": "user", "content": [{"type": "text", "text": "What?"}]}]
+    options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    ids = processor.apply_chat_template(asked, **options)["input_ids"][0].tolist()
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.bos_token_id not in ids[1:]
+    assert theirs.apply_chat_template(asked, **options)["input_ids"][0].tolist() == ids
+
+
+def test_what_other_programs_leave_in_a_config_is_no_difference():
+    config = LlamaConfig(is_llama_config=True, rope_interleaved=False, unsloth_fixed=True)
+    assert from_transformers_config(config).hidden_size == config.hidden_size
+    with pytest.raises(ValueError, match="rope_interleaved=True"):
+        from_transformers_config(LlamaConfig(rope_interleaved=True))
+
+
+def test_the_placeholder_is_that_of_the_tokenizer(folders):
+    model, processor = compose(folders["clip"], folders["llama"])
+    again = VLMProcessor.from_config(model.config, processor.tokenizer)
+    assert (again.image_token, again.image_token_id) == (processor.image_token, processor.image_token_id)
 
 
 def refused(error, match, vision, language):

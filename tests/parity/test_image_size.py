@@ -1,8 +1,11 @@
 """A model for pictures of another size sees what the one it comes from saw, as far as the grid allows."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPImageProcessorPil
 
 import sightline
 from sightline.interop.image_size import interpolated, resized
@@ -60,6 +63,18 @@ def test_all_that_follows_from_the_size_is_counted_anew(loaded, tmp_path):
         again, same = sightline.load(tmp_path, device="cpu", dtype="float32")
         assert same.num_image_tokens == 400
         assert torch.equal(again(**batch).logits, expected)
+
+
+def test_a_crop_keeps_its_share_of_the_picture(loaded):
+    model, processor = loaded
+    cropping = deepcopy(processor)
+    cropping.image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}
+    )
+    _, fitted = resized(model, cropping, 448)
+    settings = fitted.image_processor.to_dict()
+    assert settings["size"]["shortest_edge"] == 512
+    assert dict(settings["crop_size"]) == {"height": 448, "width": 448}
 
 
 def test_the_size_that_it_has_changes_nothing(loaded):

@@ -4,11 +4,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import sightline
 from sightline.cli import main
 from sightline.config import LLMConfig, VLMConfig
+from sightline.engine.quantize import quantize
+from sightline.interop.load import stored_dtype
 from sightline.interop.to_transformers import llava_from_vlm, save_as_llava, to_transformers_config
 from sightline.nn.vlm import VLM
 
@@ -45,6 +48,15 @@ CONFIGS = {
     "mixtral": {"use_moe": True, "n_routed_experts": 4, "intermediate_size": 16},
     "qwen3_moe": {"use_moe": True, "qk_norm": True, "n_routed_experts": 4, "moe_intermediate_size": 16},
     "siglip": {"kind": "siglip_vision_model"},
+    "glm4_moe": {
+        "use_moe": True,
+        "scoring_func": "sigmoid",
+        "use_router_bias": True,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "moe_intermediate_size": 16,
+        "aux_loss_alpha": 0.0,
+    },
 }
 
 
@@ -136,6 +148,35 @@ def test_what_was_written_is_read_back_by_transformers_bit_for_bit(name, tmp_pat
     wanted = llava_from_vlm(ours).state_dict()
     assert theirs.keys() == wanted.keys()
     assert all(torch.equal(theirs[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_weights_are_written_as_they_were_whatever_the_machine_computes_in(
+    stored, tmp_path, tiny_model_folder, monkeypatch
+):
+    other = torch.float32 if stored == torch.bfloat16 else torch.bfloat16
+    monkeypatch.setattr("sightline.interop.load.best_dtype", lambda _: other)
+    _, processor = sightline.load(str(tiny_model_folder))
+    randomised(vlm_config()).to(stored).save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    assert stored_dtype(tmp_path / "model") == stored
+    monkeypatch.setattr("sightline.interop.load.screen_processor", lambda *_: None)
+    assert main(["convert", "llava", str(tmp_path / "model"), "--out", str(tmp_path / "llava")]) == 0
+    written = load_file(tmp_path / "llava" / "model.safetensors")
+    assert {weight.dtype for weight in written.values()} == {stored}
+
+
+def test_tokens_that_were_not_to_be_written_still_are_not():
+    ours = randomised(vlm_config())
+    ours.generation_config.suppress_tokens = [5, 40]
+    assert llava_from_vlm(ours).generation_config.suppress_tokens == [5, 34, 40]
+
+
+def test_int8_weights_are_refused():
+    ours = randomised(vlm_config())
+    quantize(ours)
+    with pytest.raises(ValueError, match="is int8, which Llava has no place for"):
+        llava_from_vlm(ours)
 
 
 def test_what_was_converted_loads_here_too(converted):

@@ -24,14 +24,15 @@ def llava(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="sightline-tiny, a folder or a hub id.")
     ] = "sightline-tiny",
-    dtype: Dtype = "auto",
+    dtype: Annotated[str, typer.Option(help="auto: as MODEL is; float32, bfloat16 or float16.")] = "auto",
 ) -> None:
     """Write MODEL as a LLaVA checkpoint, which transformers, vLLM and others load without this package."""
-    from sightline.interop.load import load
+    from sightline.interop.load import load, stored_dtype
     from sightline.interop.to_transformers import save_as_llava
 
     _check_new(out)
-    loaded, processor = load(model, "cpu", dtype)
+    # What is written is not computed with here, so the machine has no say in it.
+    loaded, processor = load(model, "cpu", stored_dtype(model) if dtype == "auto" else dtype)
     save_as_llava(loaded, processor, out)
     print(f"written: {out} (LlavaForConditionalGeneration)")
 

@@ -81,6 +81,7 @@ def compose(
     open_fields = {"projector_type": "mlp", "vision_feature_layer": layer, **(overrides or {})}
     config = _config(fields | _special_ids(fields, tokenizer, closing), tower, open_fields)
     config.image_ids = [_id_of(tokenizer, image_token)] * config.num_image_tokens
+    config.image_special_token = image_token * config.num_image_tokens
     config.image_processor = config.image_processor or images
     config.vision_model_path = str(vision)
     config.check()
@@ -151,9 +152,15 @@ def _complete(tokenizer: PreTrainedTokenizerFast) -> str:
     return image_token
 
 
+def _begun(tokenizer: PreTrainedTokenizerFast) -> str:
+    """How a template begins for a model that has seen its beginning-of-sequence token before every text."""
+    begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    return "{{- bos_token -}}" if begins else ""
+
+
 def _frame_template(tokenizer: PreTrainedTokenizerFast, image_token: str, source: str | Path) -> str:
     """Give the tokenizer a template that shows images; return the token that ends the assistant's turn."""
-    template = tokenizer.chat_template or CHATML
+    template = tokenizer.chat_template or (_begun(tokenizer) + CHATML)
     if isinstance(template, dict):
         template = template["default"]
     special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]

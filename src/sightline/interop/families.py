@@ -32,7 +32,8 @@ _SHARED = names(
 _BESIDE = names(
     "architectures dtype torch_dtype transformers_version model_type _name_or_path id2label label2id num_labels "
     "output_attentions output_hidden_states return_dict rope_theta rope_scaling partial_rotary_factor "
-    "layer_types sliding_window use_sliding_window max_window_layers"
+    "layer_types sliding_window use_sliding_window max_window_layers "
+    "is_llama_config transformers.js_config unsloth_fixed unsloth_version"  # what other programs leave: SmolLM2 has two
 )
 _ROPE_TYPES = ("default", "linear", "dynamic", "yarn", "llama3")
 

@@ -66,7 +66,7 @@ def _config(smaller: VLMConfig, processor: VLMProcessor, image_size: int) -> VLM
     config.vision_config.image_size = image_size
     tokens = config.num_image_tokens
     config.image_ids = [smaller.image_token_id] * tokens
-    config.image_special_token = smaller.image_special_token[0] * tokens
+    config.image_special_token = smaller.image_token * tokens
     config.image_processor = _preparation(smaller, processor, image_size)
     config.check()
     if tokens >= config.max_position_embeddings:
@@ -78,13 +78,13 @@ def _config(smaller: VLMConfig, processor: VLMProcessor, image_size: int) -> VLM
 
 
 def _preparation(smaller: VLMConfig, processor: VLMProcessor, image_size: int) -> dict[str, Any]:
-    """The image processor's settings, with the tower's old side replaced by the new one."""
-    before = smaller.vision_config.image_size
+    """The image processor's settings, its sizes as much larger as the tower's side: a crop keeps its share."""
+    times = image_size / smaller.vision_config.image_size
     settings = processor.image_processor.to_dict()
     for name in ("size", "crop_size"):
         given = settings.get(name)
         if isinstance(given, dict):
-            settings[name] = {key: image_size if value == before else value for key, value in given.items()}
-        elif given == before:
-            settings[name] = image_size
+            settings[name] = {key: value and round(value * times) for key, value in given.items()}
+        elif given:
+            settings[name] = round(given * times)
     return settings

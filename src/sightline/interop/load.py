@@ -25,7 +25,16 @@ from sightline.interop.screening import screen_config, screen_descriptions, scre
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
-__all__ = ["DEFAULT_MODEL", "best_device", "best_dtype", "load", "load_processor", "named_dtype", "pick_device"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "best_device",
+    "best_dtype",
+    "load",
+    "load_processor",
+    "named_dtype",
+    "pick_device",
+    "stored_dtype",
+]
 
 DEFAULT_MODEL = "sightline-tiny"
 
@@ -83,6 +92,19 @@ def load_processor(name: str | Path) -> tuple[VLMConfig, VLMProcessor]:
         if not isinstance(config, VLMConfig):
             raise ValueError(f"{name} is a {config.model_type!r} checkpoint; a sightline_vlm is needed here")
         return config, _processor(source)
+
+
+def stored_dtype(name: str | Path) -> torch.dtype:
+    """What the weights at `name` are written in; float32 where its configuration does not say.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`.
+    """
+    source = _locate(name)
+    with _in_one_line(source, name):
+        screen_descriptions(source, str(name))
+        found = _read_config(source, name).dtype
+    return found if isinstance(found, torch.dtype) else torch.float32
 
 
 def _processor(source: str) -> VLMProcessor:

@@ -36,8 +36,8 @@ def load_tower(source: str | Path) -> tuple[Any, dict[str, Any], int]:
     """The tower at `source`, how its pictures are prepared, and the layer whose features are read.
 
     Raises:
-        FileNotFoundError: there is no checkpoint, or a part of it is missing.
-        ValueError: it is neither CLIP nor SigLIP, nor a checkpoint of ours.
+        FileNotFoundError: there is no checkpoint, or a file of it is missing.
+        ValueError: it is neither CLIP nor SigLIP, nor a checkpoint of ours, or lacks a weight.
     """
     if str(source) == DEFAULT_MODEL or isinstance(read_config(source, "vision tower"), VLMConfig):
         return _own_tower(source)
@@ -69,7 +69,9 @@ def load_language(source: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
     if extra:
         extra["quantization_config"] = GgufConfig(dequantize=True)
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True, **extra)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, output_loading_info=True, trust_remote_code=False, **extra
+        )
     except OSError as error:
         raise FileNotFoundError(f"the language model {str(source)!r} is incomplete: {_first_line(error)}") from None
     model, info = loaded
@@ -87,7 +89,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
     """
     folder, extra = _located(source)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, **extra)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"there is no tokenizer with {str(source)!r}: {_first_line(error)}") from None
     # transformers makes an empty one for some families.
@@ -113,7 +115,7 @@ def read_config(source: str | Path, kind: str) -> PreTrainedConfig:
     if looks_local and not (Path(source).is_file() if extra else Path(source).is_dir()):
         raise FileNotFoundError(f"there is no {kind} at {str(source)!r}: give a folder or a hub id")
     try:
-        config = AutoConfig.from_pretrained(folder, **extra)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"there is no {kind} at {str(source)!r}: {_first_line(error)}") from None
     if extra and hasattr(config, "_model_name_or_path"):

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from sightline.config import LLMConfig, VLMConfig
+from sightline.engine.quantize import is_quantized
 from sightline.interop.families import FAMILIES, from_transformers_config, names, theirs_of
 from sightline.interop.llava import PREFIXES, SELECT
 from sightline.nn.vlm import VLM
@@ -41,6 +42,8 @@ _EXPERTS = names(
     "topk_group norm_topk_prob routed_scaling_factor first_k_dense_replace decoder_sparse_step mlp_only_layers "
     "moe_intermediate_size"
 )
+
+_WHOLE_HEADS = {"partial_rotary_factor": 1.0}  # all that is turned, where a config does not say
 
 
 def save_as_llava(model: VLM, processor: ProcessorMixin, folder: str | Path) -> Path:
@@ -63,8 +66,10 @@ def llava_from_vlm(model: VLM) -> LlavaForConditionalGeneration:
     """`model` as a Llava model with its own copy of the weights: same dtype, device and generation settings.
 
     Raises:
-        ValueError: naming the part or field that Llava lacks.
+        ValueError: naming the part or field that Llava lacks; or the model is int8.
     """
+    if is_quantized(model):
+        raise ValueError("the model is int8, which Llava has no place for: convert the one that it was made from")
     config = to_llava_config(model.config)
     weights = {_renamed(key): weight for key, weight in _with_two_layers(model).items()}
     converted = LlavaForConditionalGeneration._from_config(config, dtype=model.dtype)
@@ -73,7 +78,8 @@ def llava_from_vlm(model: VLM) -> LlavaForConditionalGeneration:
         raise ValueError(f"Llava and this model do not have the same weights: {', '.join(sorted(wrong)[:5])}")
     converted.load_state_dict(weights)
     converted.generation_config = deepcopy(model.generation_config)
-    converted.generation_config.suppress_tokens = [model.config.image_token_id]
+    unsaid = {*(converted.generation_config.suppress_tokens or ()), model.config.image_token_id}
+    converted.generation_config.suppress_tokens = sorted(unsaid)
     return converted.to(model.device).eval()
 
 
@@ -112,6 +118,7 @@ def to_transformers_config(config: LLMConfig) -> PreTrainedConfig:
     nearest: tuple[str, list[str]] | None = None
     for kind in FAMILIES:
         fields = {theirs: getattr(config, ours) for ours, theirs in theirs_of(kind).items()}
+        fields["rope_parameters"] = _WHOLE_HEADS | (config.rope_parameters or {})  # GLM turns half of each otherwise
         if config.sliding_window is not None:
             if not hasattr(AutoConfig.for_model(kind), "sliding_window"):
                 continue  # it would keep the number, and attend to everything
@@ -152,6 +159,8 @@ def _differences(wanted: LLMConfig, found: LLMConfig) -> list[str]:
 
 def _value(config: LLMConfig, name: str) -> Any:
     value = getattr(config, name)
+    if name == "rope_parameters":
+        return _WHOLE_HEADS | (value or {})
     return None if value == [] else value  # no layers, either way
 
 

@@ -124,7 +124,8 @@ def causal_mask(
 ) -> Any:
     """Who may look at whom, in the form that the chosen attention implementation takes (None: plainly causal).
 
-    Position i sees j where j <= i, both are real tokens and both belong to one document:
+    Position i sees j where j <= i, both are real tokens and both belong to one document. Documents are told by
+    `position_ids` where there is no `attention_mask`:
 
         causal          padded (first column 0)    packed, position_ids 0 1 0
         1 0 0           0 0 0                      1 0 0

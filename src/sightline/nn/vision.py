@@ -34,23 +34,31 @@ def get_vision_model(model_path: str | Path) -> tuple[PreTrainedModel, Any]:
     its image processor where the checkpoint has no tokenizer.
 
     Raises:
-        ValueError: the checkpoint is neither CLIP nor SigLIP.
+        ValueError: the checkpoint is neither CLIP nor SigLIP, or lacks a weight of the tower.
         OSError: there is no checkpoint at `model_path`.
     """
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(model_path)
+    config = AutoConfig.from_pretrained(model_path, trust_remote_code=False)
     if config.model_type in _COMPOSITE:
-        model = _classes(_COMPOSITE[config.model_type])[0].from_pretrained(model_path)
+        model = _whole(_classes(_COMPOSITE[config.model_type])[0], model_path, "vision_model.")
     elif config.model_type in _TOWERS:
         model = build_tower(config)
-        model.vision_model = type(model.vision_model).from_pretrained(model_path)
+        model.vision_model = _whole(type(model.vision_model), model_path, "")
     else:
         raise ValueError(
             f"{model_path} holds a {config.model_type!r} model, but a tower is one of "
             f"{', '.join([*_COMPOSITE, *_TOWERS])}: pictures of one fixed resolution"
         )
     return freeze(model), _tower_processor(model_path)
+
+
+def _whole(kind: Any, model_path: str | Path, part: str) -> Any:
+    """The model of that class; transformers would make up weights that the checkpoint lacks, but not in `part`."""
+    model, report = kind.from_pretrained(model_path, output_loading_info=True)
+    if missing := [name for name in report["missing_keys"] if name.startswith(part)]:
+        raise ValueError(f"the vision tower {str(model_path)!r} lacks the weight {min(missing)}")
+    return model
 
 
 def _classes(vision_type: str) -> tuple[Any, Any]:
@@ -62,9 +70,9 @@ def _tower_processor(model_path: str | Path) -> Any:
     from transformers import AutoImageProcessor, AutoProcessor
 
     try:
-        return AutoProcessor.from_pretrained(model_path, backend="pil")
+        return AutoProcessor.from_pretrained(model_path, backend="pil", trust_remote_code=False)
     except (OSError, ValueError):
-        return AutoImageProcessor.from_pretrained(model_path, backend="pil")
+        return AutoImageProcessor.from_pretrained(model_path, backend="pil", trust_remote_code=False)
 
 
 def build_tower(vision_config: PreTrainedConfig, text_config: PreTrainedConfig | None = None) -> Any:
@@ -120,11 +128,13 @@ def get_image_embeddings(
     `[B, N, 3, 224, 224]` becomes `[B, N, 196, C]`, in the tower's dtype. Blocks behind `layer` do not run.
 
     Raises:
-        ValueError: the pictures have another size than the tower's.
+        ValueError: the pictures have another size than the tower's, or it has no such block.
     """
     tower: Any = vision_model.vision_model
     blocks = tower.encoder.layers
     count = layer if layer >= 0 else len(blocks) + 1 + layer
+    if not 0 <= count <= len(blocks):
+        raise ValueError(f"there is no layer {layer}: the tower has {len(blocks)} blocks")
     *images, channels, height, width = image_tensors.shape
     side = tower.config.image_size
     if (height, width) != (side, side):

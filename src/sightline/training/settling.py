@@ -6,13 +6,17 @@ from __future__ import annotations
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from sightline.config import VLMConfig
 from sightline.data.readers import Data
-from sightline.interop.load import load_processor
+from sightline.interop.load import DEFAULT_MODEL, load_processor
+from sightline.interop.parts import read_config
+from sightline.nn.vision import build_tower
 from sightline.nn.vlm import VLM
 from sightline.training.memory import memory_limit
 from sightline.training.recipe import ModelSection, Recipe
@@ -78,16 +82,16 @@ def _parameters(section: ModelSection) -> tuple[int, int]:
         return sum(p.numel() for p in model.parameters()) - frozen, frozen
     assert section.language is not None
     assert section.vision is not None
-    return _pretrained(section.language, "AutoModelForCausalLM"), _pretrained(section.vision, "AutoModel")
+    return _language_parameters(section.language), _tower_parameters(section.vision)
 
 
-def _pretrained(name: str, kind: str) -> int:
-    """The parameters of a pretrained model of transformers, told from its configuration."""
-    import transformers
-
-    try:
-        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(f"there is no model at {name!r}: {str(error).strip().partition(chr(10))[0]}") from None
+def _language_parameters(source: str) -> int:
+    config = read_config(source, "language model")
     with torch.device("meta"):
-        return sum(p.numel() for p in getattr(transformers, kind).from_config(config).parameters())
+        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def _tower_parameters(source: str) -> int:
+    config: Any = load_processor(source)[0] if source == DEFAULT_MODEL else read_config(source, "vision tower")
+    with torch.device("meta"):
+        return sum(p.numel() for p in build_tower(getattr(config, "vision_config", config)).parameters())
