@@ -55,6 +55,7 @@ def test_the_table_has_the_likeliest_first_in_columns_of_one_width(ask, picture)
         (["--choices", "yes,no", "--max-new-tokens", "4"], "--max-new-tokens says nothing beside --choices"),
         (["--choices", "yes,no", "--seed", "1"], "--seed says nothing beside --choices"),
         (["--choices", "yes,no", "--stats"], "--stats says nothing beside --choices"),
+        (["--show", "--json"], "--show says nothing beside --json"),
     ],
 )
 def test_choices_that_cannot_be_weighed_are_one_line_and_exit_code_2(capsys, options, message):

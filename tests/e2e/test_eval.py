@@ -166,6 +166,7 @@ def test_answers_about_other_pictures_are_not_taken_over(evaluate, tmp_path):
         (["--tasks", "ROWS", "--metric", "choice"], "mine.jsonl, line 1: multiple choice needs 'choices'"),
         (["--tasks", "name", "--axis", "font"], "the axis 'font' does not ask 'name'"),
         (["--languages", "fr"], "'fr'"),
+        (["--tasks", ","], "--tasks ',' names nothing"),
         (["--axis", "sideways"], "sideways"),
         (["--per-kind", "0"], "--per-kind"),
     ],

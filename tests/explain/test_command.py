@@ -82,6 +82,10 @@ def test_somebodys_file_is_overwritten_only_with_force(look, picture, tmp_path, 
         (["square.png", "What?", "--rollout", "--layer", "0"], "leave layer out"),
         (["square.png", "What?", "--window", "9"], "1 to 4 patches wide"),
         (["square.png", "What?", "--answer", " "], "holds no word"),
+        (
+            ["square.png", "?", "--answer", "A", "--max-new-tokens", "9"],
+            "--max-new-tokens says nothing beside --answer",
+        ),
         (["square.png", "What?", "--head", "x"], "--head"),
     ],
 )

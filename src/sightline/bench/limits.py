@@ -26,8 +26,8 @@ def timed(work: Callable[[], object], repeats: int = 7) -> float:
 def _seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    if torch.accelerator.is_available():  # what was handed to CUDA or Metal is not done yet
+        torch.accelerator.synchronize()
     return time.perf_counter() - started
 
 

@@ -22,6 +22,7 @@ from sightline.commands.options import (
     Question,
     Seed,
     Temperature,
+    refuse_beside,
 )
 
 if TYPE_CHECKING:
@@ -51,9 +52,11 @@ def ask(
     show: Annotated[bool, typer.Option("--show", help="Draw the pictures in the terminal first.")] = False,
 ) -> None:
     """Ask a question about pictures."""
+    if as_json:
+        refuse_beside(context, ("show",), "--json")
     answers = None if choices is None else _answers(choices, context)
     pictures, text = open_inputs(images, question)
-    if show and not as_json:
+    if show:
         from sightline.commands.terminal_picture import draw
 
         for picture in pictures:
@@ -87,10 +90,7 @@ def _write(piece: str) -> None:
 
 def _answers(choices: str, context: typer.Context) -> list[str]:
     """The answers in `--choices`, before any model is loaded for them."""
-    for name in GENERATING:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            raise ValueError(f"--{name.replace('_', '-')} says nothing beside --choices, where no answer is generated")
+    refuse_beside(context, GENERATING, "--choices, where no answer is generated")
     answers = [answer.strip() for answer in choices.split(",")]
     if not all(answers):
         raise ValueError(f"--choices is answers with commas between them, as yes,no, but not {choices!r}")

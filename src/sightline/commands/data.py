@@ -212,11 +212,11 @@ def _count(data: Data | Divided) -> str:
 
 
 def _spread(data: Data | Divided, count: int) -> Iterator[Any]:
-    """About `count` rows, evenly spread from the first to the last; of a stream the first ones."""
+    """`count` rows, or all, evenly spread from the first to the last; of a stream the first ones."""
     if data.is_streamed:
         return (row for row, _ in zip(data.attempts(), range(count), strict=False))
-    total = len(data)
-    return data.subset([n * total // min(count, total) for n in range(min(count, total))]).attempts()
+    last, steps = len(data) - 1, min(count, len(data)) - 1
+    return data.subset([n * last // max(1, steps) for n in range(steps + 1)]).attempts()
 
 
 @contextmanager

@@ -152,12 +152,17 @@ def _scene_tasks(kinds: str | None, languages: str, per_kind: int, axis: str, th
     options: dict[str, Any] = {"seed": SEED, "things": things, "image_size": side}
     options |= {"axis": axis} if axis != "seen" else {}
     world = World(split="test", **options)
-    tasks = scene_tasks(world, world.kinds if kinds is None else _words(kinds), _words(languages), per_kind)
+    asked = world.kinds if kinds is None else _words("tasks", kinds)
+    tasks = scene_tasks(world, asked, _words("languages", languages), per_kind)
     return replace(tasks, settings={**options, "axis": axis, **tasks.settings})
 
 
-def _words(listed: str) -> list[str]:
-    return [word.strip() for word in listed.split(",") if word.strip()]
+def _words(option: str, listed: str) -> list[str]:
+    """The words of a list, each once, or its questions would be counted twice."""
+    words = [word.strip() for word in listed.split(",") if word.strip()]
+    if not words:
+        raise ValueError(f"--{option} {listed!r} names nothing")
+    return list(dict.fromkeys(words))
 
 
 def _run_name(model: str, tasks: str | None, axis: str | None, quantize: str | None) -> str:

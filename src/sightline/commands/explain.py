@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.commands.inputs import open_inputs
-from sightline.commands.options import Device, Dtype, Images, MaxNewTokens, Model, Quantize, Question
+from sightline.commands.options import Device, Dtype, Images, MaxNewTokens, Model, Quantize, Question, refuse_beside
 
 if TYPE_CHECKING:
     from sightline.explain.explanation import Explanation
@@ -25,6 +25,7 @@ MARK = "sightline explain"  # in the files it writes, so that it knows them agai
 
 
 def explain(
+    context: typer.Context,
     images: Images,
     question: Question,
     out: Annotated[
@@ -42,7 +43,7 @@ def explain(
     stride: Annotated[
         int | None, typer.Option(min=1, help="Patches from one to the next; half a window if not given.")
     ] = None,
-    memory: Annotated[int, typer.Option(min=1, help="MiB that hidden windows may take at once.")] = 512,
+    memory: Annotated[int, typer.Option(min=1, help="MiB that attention, or hidden windows, may take.")] = 512,
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT, whatever it is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Words and maps as one JSON object.")] = False,
     model: Model = "sightline-tiny",
@@ -57,6 +58,8 @@ def explain(
     """
     out = out or (None if as_json else Path("look.html"))
     _check_out(out, force)
+    if answer is not None:
+        refuse_beside(context, ("max_new_tokens",), "--answer, which is not generated")
     pictures, question = open_inputs(images, question)
     if not pictures:
         raise ValueError(f"a picture and a question are needed: {EXAMPLE}")

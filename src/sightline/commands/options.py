@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,18 @@ QuestionColumn = Annotated[str | None, typer.Option(help="That of the question."
 AnswerColumn = Annotated[str | None, typer.Option(help="That of the answer.")]
 Prompt = Annotated[str | None, typer.Option(help="What is asked where a row has no question of its own.")]
 ImageFolder = Annotated[Path | None, typer.Option(help="Where paths of pictures start; beside the rows if not given.")]
+
+
+def refuse_beside(context: typer.Context, names: Iterable[str], other: str) -> None:
+    """Refuse options that say nothing beside `other`, where they were given.
+
+    Raises:
+        ValueError: one of `names` stands on the command line.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ValueError(f"--{name.removeprefix('as_').replace('_', '-')} says nothing beside {other}")
 
 
 def share_of(held_out: str) -> Share:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sightline.commands.options import refuse_beside
+
 if TYPE_CHECKING:
     from sightline.training.recipe import Recipe
 
@@ -14,6 +16,7 @@ EXAMPLE = "Example: sightline train finetune data=photos train.batch_size=32"
 
 
 def train(
+    context: typer.Context,
     recipe: Annotated[
         str, typer.Argument(help="The recipe: the name of one that ships (finetune, tiny, ...), or a YAML file.")
     ],
@@ -38,6 +41,7 @@ def train(
 
     loaded = load_recipe(recipe, overrides)
     if verify:
+        refuse_beside(context, ("out", "resume"), "--verify, which leaves nothing behind")
         _verify(loaded, find_recipe(recipe), verify)
         return
     from sightline.training.loop import Stopped

@@ -80,8 +80,10 @@ def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:
     """The settings cannot say that the world itself was changed since: one question of each kind tells."""
     for one in {(one.kind, one.language): one for one in kept}.values():
         question = tasks.question(one.key)
-        if (question.text, question.truths[0]) != (one.question, one.truth):
+        then, now = (one.question, one.truth), (question.text, question.truths[0])
+        if then != now:
+            differing = 0 if then[0] != now[0] else 1  # the texts, or what is right
             raise ValueError(
-                f"the answers there are to other questions ({one.question!r}, now {question.text!r}): "
+                f"the answers there are to other questions ({then[differing]!r}, now {now[differing]!r}): "
                 "give another --out, or delete it"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sightline.evaluation.baselines import Majority, answers_learned_from, without_pictures
 from sightline.evaluation.examples import Example, example
@@ -73,11 +73,14 @@ def _learned(looks: Looks) -> tuple[list[tuple[str, str]], PassedOver]:
 def _judgement(looks: Looks, first: First, answers: Sequence[Answer], learned: list[tuple[str, str]]) -> Judgement:
     assert looks.held_out is not None
     tasks, blind = looks.held_out, without_pictures(looks.held_out)
+    blindly = [answer for _, answer in looks.ask(blind)] if blind.keys else []
+    shown = {answer.key: answer.shown for answer in answers}
     return Judgement(
         tuned=answers,
         before=first.rows,
         majority=Majority(learned).answers(tasks.question(key) for key in tasks.keys),
-        blind=[answer for _, answer in looks.ask(blind)] if blind.keys else [],
+        # Questions about one picture are no more independent where it is not shown.
+        blind=[replace(answer, shown=shown[answer.key]) for answer in blindly],
     )
 
 
