@@ -3,6 +3,7 @@
 import random
 import re
 from importlib import resources
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -218,13 +219,31 @@ def test_a_charts_answers_follow_from_its_values(language):
         value = int(re.search(r"\d+", question)[0])
         assert [label for label, other in table(panel).items() if other == value] == [answer]
     for panel, _, answer in asked("chart_total", language):
-        assert sum(table(panel).values()) == int(answer)
+        terms, total = answer.split(" = ")
+        assert [int(term) for term in terms.split(" + ")] == list(table(panel).values())
+        assert int(total) == sum(table(panel).values())
     for panel, _, answer in asked("chart_count", language):
         assert len(table(panel)) == int(answer)
     for panel, question, answer in asked("chart_more", language):
         one, other = quoted(question)
-        assert (answer in ("Yes.", "是。")) == (table(panel)[one] > table(panel)[other])
-        assert table(panel)[one] != table(panel)[other]
+        left, right = table(panel)[one], table(panel)[other]
+        said = {"en": (", so no.", ", so yes."), "zh": ("，不是。", "，是。")}[language][left > right]
+        assert answer == f"{left} {'>' if left > right else '<'} {right}{said}"
+        assert left != right
+
+
+def test_a_pie_begins_at_the_top_so_that_the_order_of_its_slices_can_be_seen():
+    for pie in made("pie"):
+        angles = [pie.slice(index) for index in range(len(pie.entries))]
+        assert angles[0][0] == -90
+        assert all(one[1] == pytest.approx(other[0]) for one, other in pairwise(angles))
+
+
+def test_a_number_is_the_only_one_in_its_picture():
+    panels = [panel for panel, *_ in asked("number", "en", 300)]
+    assert any(item.is_word for panel in panels for item in panel.items)
+    for panel in panels:
+        assert len([item for item in panel.items if not item.is_word or item.text in words.NUMERALS]) == 1
 
 
 def test_a_chart_has_two_to_five_whole_numbers_and_different_labels():

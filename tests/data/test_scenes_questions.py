@@ -45,6 +45,14 @@ def asked(kind, language):
     return found
 
 
+def test_nothing_absent_is_asked_about_where_all_is_there(monkeypatch):
+    for module in ("naming", "dialogue"):
+        monkeypatch.setattr(f"sightline.data.scenes.questions.{module}.absent", lambda *_: ())
+    for number, scene in enumerate(SCENES):
+        assert {answer for _, answer in ask("exists", scene, Asking(random.Random(number), "en"))} <= {"Yes."}
+        ask("unanswerable", scene, Asking(random.Random(number), "en"))
+
+
 def mentioned(question, words):
     """The longest of `words` (values) that the question contains as a whole, by key."""
     found = [

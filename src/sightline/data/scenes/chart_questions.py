@@ -1,13 +1,14 @@
 """What is asked of a chart: the extremes, a value, a label, the total, the number of parts, a comparison.
 
 A question is left out where equal values would give it two answers. Labels answer as they are printed, values in
-digits, both without a full stop. It does not know how a chart is drawn.
+digits, both without a full stop. A total and a comparison name the values that they follow from first: a model that
+writes one token after the other has read them when it comes to the result. It does not know how a chart is drawn.
 """
 
 import random
 
 from sightline.data.scenes.charts import Bars, Pie
-from sightline.data.scenes.panel_phrasings import Found, yes_no
+from sightline.data.scenes.panel_phrasings import Found, compared
 
 __all__ = ["CHART_KINDS"]
 
@@ -45,7 +46,8 @@ def _label(chart: Chart, rng: random.Random, language: str) -> Found | None:
 
 
 def _total(chart: Chart, rng: random.Random, language: str) -> Found | None:
-    return chart.words[language], str(sum(entry.value for entry in chart.entries))
+    values = [entry.value for entry in chart.entries]
+    return chart.words[language], f"{' + '.join(map(str, values))} = {sum(values)}"
 
 
 def _count(chart: Chart, rng: random.Random, language: str) -> Found | None:
@@ -57,7 +59,7 @@ def _more(chart: Chart, rng: random.Random, language: str) -> Found | None:
     if one.value == other.value:
         return None
     fields = {**chart.words[language], "label": one.label, "other": other.label}
-    return fields, yes_no("is it so", one.value > other.value, language)
+    return fields, compared(one.value, other.value, language)
 
 
 def _describe(chart: Chart, rng: random.Random, language: str) -> Found | None:

@@ -40,6 +40,7 @@ MOST_BARS, LEAST_SLICE = 5, 0.11  # a slice of that share still holds its number
 DISTINCT_SHARE = 0.75  # of the charts in which no value comes twice
 FAR_FROM_PAPER = 70.0  # in RGB
 MARGIN = 0.01
+TOP = -90.0  # where every pie begins: nothing else would show which slice is the first
 GAP = 0.16  # on each side of a bar, of the room it has
 MOST_LABEL = 0.36  # how wide a label beside a bar may be, of the side
 LINE_LIGHTNESS = 0.25  # of a grid line: how far it goes from the paper to the ink
@@ -225,9 +226,8 @@ class Bars(_Chart):
 
 @dataclass(frozen=True)
 class Pie(_Chart):
-    """Slices clockwise from `start` degrees (0 is to the right), labels beside them, values on them."""
+    """Slices clockwise from the top, labels beside them, values on them."""
 
-    start: float
     layout: ClassVar[str] = "pie"
     names: ClassVar[dict[str, str]] = {"en": "A pie chart", "zh": "饼图"}
     part_names: ClassVar[dict[str, str]] = {"en": 'the slice "{}", {}', "zh": "扇形“{}”，{}"}
@@ -241,7 +241,7 @@ class Pie(_Chart):
         """The first and the last angle of slice number `index`, in degrees clockwise from the right."""
         values = [entry.value for entry in self.entries]
         degree = 360 / sum(values)
-        first = self.start + degree * sum(values[:index])
+        first = TOP + degree * sum(values[:index])
         return first, first + degree * values[index]
 
     def _texts(self) -> list[_Text]:
@@ -311,7 +311,7 @@ def random_pie(rng: random.Random, unseen: Collection[str] = ()) -> Pie:
         values = _values(rng)
     while True:
         paper, ink, colours, font = _materials(rng, len(values), unseen)
-        chart = Pie(_entries(rng, values, colours, unseen), font, ink, paper, rng.getrandbits(32), rng.uniform(0, 360))
+        chart = Pie(_entries(rng, values, colours, unseen), font, ink, paper, rng.getrandbits(32))
         if _pie_fits(chart):
             return chart
 

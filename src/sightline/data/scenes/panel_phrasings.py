@@ -10,14 +10,12 @@ from collections.abc import Mapping
 
 from sightline.data.scenes.holdout import wordings
 
-__all__ = ["PANEL_PHRASINGS", "Found", "phrase", "yes_no"]
+__all__ = ["PANEL_PHRASINGS", "Found", "compared", "phrase", "word_there"]
 
 Found = tuple[dict[str, str], str]  # the fields of a question, and its answer
 
-YES_NO = {
-    "is there": {"en": ("No.", "Yes."), "zh": ("没有。", "有。")},
-    "is it so": {"en": ("No.", "Yes."), "zh": ("不是。", "是。")},
-}
+WORD_THERE = {"en": ("No.", "Yes."), "zh": ("没有。", "有。")}
+COMPARED = {"en": ("{} < {}, so no.", "{} > {}, so yes."), "zh": ("{} < {}，不是。", "{} > {}，是。")}
 
 PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
     "word": {
@@ -110,12 +108,12 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
     },
     "digits": {
         "en": [
-            "What number is written?",
-            "Read the handwritten number.",
+            "Which digits are written?",
+            "Read the handwritten digits.",
             "Read the digits from left to right.",
-            "Which number do the digits make?",
+            "What are the digits, from left to right?",
         ],
-        "zh": ["写的数字是多少？", "读出手写的数字。", "从左到右读出这些数字。", "这些数字组成的数是多少？"],
+        "zh": ["写了哪些数字？", "读出手写的数字。", "从左到右读出这些数字。", "从左到右依次是哪些数字？"],
     },
     "digits_count": {
         "en": [
@@ -226,6 +224,11 @@ def phrase(kind: str, rng: random.Random, language: str, fields: Mapping[str, st
     return rng.choice(wordings(PANEL_PHRASINGS[kind][language], held_out)).format(**fields)
 
 
-def yes_no(asked: str, holds: bool, language: str) -> str:
-    """The answer to whether something is there, or is so; `asked` is a key of YES_NO."""
-    return YES_NO[asked][language][holds]
+def word_there(present: bool, language: str) -> str:
+    """The answer to whether a word is printed."""
+    return WORD_THERE[language][present]
+
+
+def compared(one: int, other: int, language: str) -> str:
+    """The answer to whether `one` is more than `other`, which differs from it."""
+    return COMPARED[language][one > other].format(one, other)

@@ -15,8 +15,8 @@ from sightline.data.scenes.backgrounds import Paper, background, choose_paper, r
 from sightline.data.scenes.colours import PALETTE, RGB, jittered
 from sightline.data.scenes.fonts import FONTS, HELD_OUT_FONTS, letter_boxes, paste_text, text_box, text_extent
 from sightline.data.scenes.language import COLOUR_WORDS, PLACES, QUOTES, join, sentence
-from sightline.data.scenes.panel_phrasings import Found, yes_no
-from sightline.data.scenes.words import HELD_OUT_NUMBERS, HELD_OUT_WORDS, NUMBERS, WORDS, is_held_out
+from sightline.data.scenes.panel_phrasings import Found, word_there
+from sightline.data.scenes.words import HELD_OUT_NUMBERS, HELD_OUT_WORDS, NUMBERS, NUMERALS, WORDS, is_held_out
 
 __all__ = ["PRINTED_KINDS", "Print", "Printed", "random_printed"]
 
@@ -169,7 +169,8 @@ def _word(panel: Printed, rng: random.Random, language: str) -> Found | None:
 
 
 def _number(panel: Printed, rng: random.Random, language: str) -> Found | None:
-    return _read(panel, False)
+    # "seven" is a number, too.
+    return None if any(item.text in NUMERALS for item in panel.items) else _read(panel, False)
 
 
 def _read_at(panel: Printed, rng: random.Random, language: str) -> Found | None:
@@ -206,7 +207,7 @@ def _word_exists(panel: Printed, rng: random.Random, language: str) -> Found | N
         word = rng.choice(
             [other for other in near if other not in words] or [other for other in pool if other not in words]
         )
-    return {"word": word}, yes_no("is there", present, language)
+    return {"word": word}, word_there(present, language)
 
 
 def _text_colour(panel: Printed, rng: random.Random, language: str) -> Found | None:

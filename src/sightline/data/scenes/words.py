@@ -6,9 +6,14 @@ none from one part to the other. It does not know how words are drawn.
 
 import hashlib
 
-__all__ = ["HELD_OUT_NUMBERS", "HELD_OUT_WORDS", "NUMBERS", "WORDS", "is_held_out"]
+__all__ = ["HELD_OUT_NUMBERS", "HELD_OUT_WORDS", "NUMBERS", "NUMERALS", "WORDS", "is_held_out"]
 
 HELD_OUT_PARTS = 6  # one text in six
+_EVERY_NUMERAL = """
+zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty hundred thousand
+million dozen
+"""
+NUMERALS = frozenset(_EVERY_NUMERAL.split())
 
 _EVERY_WORD = """
 able about above across act add after again age ago air all alone along also always among angry animal answer any

@@ -130,7 +130,7 @@ class Kind:
 def absent(scene: Scene, asking: Asking, sort: str | None = None) -> Identity:
     """Something not in the scene in any sense, often near to something that is: its category, its colour or its shape.
 
-    `sort` is "thing" or "shape", where only one of them will do; empty if all of that sort are there.
+    `sort` is "thing" or "shape", where only one of them will do; empty if all that could be asked about are there.
     """
     present = {item.identity for item in scene.objects}
     near = asking.rng.choice(sorted(name for name in present if sort in (None, name[0])) or [()])
@@ -140,7 +140,7 @@ def absent(scene: Scene, asking: Asking, sort: str | None = None) -> Identity:
     else:
         pool = tuple(name for name in _ALL_SHAPES if not near or near[1] == name[1] or near[2] == name[2])
     for candidates in (pool, _ALL_SHAPES if sort is None else pool):
-        # A very small vocabulary may be wholly in the picture; the shapes never are.
+        # A very small vocabulary may be wholly in the picture, and so may the few coloured shapes that are held out.
         fitting = [name for name in candidates if name not in present and asking.may_mention(name)]
         if fitting := [name for name in fitting if not takes_in(name, present)]:
             return asking.rng.choice(fitting)

@@ -133,6 +133,8 @@ def _unanswerable(scene: Scene, asking: Asking) -> QuestionAnswer:
         identity = asking.rng.choice(missing) if missing else absent(scene, asking, "shape")
     else:
         identity = absent(scene, asking, "shape" if kind == "size" else None)
+    if not identity:
+        return None
     fields = size_words(asking) if kind == "size" else {}
     fields |= {"relation": RELATIONS[asking.language][asking.rng.choice(list(DIRECTIONS))]} if kind == "beside" else {}
     called = name(identity, asking.language)

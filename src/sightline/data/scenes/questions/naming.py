@@ -41,6 +41,8 @@ def summary(scene: Scene, language: str) -> str:
 def _exists(scene: Scene, asking: Asking) -> QuestionAnswer:
     holds = asking.rng.random() < 0.5
     identity = asking.rng.choice(scene.objects).identity if holds else absent(scene, asking)
+    if not identity:
+        return None
     if identity[0] == "shape" and asking.rng.random() < 0.25:
         identity = _any_colour(scene, asking, holds) or identity
     return asking.phrase("exists", identity), asking.yes_no("has", holds)
