@@ -295,6 +295,11 @@ class VLMConfig(LLMConfig):
         return self.image_ids[0]
 
     @property
+    def image_token(self) -> str:
+        """The placeholder that stands once for each image token in text."""
+        return self.image_special_token[: len(self.image_special_token) // len(self.image_ids)]
+
+    @property
     def num_image_tokens(self) -> int:
         """Image tokens per image: patches / pixel_shuffle_factor squared."""
         side = self.vision_config.image_size // self.vision_config.patch_size
@@ -321,10 +326,10 @@ class VLMConfig(LLMConfig):
             )
         if len(set(self.image_ids)) != 1:
             raise ValueError(f"image_ids must repeat one id, but holds {sorted(set(self.image_ids))}")
-        if len(self.image_special_token) != len(self.image_ids):
+        if self.image_special_token != self.image_token * len(self.image_ids) or not self.image_token:
             raise ValueError(
-                f"image_special_token has {len(self.image_special_token)} characters, "
-                f"but image_ids has {len(self.image_ids)} ids"
+                f"image_special_token has {len(self.image_special_token)} characters, but image_ids has "
+                f"{len(self.image_ids)} ids: it is the placeholder once for each"
             )
         if not 0 <= self.image_token_id < self.vocab_size:
             raise ValueError(f"image id {self.image_token_id} is outside vocab_size={self.vocab_size}")
@@ -354,7 +359,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "sightline-tiny": {
         "hidden_size": 256,
         "intermediate_size": 512,
-        "num_hidden_layers": 6,
+        "num_hidden_layers": 8,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
         "max_position_embeddings": 1024,
@@ -374,12 +379,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def _vision_config(given: Any, width: int | None) -> PreTrainedConfig:
     if isinstance(given, PreTrainedConfig):
-        return given
+        return _alone(given)
     if given is None:
         width = width or 768
         heads = max(width // 64, 1)
         given = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": heads, "patch_size": 16}
-    return _sub_config(given, "clip_vision_model")
+    return _alone(_sub_config(given, "clip_vision_model"))
+
+
+def _alone(config: Any) -> PreTrainedConfig:
+    """The vision half, where `config` describes a whole CLIP or SigLIP model."""
+    return getattr(config, "vision_config", config)
 
 
 def _sub_config(given: dict, default_type: str) -> PreTrainedConfig:

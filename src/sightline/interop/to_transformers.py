@@ -117,10 +117,12 @@ def to_transformers_config(config: LLMConfig) -> PreTrainedConfig:
     """
     nearest: tuple[str, list[str]] | None = None
     for kind in FAMILIES:
+        usual = AutoConfig.for_model(kind)
         fields = {theirs: getattr(config, ours) for ours, theirs in theirs_of(kind).items()}
-        fields["rope_parameters"] = _WHOLE_HEADS | (config.rope_parameters or {})  # GLM turns half of each otherwise
+        if "partial_rotary_factor" in (usual.rope_parameters or {}):  # GLM turns half of each head unless told
+            fields["rope_parameters"] = _WHOLE_HEADS | (config.rope_parameters or {})
         if config.sliding_window is not None:
-            if not hasattr(AutoConfig.for_model(kind), "sliding_window"):
+            if not hasattr(usual, "sliding_window"):
                 continue  # it would keep the number, and attend to everything
             fields |= {"sliding_window": config.sliding_window, "use_sliding_window": True, "max_window_layers": 0}
         try:
