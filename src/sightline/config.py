@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from transformers.configuration_utils import PreTrainedConfig
 
 from sightline.checks import require_at_most, require_multiple, require_positive
+from sightline.tower_config import sub_config, tower_config
 
 __all__ = ["PRESETS", "LLMConfig", "VLLMconfig", "VLMConfig", "llmconfig"]
 
@@ -271,9 +272,9 @@ class VLMConfig(LLMConfig):
     image_processor: dict | None = None  # of the tower's checkpoint; None: the whole picture, resized
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.vision_config = _vision_config(self.vision_config, self.ve_hidden_size)
+        self.vision_config = tower_config(self.vision_config, self.ve_hidden_size)
         if isinstance(self.vision_text_config, dict):
-            self.vision_text_config = _sub_config(self.vision_text_config, "clip_text_model")
+            self.vision_text_config = sub_config(self.vision_text_config, "clip_text_model")
         self._check_tower()
         if self.ve_hidden_size is None:
             self.ve_hidden_size = self.vision_config.hidden_size
@@ -375,30 +376,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     },
 }
-
-
-def _vision_config(given: Any, width: int | None) -> PreTrainedConfig:
-    if isinstance(given, PreTrainedConfig):
-        return _alone(given)
-    if given is None:
-        width = width or 768
-        heads = max(width // 64, 1)
-        given = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": heads, "patch_size": 16}
-    return _alone(_sub_config(given, "clip_vision_model"))
-
-
-def _alone(config: Any) -> PreTrainedConfig:
-    """The vision half, where `config` describes a whole CLIP or SigLIP model."""
-    return getattr(config, "vision_config", config)
-
-
-def _sub_config(given: dict, default_type: str) -> PreTrainedConfig:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    kind = given.get("model_type", default_type)
-    if kind not in CONFIG_MAPPING:
-        raise ValueError(f"transformers knows no model_type={kind!r}")
-    return CONFIG_MAPPING[kind](**{name: value for name, value in given.items() if name != "model_type"})
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:

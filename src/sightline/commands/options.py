@@ -48,7 +48,7 @@ def refuse_beside(context: typer.Context, names: Iterable[str], other: str) -> N
     for name in names:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            raise ValueError(f"--{name.removeprefix('as_').replace('_', '-')} says nothing beside {other}")
+            raise ValueError(f"--{name.replace('_', '-')} says nothing beside {other}")
 
 
 def share_of(held_out: str) -> Share:

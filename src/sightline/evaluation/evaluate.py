@@ -82,8 +82,7 @@ def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:
         question = tasks.question(one.key)
         then, now = (one.question, one.truth), (question.text, question.truths[0])
         if then != now:
-            differing = 0 if then[0] != now[0] else 1  # the texts, or what is right
+            old, new = next(pair for pair in zip(then, now, strict=True) if pair[0] != pair[1])
             raise ValueError(
-                f"the answers there are to other questions ({then[differing]!r}, now {now[differing]!r}): "
-                "give another --out, or delete it"
+                f"the answers there are to other questions ({old!r}, now {new!r}): give another --out, or delete it"
             )
