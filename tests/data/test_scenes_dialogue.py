@@ -80,7 +80,8 @@ def test_each_turn_is_true_of_what_it_speaks_of():
                 assert answer == f"{it.colour.capitalize()}."
                 checked["colour"] += 1
             elif asks(question, "count"):
-                assert answer == str(sum(item.identity == it.identity for item in scene.objects))
+                places = [PLACE_WORDS[item.place] for item in scene.objects if item.identity == it.identity]
+                assert answer == f"{', '.join(places).capitalize()}: {len(places)}"
                 checked["count"] += 1
             elif relation and asks(question, "beside", relation=RELATIONS["en"][relation]):
                 it = next_object(scene, it, relation, answer)

@@ -92,26 +92,39 @@ def spoken_place(answer, language):
     return next(cell for cell in CELLS if sentence(PLACES[language][cell[0]][cell[1]], language) == answer)
 
 
+def pointed_at(scene, answer, language):
+    """The objects whose places are named before the number, which must be how many they are."""
+    if answer == "0":
+        return []
+    places, count = answer.split({"en": ": ", "zh": "："}[language])
+    places = places.split({"en": ", ", "zh": "、"}[language])
+    cells = [spoken_place(sentence(place, language), language) for place in places]
+    assert cells == sorted(set(cells))
+    assert int(count) == len(cells)
+    return [scene.at(*cell) for cell in cells]
+
+
 @pytest.mark.parametrize("kind", ["count_thing", "count_both", "count_shape"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_counts_by_name_match_a_recount(kind, language):
     for scene, question, answer in asked(kind, language):
         wanted = named(question, {identity: plural(identity, language) for identity in identities(scene)}, language)
-        assert answer == str(sum(fits(item, wanted) for item in scene.objects)), question
+        assert pointed_at(scene, answer, language) == [item for item in scene.objects if fits(item, wanted)], question
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_counts_of_all_and_by_colour_match_a_recount(language):
     for scene, question, answer in asked("count_colour", language):
         colour = next(key for key, word in COLOUR_WORDS[language].items() if word in question)
-        assert answer == str(sum(getattr(item, "colour", None) == colour for item in scene.objects))
+        wanted = [item for item in scene.objects if getattr(item, "colour", None) == colour]
+        assert pointed_at(scene, answer, language) == wanted
     for scene, _, answer in asked("count_all", language):
         assert answer == str(len(scene.objects))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].counts])
 def test_counts_run_from_none_to_many(kind):
-    counts = Counter(int(answer) for _, _, answer in asked(kind, "en"))
+    counts = Counter(len(pointed_at(scene, answer, "en")) for scene, _, answer in asked(kind, "en"))
     assert counts[0]
     assert max(counts.values()) < 0.6 * counts.total()
     assert sum(counts[many] for many in range(3, 10)) >= 0.08 * counts.total()
@@ -285,12 +298,12 @@ def test_the_larger_one_is_drawn_clearly_larger(language):
 def test_two_pictures_are_compared_by_what_they_hold():
     for pair, _, answer in asked("same_different", "en"):
         first, second = (Counter(item.identity for item in scene.objects) for scene in pair.scenes)
-        assert answer == ("Yes." if first == second else "No.")
+        assert told_apart(pair, answer) == ("Yes." if first == second else "No.")
     for kind, one, other in (("added", 1, 0), ("removed", 0, 1)):
         for pair, _, answer in asked(kind, "en"):
             names = [[indefinite(item.identity, "en") for item in scene.objects] for scene in pair.scenes]
             new = [what for what in names[one] if what not in names[other]]
-            assert answer == sentence(new[0] if new else "nothing", "en")
+            assert told_apart(pair, answer) == sentence(new[0] if new else "nothing", "en")
             assert len(new) <= 1
     for pair, question, answer in asked("which_picture", "en"):
         wanted = mentioned(question, {identity: name(identity, "en") for identity in identities(pair.first)})
@@ -298,11 +311,23 @@ def test_two_pictures_are_compared_by_what_they_hold():
         assert held == [answer == "The first.", answer == "The second."]
     for pair, question, answer in asked("in_picture", "zh"):
         number = 0 if ORDINALS["zh"][0] in question else 1
-        assert all(name(item.identity, "zh") in answer for item in pair.scenes[number].objects)
+        assert re.split("、|和(?=一)", answer.removesuffix("。")) == names_in(pair.scenes[number], "zh")
+
+
+def names_in(scene, language):
+    return [indefinite(item.identity, language) for item in scene.objects]
+
+
+def told_apart(pair, answer):
+    """The result of a comparison, if what it follows from is all that the two pictures show, in reading order."""
+    shown, result = answer.split(". ")
+    first, second = shown.removeprefix("The first shows ").split(", the second ")
+    assert [re.split(", | and ", side) for side in (first, second)] == [names_in(scene, "en") for scene in pair.scenes]
+    return result
 
 
 def test_same_and_different_are_balanced():
-    answers = Counter(answer for _, _, answer in asked("same_different", "en"))
+    answers = Counter(told_apart(pair, answer) for pair, _, answer in asked("same_different", "en"))
     assert 0.3 < answers["Yes."] / answers.total() < 0.7
 
 
@@ -338,16 +363,17 @@ def test_the_odd_one_out_differs_from_all_others():
 
     reasons = Counter()
     for scene, _, answer in asked("odd_one_out", "en"):
-        (odd,) = [item for item in scene.objects if sentence(definite(item.identity, "en"), "en") == answer]
+        common, called = re.fullmatch("All are (.*) but (.*)", answer.removesuffix(".")).groups()
+        (odd,) = [item for item in scene.objects if definite(item.identity, "en") == called]
         others = [item.identity for item in scene.objects if item is not odd]
         if len(set(others)) == 1:
             reasons["name"] += 1
+            assert common == plural(others[0], "en")
         else:
             reasons["category"] += 1
-            assert any(
-                all(belongs(other, key) for other in others) and belongs(odd.identity, key) is False
-                for key in CATEGORIES
-            )
+            (key,) = [key for key, row in CATEGORIES.items() if row.plural == common]
+            assert all(belongs(other, key) for other in others)
+            assert belongs(odd.identity, key) is False
         assert len(others) >= 2
     assert set(reasons) == {"name", "category"}
 

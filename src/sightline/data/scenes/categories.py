@@ -37,7 +37,7 @@ def _ids(names: str) -> frozenset[str]:
 CATEGORIES = {
     "animal": Category("an animal", "animals", "动物", "只", doubtful=_ids("ghost alien snowman"), atlas="animal"),
     "food": Category(
-        *("a food", "foods", "食物", "种"),
+        *("a food", "food", "食物", "种"),
         doubtful=_ids(
             "cup wine-glass beer-mug pumpkin pill fish crab octopus shark snail frog duck chick cow pig rabbit horse"
         ),

@@ -1,11 +1,13 @@
 """What is asked of a chart: the extremes, a value, a label, the total, the number of parts, a comparison.
 
 A question is left out where equal values would give it two answers. Labels answer as they are printed, values in
-digits, both without a full stop. A total and a comparison name the values that they follow from first: a model that
-writes one token after the other has read them when it comes to the result. It does not know how a chart is drawn.
+digits, both without a full stop. A total and a comparison name the values that they follow from first, and a total
+adds two numbers at a time: a model that writes one token after the other has what it needs when it comes to the
+result. It does not know how a chart is drawn.
 """
 
 import random
+from itertools import accumulate
 
 from sightline.data.scenes.charts import Bars, Pie
 from sightline.data.scenes.panel_phrasings import Found, compared
@@ -47,7 +49,9 @@ def _label(chart: Chart, rng: random.Random, language: str) -> Found | None:
 
 def _total(chart: Chart, rng: random.Random, language: str) -> Found | None:
     values = [entry.value for entry in chart.entries]
-    return chart.words[language], f"{' + '.join(map(str, values))} = {sum(values)}"
+    sums = list(accumulate(values))
+    steps = [f"{before} + {value} = {after}" for before, value, after in zip(sums, values[1:], sums[1:], strict=False)]
+    return chart.words[language], ", ".join(steps)
 
 
 def _count(chart: Chart, rng: random.Random, language: str) -> Found | None:

@@ -83,6 +83,17 @@ class Asking:
     def place(self, item: Item) -> str:
         return PLACES[self.language][item.row][item.col]
 
+    def pointed(self, items: Sequence[Item]) -> str:
+        """How many, each pointed at first: `At the top, on the left: 2`; `0` where there is none.
+
+        To point and then to count is learned sooner than to count at a glance (Molmo; Deitke et al., 2024).
+        """
+        if not items:
+            return "0"
+        places = (", " if self.language == "en" else "、").join(self.place(item) for item in items)
+        colon = ": " if self.language == "en" else "："
+        return f"{places[0].upper()}{places[1:]}{colon}{len(items)}"
+
     def colour(self, colour: str) -> str:
         return COLOUR_WORDS[self.language][colour]
 

@@ -4,7 +4,7 @@ from itertools import combinations
 
 from sightline.data.scenes.categories import CATEGORIES, belongs
 from sightline.data.scenes.holdout import counts_of
-from sightline.data.scenes.language import definite, plural
+from sightline.data.scenes.language import definite, plural, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
 from sightline.data.scenes.questions.counting import category_counts
 from sightline.data.scenes.scene import Identity, Item, Scene
@@ -66,7 +66,24 @@ def _category_which(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 def _odd_one_out(scene: Scene, asking: Asking) -> QuestionAnswer:
     item = odd_one(scene)
-    return (asking.phrase("odd_one_out"), asking.the(item)) if item else None
+    if not item:
+        return None
+    odd, others = definite(item.identity, asking.language), _called_together(scene, item, asking.language)
+    answer = f"all are {others} but {odd}" if asking.language == "en" else f"都是{others}，只有{odd}不是"
+    return asking.phrase("odd_one_out"), sentence(answer, asking.language)
+
+
+def _called_together(scene: Scene, odd: Item, language: str) -> str:
+    """What all objects but one are: `ducks`, `animals`."""
+    others = [item.identity for item in scene.objects if item is not odd]
+    if len(set(others)) == 1:
+        return plural(others[0], language)
+    category = next(
+        row
+        for key, row in CATEGORIES.items()
+        if belongs(odd.identity, key) is False and all(belongs(other, key) for other in others)
+    )
+    return category.plural if language == "en" else category.zh
 
 
 def odd_one(scene: Scene) -> Item | None:

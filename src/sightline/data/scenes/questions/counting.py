@@ -1,10 +1,13 @@
-"""Questions of how many: of everything, of a thing, a shape, a colour, a coloured shape, a category."""
+"""Questions of how many: of everything, of a thing, a shape, a colour, a coloured shape, a category.
+
+What is counted among others is pointed at before its number is given.
+"""
 
 from sightline.data.scenes.categories import CATEGORIES, belongs
 from sightline.data.scenes.holdout import counts_of
 from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
-from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Scene
+from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Item, Scene, matches
 
 __all__ = ["COUNTING", "category_counts"]
 
@@ -30,7 +33,11 @@ def _count_names(scene: Scene, asking: Asking, kind: str, sort: str) -> Question
         return None
     none = absent(scene, asking, sort)
     chosen = asking.balanced({name: names.count(name) for name in names}, [none] if none else [])
-    return chosen and (asking.phrase(kind, chosen[0]), str(chosen[1]))
+    return chosen and (asking.phrase(kind, chosen[0]), asking.pointed(_called(scene, chosen[0])))
+
+
+def _called(scene: Scene, asked: Identity) -> list[Item]:
+    return [item for item in scene.objects if matches(item.identity, asked)]
 
 
 def _count_shape(scene: Scene, asking: Asking) -> QuestionAnswer:
@@ -50,8 +57,9 @@ def _count_part(scene: Scene, asking: Asking, kind: str, parts: list[Identity]) 
     chosen = asking.balanced({part: counts[part] for part in parts if part in counts}, none)
     if not chosen:
         return None
-    (_, colour, _), count = chosen
-    return asking.phrase(kind, chosen[0], colour=asking.colour(colour) if colour else ""), str(count)
+    asked, _ = chosen
+    question = asking.phrase(kind, asked, colour=asking.colour(asked[1]) if asked[1] else "")
+    return question, asking.pointed(_called(scene, asked))
 
 
 def category_counts(scene: Scene) -> dict[str, int]:
@@ -72,11 +80,12 @@ def _category_count(scene: Scene, asking: Asking) -> QuestionAnswer:
     )
     if not chosen:
         return None
-    (_, category), count = chosen
+    (_, category), _ = chosen
+    answer = asking.pointed([item for item in scene.objects if belongs(item.identity, category)])
     if category == "food":
-        return asking.phrase("category_count/food"), str(count)
+        return asking.phrase("category_count/food"), answer
     row = CATEGORIES[category]
-    return asking.phrase("category_count", plural=row.plural, name=row.zh, measure=row.zh_measure), str(count)
+    return asking.phrase("category_count", plural=row.plural, name=row.zh, measure=row.zh_measure), answer
 
 
 COUNTING = {

@@ -109,7 +109,8 @@ def _category(scene: Scene, item: Item, asking: Asking) -> Step:
 def _count(scene: Scene, item: Item, asking: Asking) -> Step:
     if scene.layout == "single":
         return None
-    return (asking.phrase("it/count", measure=measure(item.identity)), str(scene.count(item.identity))), item
+    alike = [other for other in scene.objects if other.identity == item.identity]
+    return (asking.phrase("it/count", measure=measure(item.identity)), asking.pointed(alike)), item
 
 
 FOLLOWING: dict[str, Callable[[Scene, Item, Asking], Step]] = {

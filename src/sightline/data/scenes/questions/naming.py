@@ -5,7 +5,7 @@ from sightline.data.scenes.language import counted, enumerated, indefinite, join
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
 from sightline.data.scenes.scene import SHAPES, Identity, Scene
 
-__all__ = ["NAMING", "summary"]
+__all__ = ["NAMING"]
 
 
 def _name(scene: Scene, asking: Asking) -> QuestionAnswer:
@@ -29,13 +29,10 @@ def _describe(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 
 def _describe_short(scene: Scene, asking: Asking) -> QuestionAnswer:
-    return asking.phrase("describe_short"), summary(scene, asking.language)
-
-
-def summary(scene: Scene, language: str) -> str:
-    """`A duck and two red circles.`: every name once, in the order of its first appearance."""
+    # Every name once, in the order of its first appearance: `A duck and two red circles.`
     names = list(dict.fromkeys(item.identity for item in scene.objects))
-    return sentence(enumerated([counted(one, scene.count(one), language) for one in names], language), language)
+    parts = [counted(one, scene.count(one), asking.language) for one in names]
+    return asking.phrase("describe_short"), sentence(enumerated(parts, asking.language), asking.language)
 
 
 def _exists(scene: Scene, asking: Asking) -> QuestionAnswer:

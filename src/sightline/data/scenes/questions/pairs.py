@@ -1,10 +1,12 @@
-"""Questions about two pictures: whether they show the same, what is new or gone, and which shows what."""
+"""Questions about two pictures: whether they show the same, what is new or gone, and which shows what.
+
+What follows from a comparison is said after what is compared.
+"""
 
 from collections import Counter
 
-from sightline.data.scenes.language import ORDINALS, sentence
+from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
-from sightline.data.scenes.questions.naming import summary
 from sightline.data.scenes.scene import Identity, Pair, Scene
 
 __all__ = ["PAIRS"]
@@ -18,24 +20,38 @@ def _names(scene: Scene) -> Counter[Identity]:
 
 def _same_different(pair: Pair, asking: Asking) -> QuestionAnswer:
     key = "same_different/single" if pair.first.layout == "single" else "same_different"
-    return asking.phrase(key), asking.yes_no("same", _names(pair.first) == _names(pair.second))
+    return asking.phrase(key), _compared(pair, asking, asking.yes_no("same", _names(pair.first) == _names(pair.second)))
 
 
 def _added(pair: Pair, asking: Asking) -> QuestionAnswer:
-    return _difference(asking, "added", pair.second, pair.first)
+    return _difference(pair, asking, "added", pair.second, pair.first)
 
 
 def _removed(pair: Pair, asking: Asking) -> QuestionAnswer:
-    return _difference(asking, "removed", pair.first, pair.second)
+    return _difference(pair, asking, "removed", pair.first, pair.second)
 
 
-def _difference(asking: Asking, key: str, one: Scene, other: Scene) -> QuestionAnswer:
+def _difference(pair: Pair, asking: Asking, key: str, one: Scene, other: Scene) -> QuestionAnswer:
     new = _names(one) - _names(other)
     if any(name in _names(other) for name in new):
         return None  # a third duck beside two: is "a duck" new?
-    if not new:
-        return (asking.phrase(key), asking.say(None)) if asking.rng.random() < NOTHING_SHARE else None
-    return asking.phrase(key), asking.say(next(item for item in one.objects if item.identity in new))
+    if not new and asking.rng.random() >= NOTHING_SHARE:
+        return None
+    item = next((item for item in one.objects if item.identity in new), None)
+    return asking.phrase(key), _compared(pair, asking, asking.say(item))
+
+
+def _shown(scene: Scene, language: str) -> str:
+    """`a duck, a cat and a duck`: every object by its name, in reading order."""
+    return enumerated([indefinite(item.identity, language) for item in scene.objects], language)
+
+
+def _compared(pair: Pair, asking: Asking, result: str) -> str:
+    """`The first shows a duck, the second a duck and a cat. A cat.`"""
+    one, other = (_shown(scene, asking.language) for scene in pair.scenes)
+    if asking.language == "en":
+        return f"The first shows {one}, the second {other}. {result}"
+    return f"第一张是{one}，第二张是{other}。{result}"
 
 
 def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
@@ -51,7 +67,7 @@ def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
 def _in_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
     number = asking.rng.randrange(2)
     question = asking.phrase("in_picture", ordinal=ORDINALS[asking.language][number])
-    return question, summary(pair.scenes[number], asking.language)
+    return question, sentence(_shown(pair.scenes[number], asking.language), asking.language)
 
 
 PAIRS = {
