@@ -222,7 +222,7 @@ def test_a_charts_answers_follow_from_its_values(language):
         values, steps = list(table(panel).values()), answer.split(", ")
         sums = [sum(values[:count]) for count in range(1, len(values) + 1)]
         assert len(steps) == len(values) - 1
-        for step, before, value, after in zip(steps, sums, values[1:], sums[1:]):
+        for step, before, value, after in zip(steps, sums, values[1:], sums[1:], strict=False):
             assert step == f"{before} + {value} = {after}"
     for panel, _, answer in asked("chart_count", language):
         assert len(table(panel)) == int(answer)
