@@ -59,6 +59,11 @@ def test_good_data_ends_well_and_says_what_it_is(data):
 
 def test_bad_rows_are_listed_counted_and_left_out_of_a_copy(data, photos, tmp_path):
     add(photos, ["9.png", "What?", "A cat."], ["0.png", "What?", ""], ["1.png", "Is it red?", "yes"])
+    code, _, err = data("check", "photos", "--report", "clean/report.json", "--fix", "clean")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "sightline: --report clean/report.json lies in clean, which must be empty for --fix: name another file",
+    )
     code, out, _ = data("check", "photos", "--report", "report.json", "--fix", "clean")
     assert code == 1
     assert "bad  photos/metadata.csv, line 19: missing picture: there is no picture" in out

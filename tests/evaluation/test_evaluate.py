@@ -67,8 +67,16 @@ def test_answers_under_other_settings_are_refused(tmp_path):
         AnswerFile(tmp_path, {"per_kind": 5})
     (tmp_path / "settings.json").unlink()
     (tmp_path / "answers.jsonl").write_text("")
-    with pytest.raises(FileExistsError, match=r"without its settings\.json"):
+    with pytest.raises(FileExistsError, match=r"answers\.jsonl is there without a settings\.json"):
         AnswerFile(tmp_path, {"per_kind": 5})
+
+
+@pytest.mark.parametrize("name", ["results.json", "mistakes.html"])
+def test_files_of_others_are_not_written_over(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(FileExistsError, match="is there without a settings"):
+        AnswerFile(tmp_path, {"per_kind": 5})
+    assert {path.name for path in tmp_path.iterdir()} == {name}
 
 
 def test_a_damaged_line_is_named(tmp_path):

@@ -44,6 +44,20 @@ def test_a_rows_own_question_goes_before_the_prompt(ask, field):
     assert ask({"image": "a.png", field: " \n"}).messages == [user(IMAGE, text("What?"))]
 
 
+def test_a_blank_prompt_gives_way_to_the_rows_question(ask):
+    assert ask({"image": "a.png", "prompt": "", "question": "Who?"}).messages == [user(IMAGE, text("Who?"))]
+
+
+def test_a_row_with_turns_has_its_picture_in_the_field_that_was_named(ask):
+    turns = [{"role": "user", "content": "Who?"}]
+    question = ask({"messages": turns, "photo": "a.png", "image": "b.png"}, image_field="photo")
+    assert question.messages == [user(IMAGE, text("Who?"))]
+    assert question.pictures == [str(ask.folder / "a.png")]
+    with pytest.raises(ValueError, match="'photo' seems to hold its picture: name it as the image column"):
+        ask({"messages": turns, "photo": "a.png"})
+    assert ask({"messages": turns, "id": "a"}).pictures == []
+
+
 @pytest.mark.parametrize("nothing", [None, "", []])
 def test_a_row_whose_picture_is_left_empty_is_no_question(ask, nothing):
     with pytest.raises(ValueError, match="the row has no image"):

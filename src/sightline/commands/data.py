@@ -87,6 +87,8 @@ def check(
     share = share_of(held_out)
     if fix is not None:
         check_new(fix)
+        if report is not None and report.resolve().is_relative_to(fix.resolve()):
+            raise ValueError(f"--report {report} lies in {fix}, which must be empty for --fix: name another file")
     _refuse_stranger(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data", False)
     options = (format, image_column, question_column, answer_column, prompt, image_folder, limit, streaming)
     opened = _open(data, options, divided=share == "auto")

@@ -26,6 +26,7 @@ IMAGE_TAG = "<image>"
 ROLES = ("system", "user", "assistant")
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".JPG", ".PNG")
+LONGEST_PATH = 4096  # characters, as on Linux
 BESIDE = ("images", "image", "image_bytes")  # where pictures are given beside the turns
 
 Part = dict[str, Any]
@@ -130,6 +131,11 @@ def picture_of(source: Any, where: str, folder: Path) -> Picture:
             return str(found)
     except (OSError, ValueError):  # too long a name, or a zero byte in it
         pass
+    if len(source) > LONGEST_PATH:
+        raise RowError(
+            f"{where}: its picture is no path, but a text of {len(source):,} characters ({_short(source)}): if it is "
+            "base64, write data:image/png;base64, before it"
+        )
     raise MissingPicture(f"{where}: there is no picture {str(path)!r}")
 
 

@@ -19,12 +19,14 @@ from sightline.whole_file import write_whole
 
 __all__ = ["AnswerFile", "write_json"]
 
+OUTPUTS = ("answers.jsonl", "results.json", "mistakes.html")  # of an evaluation
+
 
 class AnswerFile:
     """The answers of one evaluation in the folder `out`, by key; what is added is on its way to the disk at once.
 
     Raises:
-        FileExistsError: `out` holds answers that were given under other settings.
+        FileExistsError: `out` holds answers that were given under other settings, or files that are no evaluation's.
         ValueError: a line, other than a torn last one, is damaged.
     """
 
@@ -70,8 +72,8 @@ def _claim(path: Path, answers: Path, settings: dict[str, Any]) -> None:
                 f"{path.parent} holds answers with {key}={there.get(key)!r}, not {settings.get(key)!r}: "
                 "give another --out, or delete it"
             )
-    elif answers.exists():
-        raise FileExistsError(f"{answers} is there without its settings.json: give another --out, or delete it")
+    elif found := [name for name in OUTPUTS if (path.parent / name).exists()]:
+        raise FileExistsError(f"{path.parent / found[0]} is there without a settings.json: give another --out")
     else:
         write_json(path, settings)
 

@@ -38,7 +38,9 @@ class Majority:
             said = normalize(answer)
             self._words.setdefault(said, answer)
             by_question[normalize(question)][said] += 1
-        everything = sum(by_question.values(), Counter())
+        everything = Counter[str]()
+        for counts in by_question.values():
+            everything.update(counts)
         self._best = {question: counts.most_common(1)[0][0] for question, counts in by_question.items()}
         self._else = everything.most_common(1)[0][0] if everything else ""
 

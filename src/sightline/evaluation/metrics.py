@@ -36,12 +36,17 @@ def contains(answer: str, truth: str) -> float:
 
     >>> contains("I see 3 red ducks.", "red ducks"), contains("There are 13.", "3"), contains("这是一只鸭子。", "鸭子")
     (1.0, 0.0, 1.0)
+    >>> contains("It is 3.5 m.", "3"), contains("1,250", "250"), contains("It is 3.", "3")
+    (0.0, 0.0, 1.0)
     """
     said, wanted = normalize(answer), normalize(truth)
     if not wanted:
         return float(not said)
     before = f"(?<!{_SPACED})" if re.match(_SPACED, wanted) else ""
     after = f"(?!{_SPACED})" if re.match(_SPACED, wanted[-1]) else ""
+    # Nor is 3 in 3.5, or 250 in 1,250.
+    before += r"(?<!\d[.,])" if wanted[0].isdigit() else ""
+    after += r"(?![.,]\d)" if wanted[-1].isdigit() else ""
     return float(re.search(before + re.escape(wanted) + after, said) is not None)
 
 

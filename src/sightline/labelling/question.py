@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sightline.data.conversation import Picture, picture_of, read_messages
+from sightline.data.conversation import BESIDE, Picture, picture_of, read_messages
+from sightline.data.readers.shapes import refuse_picture
 from sightline.labelling.rows import Item
 
 __all__ = ["Asking", "Question", "question_of"]
@@ -67,16 +68,31 @@ def question_of(item: Item, asking: Asking, folder: Path) -> Question:
     if item.error:
         raise ValueError(item.error)
     fields = item.fields
-    prompt_field = next((name for name in _prompt_fields(asking) if fields.get(name) is not None), None)
+    prompt_field = next((name for name in _prompt_fields(asking) if not _is_blank(fields.get(name))), None)
     is_chat = any(fields.get(name) is not None for name in ("messages", "conversations"))
-    row = {name: value for name, value in fields.items() if value is not None} if is_chat else None
-    messages, sources = read_messages(row or _as_chat(fields, asking, prompt_field), item.where)
+    row = _with_its_pictures(fields, asking) if is_chat else _as_chat(fields, asking, prompt_field)
+    messages, sources = read_messages(row, item.where)
     messages, sources = _up_to_the_question(messages, sources)
     folder = (asking.image_folder or folder).resolve()
     pictures = [_picture(source, item.where, folder) for source in sources]
     used = {"messages", "conversations", "image", "images", asking.image_field, prompt_field, OURS}
     rest = {name: value for name, value in fields.items() if name not in used and _is_json(value)}
+    if is_chat and not pictures and asking.image_field is None:
+        refuse_picture(rest, item.where)
     return Question(_with_prompt(messages, asking.prompt), pictures, rest)
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _with_its_pictures(fields: dict[str, Any], asking: Asking) -> dict[str, Any]:
+    """A row with turns, its pictures where `read_messages` looks for them."""
+    row = {name: value for name, value in fields.items() if value is not None}
+    if asking.image_field is None:
+        return row
+    apart = {name: value for name, value in row.items() if name not in BESIDE}
+    return apart | ({"images": row[asking.image_field]} if asking.image_field in row else {})
 
 
 def _prompt_fields(asking: Asking) -> tuple[str, ...]:

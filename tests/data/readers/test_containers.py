@@ -197,6 +197,25 @@ def test_a_sample_of_a_class_is_asked_what_it_shows(write_shard, said):
         rows[3]
 
 
+def test_a_picture_of_a_longer_suffix_is_not_left_out_silently(write_shard):
+    rows = open_data(write_shard("0.tar", [("0.image.jpg", b"first"), ("0.json", b'{"question": "Q", "answer": "A"}')]))
+    with pytest.raises(ValueError, match=r"its picture is called \.image\.jpg"):
+        rows[0]
+
+
+def test_columns_as_older_datasets_describe_them_are_read(write_parquet, picture_bytes, said):
+    import pyarrow as pa
+
+    features = {
+        "caption": {"dtype": "string", "_type": "Value"},
+        "boxes": [{"x": {"dtype": "int64", "_type": "Value"}}],
+    }
+    about = json.dumps({"info": {"features": features}})
+    row = {"image": {"bytes": picture_bytes(0), "path": None}, "caption": "A duck.", "boxes": [{"x": 1}]}
+    table = pa.Table.from_pylist([row]).replace_schema_metadata({"huggingface": about})
+    assert said(open_data(write_parquet(table))[0]) == asked("Describe the picture.", "A duck.")
+
+
 @pytest.fixture
 def hub(monkeypatch, picture_bytes):
     """A hub with one dataset; the list of what was asked of it."""

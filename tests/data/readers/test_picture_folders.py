@@ -103,3 +103,30 @@ def test_a_folder_that_holds_only_train_is_that_folder(tmp_path, said):
 
 def test_the_examples_hold():
     assert doctest.testmod(folder_module).failed == 0
+
+
+@pytest.mark.parametrize("name", ["images", "train/n0144/images", "JPEGImages"])
+def test_a_folder_that_only_says_that_it_holds_pictures_is_no_class(tmp_path, said, name):
+    save(tmp_path / "photos" / name / "0.png")
+    with pytest.raises(ValueError, match="is no class, and nothing tells what to learn of them: add a metadata.csv"):
+        open_data(tmp_path / "photos")
+    assert answers(open_data(tmp_path / "photos", format="classes"), said) == [name.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize(("mark", "rows"), [("recipe.yaml", "log.jsonl"), ("settings.json", "answers.jsonl")])
+def test_a_run_below_the_pictures_that_it_learned_from_is_none_of_them(tmp_path, said, mark, rows):
+    save(tmp_path / "cat/0.png")
+    save(tmp_path / "dog/0.png")
+    (tmp_path / "runs/one").mkdir(parents=True)
+    (tmp_path / "runs/one" / rows).write_text("{}\n")
+    with pytest.raises(ValueError, match="holds runs/one/"):
+        open_data(tmp_path)
+    (tmp_path / "runs/one" / mark).write_text("{}")
+    assert answers(open_data(tmp_path), said) == ["cat", "dog"]
+
+
+def test_a_list_of_classes_beside_their_folders_does_not_hide_the_pictures(tmp_path):
+    save(tmp_path / "cat/0.png")
+    (tmp_path / "classes.json").write_text('["cat", "dog"]')
+    with pytest.raises(ValueError, match="1 pictures lie in .* and no row shows one: .* or format classes"):
+        open_data(tmp_path)

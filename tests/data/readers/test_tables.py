@@ -93,7 +93,30 @@ def test_of_vqav2_s_annotators_the_most_frequent_answer_is_said(write_lines, sai
     answers = [{"answer": text, "answer_id": n} for n, text in enumerate(("one", "two", "two"), 1)]
     (row,) = open_data(write_lines({"image": "0.png", "question": "Q", "answers": answers}))
     assert said(row) == asked("Q", "two")
-    assert row.fields == {"answers": ["one", "two", "two"]}
+    assert row.fields == {"answers": ["two", "two", "one"]}  # the truth that evaluation shows is the one that is taught
+
+
+@pytest.mark.parametrize(
+    ("cell", "texts"), [('["2", "two"]', ["2", "two"]), ("['2']", ["2"]), ("2", ["2"]), ("", None), ("a, b", ["a, b"])]
+)
+def test_a_cell_of_a_csv_file_may_list_right_answers(write_csv, said, cell, texts):
+    (row,) = open_data(write_csv(("image", "question", "answer", "answers"), ("0.png", "How many?", "2", cell)))
+    assert said(row) == asked("How many?", "2")
+    assert row.fields.get("answers") == texts
+
+
+def test_a_picture_in_bare_base64_is_not_quoted_whole(write_lines):
+    rows = open_data(write_lines({"image": "iVBORw0KGgo" * 9000, "caption": "A duck."}))
+    with pytest.raises(ValueError, match="if it is base64, write data:image/png;base64, before it") as caught:
+        rows[0]
+    assert len(str(caught.value)) < 400
+
+
+def test_what_labelling_leaves_beside_its_rows_is_no_rows(write_lines, said):
+    folder = write_lines({"image": "0.png", "caption": "A duck."}, name="captions.jsonl")
+    for name in ("captions.job.json", "captions.bad.jsonl"):
+        (folder / name).write_text("{}\n")
+    assert len(open_data(folder)) == 1
 
 
 def test_numbers_that_pandas_made_floats_are_whole_and_its_gaps_empty(write_lines, said):

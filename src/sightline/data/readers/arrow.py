@@ -105,7 +105,9 @@ def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
         return {}
-    return {name: list(one["names"]) for name, one in features.items() if one.get("_type") == "ClassLabel"}
+    # Until version 3, `datasets` wrote a list of structs as a list.
+    labels = {name: one for name, one in features.items() if isinstance(one, dict) and one.get("_type") == "ClassLabel"}
+    return {name: list(one["names"]) for name, one in labels.items()}
 
 
 def named(fields: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:

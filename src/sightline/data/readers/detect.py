@@ -8,7 +8,7 @@ from typing import Any
 from sightline.data.readers.containers import is_picture, open_containers, open_file
 from sightline.data.readers.folder import PictureItems, names_in
 from sightline.data.readers.items import LINES, PARQUET, SHARDS, Items, ends
-from sightline.data.readers.own_split import METADATA, NO_ROWS, check_one_split, files_of_split
+from sightline.data.readers.own_split import METADATA, check_one_split, files_of_split, holds_no_rows
 from sightline.data.readers.picture_folders import describe_pictures, is_training_alone, open_pictures
 from sightline.data.readers.shapes import Reading
 
@@ -34,7 +34,9 @@ def find(path: Path, format: str | None = None) -> Items:
     if format != "classes":
         files = [name for name in METADATA if (path / name).is_file()]
         files = files or sorted(
-            one.name for one in path.iterdir() if ends(one.name, LINES) and one.is_file() and one.name not in NO_ROWS
+            one.name
+            for one in path.iterdir()
+            if ends(one.name, LINES) and one.is_file() and not holds_no_rows(one.name)
         )
         if len(files) > 1:
             raise ValueError(f"{path} holds {len(files)} files of rows ({', '.join(files[:3])}): give one of them")
@@ -83,7 +85,7 @@ def describe(items: Items, reading: Reading, path: str) -> str:
             break
     for column in named - columns.keys():
         raise ValueError(f"{path} has no column {column!r}, only {', '.join(columns) or 'none'}")
-    if shape and NO_PICTURES in shape and Path(path).is_dir():
+    if (NO_PICTURES in shape if shape else not columns) and Path(path).is_dir():
         _refuse_unshown(items, reading, path)
     return f"{shape or 'rows of no known format'} in {_container(items)}"
 
@@ -99,7 +101,7 @@ def _refuse_unshown(items: Items, reading: Reading, path: str) -> None:
     if all(NO_PICTURES in (_shape(reading, item.fields) or NO_PICTURES) for item in rows):
         raise ValueError(
             f"{pictures} pictures lie in {path} and no row shows one: name the column by image_column "
-            "(--image-column), or give the file of rows"
+            "(--image-column), or give the file of rows, or format classes if their folders are classes"
         )
 
 

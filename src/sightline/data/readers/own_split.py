@@ -20,19 +20,29 @@ from sightline.data.readers.items import LINES, PARQUET, SHARDS, ends
 __all__ = [
     "HELD_OUT_NAMES",
     "METADATA",
-    "NO_ROWS",
     "SPLITS",
     "check_one_split",
     "files_of_split",
+    "holds_no_rows",
     "own_split",
     "split_of",
 ]
 
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json", "metadata.parquet", "data.jsonl")
 NO_ROWS = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"})  # but about them
+BESIDE_LABELS = (".job.json", ".bad.jsonl")  # what `sightline label` leaves beside its rows
 HELD_OUT_NAMES = ("validation", "val", "valid", "dev", "test")  # what chooses among models goes before what judges them
 SPLITS = frozenset({"train", *HELD_OUT_NAMES})
 _FILE = re.compile(r"(train|validation|valid|val|dev|test)(-\d+-of-\d+(-\w+)?|[-_.]\d+)?")
+
+
+def holds_no_rows(name: str) -> bool:
+    """Whether a file of such a name lies beside rows and has none.
+
+    >>> holds_no_rows("captions.job.json"), holds_no_rows("captions.jsonl")
+    (True, False)
+    """
+    return name in NO_ROWS or name.endswith(BESIDE_LABELS)
 
 
 def split_of(name: str) -> str | None:
@@ -109,7 +119,7 @@ def _splits_in(folder: Path) -> tuple[_Splits, _Splits]:
     files: _Splits = {}
     folders: _Splits = {}
     for one in sorted(folder.iterdir()):
-        if one.name.startswith(".") or one.name in NO_ROWS:
+        if one.name.startswith(".") or holds_no_rows(one.name):
             continue
         if one.is_dir():
             folders.setdefault(one.name if one.name in SPLITS else None, []).append(one)

@@ -16,6 +16,9 @@ from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, SPLITS
 __all__ = ["describe_pictures", "is_training_alone", "open_pictures"]
 
 SHOWN = 5  # names in a message
+# What folders of pictures are called beside folders of labels, in lower case.
+NO_CLASSES = {"images", "image", "img", "imgs", "pictures", "photos", "jpegimages"}
+OF_A_RUN = {"recipe.yaml", "settings.json"}  # in the folders of training and evaluation, whose rows are their own
 
 
 def is_training_alone(names: Sequence[str]) -> bool:
@@ -44,6 +47,12 @@ def open_pictures(path: Path, names: Sequence[str], sure: bool) -> PictureItems:
             f"{path} holds {len(loose)} pictures ({loose[0]}) and nothing that tells what to learn of them: add a "
             "metadata.csv with the columns file_name, question and answer, or put them into folders named after classes"
         )
+    if not sure and {class_of(name).lower() for name in pictures} <= NO_CLASSES:
+        raise ValueError(
+            f"{path} has its pictures in {class_of(pictures[0])!r}, which is no class, and nothing that tells what to "
+            "learn of them: add a metadata.csv with the columns file_name, question and answer, or give format classes "
+            "if it is one"
+        )
     return PictureItems(path, pictures, classes=True)
 
 
@@ -63,7 +72,14 @@ def _refuse_rows_below(path: Path, names: Sequence[str]) -> None:
     """Refuse folders that have rows of their own: read as classes, they would lose what these say."""
     # Of JSON only what is named so: single annotations lie beside their pictures too.
     rows = tuple(ending for ending in LINES if ending != ".json")
-    below = (name for name in names if "/" in name and (name.rpartition("/")[2] in METADATA or ends(name, rows)))
+    ours = {name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in OF_A_RUN}
+    below = (
+        name
+        for name in names
+        if "/" in name
+        and (name.rpartition("/")[2] in METADATA or ends(name, rows))
+        and name.rpartition("/")[0] not in ours
+    )
     if found := next(below, None):
         raise ValueError(f"{path} holds {found}: give that folder, or format classes if all are classes")
 

@@ -7,8 +7,9 @@ may be the same for all rows.
 
 from __future__ import annotations
 
+import ast
+import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Literal
 from sightline.data.conversation import BESIDE, ChatRow, Message, RowError, picture_of, read_messages
 from sightline.data.readers.items import PICTURES
 
-__all__ = ["DESCRIBE", "FORMATS", "NAME_IT", "Format", "Reading", "Table"]
+__all__ = ["DESCRIBE", "FORMATS", "NAME_IT", "Format", "Reading", "Table", "refuse_picture"]
 
 Format = Literal["chat", "llava", "minimind-v", "cauldron", "table", "classes"]
 # What holds the words of a row, by format; a table has columns instead.
@@ -37,6 +38,7 @@ QUESTIONS = ("question", "prompt", "instruction", "query")
 ANSWERS = ("answer", "answers", "response", "output", "target", "completion")
 CAPTIONS = ("caption", "text", "txt", "description")
 LABELS = ("label", "class", "category")
+TEXTS = {"answers", "choices"}  # lists of texts
 _EXACT = 2**53  # below it a float tells each whole number from the next
 
 
@@ -93,10 +95,14 @@ class Reading:
         else:
             messages, sources, used = self._of_turns(fields, words, where)
         images = [picture_of(source, where, folder) for source in sources]
-        # Evaluation and the samples of rows without an answer want `answers` as texts.
-        rest = {name: _texts_of(value) or value for name, value in fields.items() if name not in used}
+        rest = {name: value for name, value in fields.items() if name not in used}
+        # Evaluation and the samples of rows without an answer want these as texts, which no cell of a CSV holds.
+        for name in TEXTS & rest.keys():
+            given = rest.pop(name)
+            if texts := _texts_of(_list_in(given) if words is None else given):
+                rest[name] = texts
         if words is not None and not images and self.image_column is None:
-            _refuse_picture(rest, where)
+            refuse_picture(rest, where)
         return ChatRow(messages, images, where, rest)
 
     def words_of(self, fields: dict[str, Any], where: str) -> str | None:
@@ -143,7 +149,7 @@ class Reading:
             filter(None, (_one_of(names, fields, "image", where) for names in (IMAGES, IMAGES_TOO))), None
         )
         if image is None:
-            _refuse_picture(fields, where)
+            refuse_picture(fields, where)
         return image
 
     def _answer(self, fields: dict[str, Any], where: str, has_question: bool) -> str | None:
@@ -209,16 +215,49 @@ def _one_answer(given: Any) -> Any:
     """The first of several right answers; of VQAv2's, of one annotator each, the most frequent."""
     if not isinstance(given, list) or not given:
         return given
-    texts = _texts_of(given)
-    return given[0] if texts is None else Counter(texts).most_common(1)[0][0]
+    return _texts_of(given)[0] if _is_annotated(given) else given[0]
 
 
-def _texts_of(answers: Any) -> list[str] | None:
-    """The texts of VQAv2's `[{"answer": text, ...}, ...]`; None where it is no such list."""
-    if not isinstance(answers, list) or not answers or not all(isinstance(one, dict) for one in answers):
-        return None
-    texts = [one.get("answer") for one in answers]
-    return texts if all(isinstance(text, str) for text in texts) else None
+def _texts_of(given: Any) -> Any:
+    """Of VQAv2's `[{"answer": text, ...}, ...]` the texts, most frequent first; anything else as it is."""
+    if not _is_annotated(given):
+        return given
+    texts = [one["answer"] for one in given]
+    return sorted(texts, key=lambda text: -texts.count(text))
+
+
+def _list_in(cell: Any) -> Any:
+    """A list of texts that a table's cell holds: in JSON or Python's own writing, a single one bare.
+
+    >>> [_list_in(cell) for cell in ('["a", "b"]', "['a']", "a cat", 3, "")]
+    [['a', 'b'], ['a'], ['a cat'], ['3'], []]
+    """
+    if isinstance(cell, str):
+        cell = _listed(cell) or ([cell.strip()] if cell.strip() else [])
+    listed = cell if isinstance(cell, list) else [cell]
+    written = [_words(one, "", "") if _is_number(one) else one for one in listed]
+    return [one for one in written if one != ""] if all(isinstance(one, str) for one in written) else cell
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _listed(cell: str) -> list[Any] | None:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
+
+
+def _is_annotated(answers: Any) -> bool:
+    """Whether it is VQAv2's list of answers, of one annotator each."""
+    if not isinstance(answers, list) or not answers:
+        return False
+    return all(isinstance(one, dict) and isinstance(one.get("answer"), str) for one in answers)
 
 
 def _pictures(given: Any) -> list[Any]:
@@ -229,7 +268,7 @@ def _pictures(given: Any) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _refuse_picture(fields: dict[str, Any], where: str) -> None:
+def refuse_picture(fields: dict[str, Any], where: str) -> None:
     """Raise a RowError where one of the fields that are not read seems to hold the row's picture."""
     likely = next((name for name, value in fields.items() if _seems_a_picture(value)), None)
     if likely is not None:

@@ -133,6 +133,8 @@ def _groups(path: Path, begins: array[int], start: int, stop: int) -> Iterator[t
                 content = tar.extractfile(member)
                 assert content is not None  # it is a regular file
                 files.append((suffix, content.read()))
+            elif suffix.rpartition(".")[2] in PICTURES:
+                files.append((suffix, b""))  # named, to be spoken of
     if latest is not None:
         yield latest, files
 
@@ -156,6 +158,9 @@ def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]
 def _item(where: str, files: list[tuple[str, bytes]], text_only: bool) -> Item:
     suffixes = [suffix for suffix, _ in files]
     pictures = [suffix for suffix in suffixes if suffix in PICTURES]
+    unread = [suffix for suffix in suffixes if suffix not in PICTURES and suffix not in _TEXTS]
+    if unread and not pictures:
+        return Item(where, {}, f"its picture is called .{unread[0]}: only one that ends in .jpg, .png or such is read")
     if len(pictures) > 1 or not (pictures or text_only):
         named = f" ({', '.join(pictures)})" if pictures else ""
         return Item(where, {}, f"a sample has one picture, but this has {len(pictures)}{named}")
