@@ -105,10 +105,10 @@ def test_the_examples_hold():
     assert doctest.testmod(folder_module).failed == 0
 
 
-@pytest.mark.parametrize("name", ["images", "train/n0144/images", "JPEGImages"])
+@pytest.mark.parametrize("name", ["images", "n0144/images", "JPEGImages"])
 def test_a_folder_that_only_says_that_it_holds_pictures_is_no_class(tmp_path, said, name):
     save(tmp_path / "photos" / name / "0.png")
-    with pytest.raises(ValueError, match="is no class, and nothing tells what to learn of them: add a metadata.csv"):
+    with pytest.raises(ValueError, match=r"is no class, and nothing that tells what to learn .*: add a metadata\.csv"):
         open_data(tmp_path / "photos")
     assert answers(open_data(tmp_path / "photos", format="classes"), said) == [name.rpartition("/")[2]]
 
@@ -128,5 +128,5 @@ def test_a_run_below_the_pictures_that_it_learned_from_is_none_of_them(tmp_path,
 def test_a_list_of_classes_beside_their_folders_does_not_hide_the_pictures(tmp_path):
     save(tmp_path / "cat/0.png")
     (tmp_path / "classes.json").write_text('["cat", "dog"]')
-    with pytest.raises(ValueError, match="1 pictures lie in .* and no row shows one: .* or format classes"):
+    with pytest.raises(ValueError, match=r"1 pictures lie in .* and no row shows one: .* or format classes"):
         open_data(tmp_path)
