@@ -1,6 +1,7 @@
 """The loss on held-out rows is training's loss on them, takes nothing from the run, and names the row that fails."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -79,3 +80,13 @@ def test_the_routers_balance_is_no_part_of_it(make_recipe, rows):
         losses.append(HeldOutLoss([rows], processor, None, torch.float32)(model))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] < 7.0  # about a guess over 600 tokens; the balance of the second model is 5 more
+
+
+def test_what_has_no_answer_has_no_loss(built, rows, tmp_path):
+    unanswered = [{"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": " "}]}] * 3
+    (tmp_path / "blank.jsonl").write_text("".join(json.dumps(row) + "\n" for row in unanswered))
+    blank = open_data(tmp_path / "blank.jsonl")
+    assert HeldOutLoss([blank], built[1], None, torch.float32).places == []
+    assert HeldOutLoss([rows, blank], built[1], None, torch.float32)(built[0]) == pytest.approx(
+        HeldOutLoss([rows], built[1], None, torch.float32)(built[0]), rel=1e-4
+    )

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from collections import Counter
 
 import pytest
@@ -139,6 +140,16 @@ def test_a_finished_run_is_judged_again_when_it_is_resumed(tuned):
     train(recipe, run, resume=True, console=Console(file=io.StringIO()))
     assert report(run)["held_out"] == before["held_out"]
     assert report(run)["early_stopping"] == before["early_stopping"]
+
+
+def test_answers_from_before_to_fewer_questions_are_not_set_beside_the_others(tuned, tmp_path):
+    recipe, run, _ = tuned
+    again = shutil.copytree(run, tmp_path / "run")
+    kept = json.loads((again / "first_answers.json").read_text(encoding="utf-8"))
+    (again / "first_answers.json").write_text(json.dumps({**kept, "rows": kept["rows"][:-1]}), encoding="utf-8")
+    train(recipe, again, resume=True, console=Console(file=io.StringIO()))
+    assert "before_tuning" in report(run)["held_out"]
+    assert "before_tuning" not in report(again)["held_out"]
 
 
 def test_what_a_checkpoint_knew_of_the_world_is_asked_before_and_after(make_recipe, tmp_path):

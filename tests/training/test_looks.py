@@ -98,7 +98,7 @@ def test_held_out_rows_that_cannot_be_scored_are_told_with_the_reason(of_rows, l
     looks, shown = looked(recipe.model_copy(update={"data": data}))
     assert looks.held_out is None
     assert looks.passed_over.rows == sum(len(sides.held_out) for sides in looks.sides) > 5
-    assert "no held-out row can be scored, so their loss alone is looked at" in shown.getvalue()
+    assert "no held-out row can be scored, so that at most their loss is looked at" in shown.getvalue()
     assert "'answers' is a list of texts, but is [" in shown.getvalue()
 
 
@@ -144,3 +144,11 @@ def test_a_caveat_stands_with_the_figures():
     assert str(Results(answers, CAVEAT)).endswith(f"% of 1 {CAVEAT}: k 100")
     assert Results(answers, CAVEAT).summary().startswith(f"100.0 % of 1 questions right {CAVEAT} (95 %")
     assert Results(answers).summary().startswith("100.0 % of 1 questions right (95 %")
+
+
+def test_two_pictures_are_asked_about_only_where_the_model_has_room_for_them(make_recipe, looked):
+    looks, _ = looked(make_recipe(train={"eval_per_kind": 1}))
+    assert "added" not in looks.kinds
+    assert {"name", "count_all"} <= set(looks.kinds)
+    looks.model.config.max_position_embeddings = 512
+    assert "added" in looks.kinds

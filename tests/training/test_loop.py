@@ -17,7 +17,9 @@ from rich.console import Console
 import sightline
 from sightline.training import checkpoint
 from sightline.training.checkpoint import checkpoints
+from sightline.training.looks import Looks
 from sightline.training.loop import Stopped, train
+from sightline.training.recipe_file import save_recipe
 from sightline.training.stage import StageRun
 
 FIVE = [
@@ -293,13 +295,42 @@ def test_a_run_that_ended_before_its_first_checkpoint_can_begin_anew(make_recipe
     recipe = make_recipe(stages=[{"kind": "align", "steps": 1}])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.jsonl").write_text('{"step": 1}\n{"ste')
-    (tmp_path / "run" / "recipe.yaml").write_text("name: x")
+    save_recipe(recipe, tmp_path / "run" / "recipe.yaml")
     assert train(recipe, tmp_path / "run", console=quiet()).is_dir()
     assert [record["step"] for record in log_of(tmp_path / "run")] == [1]
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "thesis.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"is not empty"):
         train(recipe, tmp_path / "elsewhere", console=quiet())
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "base", "log.jsonl"])
+def test_what_is_called_as_a_runs_files_and_is_none_is_left_alone(make_recipe, tmp_path, name):
+    own = tmp_path / "mine" / name
+    own.parent.mkdir()
+    own.write_text("name: mine # by hand")
+    with pytest.raises(FileExistsError, match=r"is not empty"):
+        train(make_recipe(), tmp_path / "mine", console=quiet())
+    assert own.read_text() == "name: mine # by hand"
+
+
+def test_a_stage_that_does_not_pass_the_preflight_can_be_changed_and_tried_again(make_recipe, tmp_path):
+    first = {"kind": "align", "steps": 1}
+    train(make_recipe(stages=[first]), tmp_path / "run", console=quiet())
+    longer = make_recipe(stages=[first, {"kind": "joint", "steps": 1, "train": {"max_length": 4}}])
+    with pytest.raises(ValueError, match=r"max_length 4"):
+        train(longer, tmp_path / "run", resume=True, console=quiet())
+    train(make_recipe(stages=[first, {"kind": "joint", "steps": 1}]), tmp_path / "run", resume=True, console=quiet())
+    assert len(log_of(tmp_path / "run")) == 2
+
+
+def test_a_last_stage_of_regions_is_looked_at_for_the_report(make_recipe, tmp_path, monkeypatch):
+    looks = []
+    look = Looks.look
+    monkeypatch.setattr(Looks, "look", lambda self, what: looks.append(what) or look(self, what))
+    stages = [{"kind": "joint", "steps": 1}, {"kind": "tower", "steps": 1, "objective": "words"}]
+    train(make_recipe(stages=stages, train={"eval_per_kind": 1}), tmp_path / "run", console=quiet())
+    assert looks == ["joint, step 1", "at the end"]
 
 
 def test_evaluations_are_printed_logged_and_reported_and_the_best_checkpoint_is_kept(make_recipe, tmp_path):

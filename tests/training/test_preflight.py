@@ -67,7 +67,7 @@ def test_the_longest_and_the_odd_rows_are_rehearsed(with_rows, monkeypatch):
     seen = []
     rehearse = run.rehearse
     monkeypatch.setattr(
-        run, "rehearse", lambda batches: seen.append(batches[0]["input_ids"].shape[1]) or rehearse(batches)
+        run, "rehearse", lambda batches, name: seen.append(batches[0]["input_ids"].shape[1]) or rehearse(batches, name)
     )
     report = preflight(run)
     assert seen[-1] == max(seen) > min(seen)
@@ -122,7 +122,7 @@ def test_a_first_loss_far_above_a_guess_is_a_warning(make_recipe):
 def test_a_batch_that_does_not_fit_is_an_error_with_remedies(make_recipe, monkeypatch):
     run = run_of(make_recipe())
 
-    def out_of_memory(batches):
+    def out_of_memory(batches, name):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(run, "rehearse", out_of_memory)
@@ -139,7 +139,7 @@ WIDE = {"hidden_size": 128, "intermediate_size": 1024, "num_attention_heads": 4,
 def kept(run, batch):
     """Bytes that a batch's forward pass keeps."""
     with SavedForBackward(run.model) as saved:
-        run.rehearse([batch])
+        run.rehearse([batch], "longest")
     return saved.bytes
 
 
@@ -162,7 +162,9 @@ def test_a_batch_that_fits_is_not_refused(wide, monkeypatch):
 def test_a_batch_too_large_for_the_machine_is_said_before_it_is_tried(wide, monkeypatch):
     run, needed = wide
     rehearsed, rehearse = [], run.rehearse
-    monkeypatch.setattr(run, "rehearse", lambda some: rehearsed.append(len(some[0]["labels"])) or rehearse(some))
+    monkeypatch.setattr(
+        run, "rehearse", lambda some, name: rehearsed.append(len(some[0]["labels"])) or rehearse(some, name)
+    )
     monkeypatch.setattr(module, "memory_limit", lambda device: int(0.9 * needed))
     with pytest.raises(ValueError, match=r"\(longest: 48 rows .* does not fit"):
         preflight(run)

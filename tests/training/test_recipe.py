@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from sightline.config import PRESETS
-from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
+from sightline.training.recipe_file import check_same_run, is_saved_recipe, load_recipe, save_recipe
 
 HEAD = "name: here\nmodel: {preset: sightline-tiny}\ndata: {world: {}}\n"
 STAGES = "stages:\n  - {kind: tower, steps: 3}\n  - {kind: joint, name: end, samples: 10}\n"
@@ -247,3 +247,20 @@ def test_files_may_lie_elsewhere_but_weigh_the_same(path):
     check_same_run(reading("here", 2), reading("there", 2))
     with pytest.raises(ValueError, match="has another data: give"):
         check_same_run(reading("here", 2), reading("there", 3))
+
+
+def test_a_stage_is_found_by_its_name_before_its_kind(path):
+    given = ["stages=[{kind: joint, name: warm, steps: 10}, {kind: joint, steps: 9}]", "stages.joint.steps=5"]
+    assert [stage.steps for stage in load_recipe(path, given).stages] == [10, 5]
+
+
+def test_what_a_short_word_stands_for_can_be_overridden(path):
+    path.write_text(HEAD.replace("preset:", "checkpoint:") + "tune: auto\nstages: [{kind: instruct, steps: 3}]\n")
+    assert load_recipe(path, ["tune.what=lora", "tune.rank=8"]).tune.rank == 8
+
+
+def test_only_what_a_run_saved_is_taken_for_a_runs_recipe(path, tmp_path):
+    assert not is_saved_recipe(path)
+    assert not is_saved_recipe(tmp_path / "none.yaml")
+    save_recipe(load_recipe(path), tmp_path / "saved.yaml")
+    assert is_saved_recipe(tmp_path / "saved.yaml")

@@ -64,6 +64,17 @@ def test_what_decides_is_the_loss_or_the_accuracy_and_never_what_is_not_finite()
     assert by_accuracy.score(2.0, None) is None
 
 
+def test_best_weights_that_could_not_be_put_back_are_not_said_to_be_kept():
+    stopping = Stopping(EarlyStopping(patience=1))
+    stopping.take(1, -1.0)
+    stopping.take(2, -2.0)
+    stopping.is_put_back = False
+    again = Stopping(EarlyStopping(patience=1))
+    again.load_state_dict(stopping.state_dict())
+    assert "best at step 1 (1.0000), whose weights are lost: the last ones are kept" in str(again)
+    assert again.as_dict()["best_is_kept"] is False
+
+
 @pytest.fixture
 def scripted(monkeypatch):
     """Looks at held-out rows find the losses that are given, one a step."""
@@ -187,4 +198,4 @@ def test_without_rows_to_hold_out_a_run_says_that_it_does_not_stop_early(make_re
     console = quiet()
     train(recipe, tmp_path / "run", console=console)
     assert "these are too few pictures to hold some out" in console.file.getvalue()
-    assert "warning: nothing is held out, so no stage stops early" in console.file.getvalue()
+    assert "warning: nothing that has an answer is held out, so no stage" in console.file.getvalue()

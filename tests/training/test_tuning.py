@@ -222,3 +222,17 @@ def test_applying_changes_nothing_else(tuned):
     before = tuned()
     after = applied(before, TuneSection(what="full", because="so"))
     assert after.model_copy(update={"tune": before.tune}) == before
+
+
+def test_a_run_does_not_go_on_tuning_something_else(tuned, tmp_path, monkeypatch):
+    save_recipe(settled(tuned(tune="projector")), tmp_path / "recipe.yaml")
+    with pytest.raises(ValueError, match=r"the run to resume has another tune \(projector\): give another --out"):
+        settled(tuned(tune="full"), tmp_path / "recipe.yaml")
+    assert settled(tuned(tune="projector"), tmp_path / "recipe.yaml").tune.what == "projector"
+
+
+def test_a_model_with_a_large_tower_moves_no_faster_as_a_whole(tuned, monkeypatch):
+    lr = tuned().train.lr
+    assert settled(tuned(tune="joint")).train.lr == 5 * lr
+    monkeypatch.setattr(settling, "SMALL_TOWER", 1)
+    assert settled(tuned(tune="joint")).train.lr == lr

@@ -75,11 +75,13 @@ def save_checkpoint(
     return path
 
 
-def save_whole(folder: Path, write_model: Callable[[Path], None]) -> None:
+def save_whole(
+    folder: Path, write_model: Callable[[Path], None], remedy: str = "free some room and add --resume"
+) -> None:
     """A model's folder of its own, written as a checkpoint's is: it replaces an older one when it is whole.
 
     Raises:
-        OSError: it could not be written; an older one is as it was.
+        OSError: it could not be written; an older one is as it was. `remedy` is what the message ends with.
     """
     beside, old = folder.with_name(f".writing-{folder.name}"), folder.with_name(f"{folder.name}.old")
     shutil.rmtree(beside, ignore_errors=True)
@@ -89,7 +91,7 @@ def save_whole(folder: Path, write_model: Callable[[Path], None]) -> None:
         _seal(beside, {})
         _put_in_place(beside, folder)
     except Exception as error:
-        raise OSError(f"could not write {folder}: {_reason(error)}; free some room and add --resume") from error
+        raise OSError(f"could not write {folder}: {_reason(error)}; {remedy}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     if old.exists():
@@ -141,8 +143,11 @@ def verify(checkpoint: Path) -> None:
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """The trainer's state as it was saved, on the CPU. It is for a checkpoint that verifies."""
-    return torch.load(checkpoint / _STATE, map_location="cpu", weights_only=True)
+    """The trainer's state as it was saved, on the CPU. It is for a checkpoint that verifies.
+
+    It stays in the file until it is read, or averages of weights would lie in memory beside those of the preflight.
+    """
+    return torch.load(checkpoint / _STATE, map_location="cpu", weights_only=True, mmap=True)
 
 
 def _write(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sightline.data.readers import Data
-from sightline.data.sample import Sample
+from sightline.data.sample import Sample, answers_of
 from sightline.evaluation.probe import undisturbed
 from sightline.nn.balance import balance_loss, router_z_loss
 from sightline.nn.vlm import VLM
@@ -31,17 +31,20 @@ SEED = 7_777  # of which groups those are
 class HeldOutLoss:
     """Mean cross-entropy over what the assistant says in the held-out rows, with matrix products in `dtype`.
 
+    `places` are the groups that are read; there is none where no row has an answer.
+
     Raises:
-        FileNotFoundError, ValueError: a row cannot be read, or is longer than `max_length` or the model allows; the
-            message names it.
+        FileNotFoundError, ValueError: a row cannot be read, or has more than `most_tokens`; the message names
+            it.
     """
 
-    def __init__(self, sides: Sequence[Data], processor: VLMProcessor, max_length: int | None, dtype: torch.dtype):
-        self.processor, self.max_length, self.dtype = processor, max_length, dtype
+    def __init__(self, sides: Sequence[Data], processor: VLMProcessor, most_tokens: int | None, dtype: torch.dtype):
+        self.processor, self.most_tokens, self.dtype = processor, most_tokens, dtype
         self.files = [FileGroups(_some(rows), SEED) for rows in sides]
         places = [(file, group) for file, groups in enumerate(self.files) for group in range(len(groups))]
         chosen = np.random.default_rng(SEED).permutation(len(places))[:MOST]
-        self.places = [places[number] for number in chosen]
+        # Of what has no answer there is no loss.
+        self.places = [places[number] for number in chosen if self._has_answers(*places[number])]
 
     def __call__(self, model: VLM) -> float:
         objective, total, weight, device = Conversations(model), 0.0, 0, model.device
@@ -53,6 +56,10 @@ class HeldOutLoss:
                 total += float(loss.value - _routers_share(model, loss, moved)) * tokens
                 weight += tokens
         return total / max(1, weight)
+
+    def _has_answers(self, file: int, group: int) -> bool:
+        samples = self.files[file].samples(group)
+        return all(text.strip() for one in samples for text in (answers_of(one) or [""]))
 
     def _batches(self) -> Iterator[MicroBatch]:
         for start in range(0, len(self.places), BATCH):
@@ -67,7 +74,7 @@ class HeldOutLoss:
 
     def _encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
         pairs = [[(one["messages"], one["images"]) for one in group] for group in groups]
-        return self.processor.encode_groups_for_training(pairs, self.max_length)
+        return self.processor.encode_groups_for_training(pairs, self.most_tokens)
 
     def _explain(self, file: int, group: int, samples: Sequence[Sample]) -> None:
         """Raise the error of a group with its place, if it has one."""

@@ -77,7 +77,8 @@ def _judgement(looks: Looks, first: First, answers: Sequence[Answer], learned: l
     shown = {answer.key: answer.shown for answer in answers}
     return Judgement(
         tuned=answers,
-        before=first.rows,
+        # A run resumed with another `eval_rows` has no earlier answers to some of these.
+        before=[one for one in first.rows if one.key in shown] if shown.keys() <= {a.key for a in first.rows} else [],
         majority=Majority(learned).answers(tasks.question(key) for key in tasks.keys),
         # Questions about one picture are no more independent where it is not shown.
         blind=[replace(answer, shown=shown[answer.key]) for answer in blindly],

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from sightline.data.readers import Data
+from sightline.data.scenes.questions import KINDS
 from sightline.data.scenes.world import World
 from sightline.evaluation.examples import Example, example
 from sightline.evaluation.probe import ask, probe, probe_examples, side_by_side, with_before
@@ -37,6 +38,7 @@ SHOWN = 6  # on the console
 EXAMPLES = 48  # in the report
 ROWS = 4  # of a file, for each question a kind that the recipe asks of the world
 LOOKED_AT = 64  # held-out rows that are asked in the middle of a run, unless their accuracy decides something
+ROOM = 256  # tokens of a question of the world and its answer
 FIT = "on rows it trains on: fit, not skill"
 HELD_OUT = "on held-out rows"
 
@@ -79,7 +81,7 @@ class Looks:
         self.held_out = self._held_out(held_out, recipe.train.eval_rows) if self.per_kind else None
         self.world = self._world(recipe) if self.per_kind else None
         self.rows = self._rows(recipe) if self.per_kind else None
-        self.loss = _loss(recipe, held_out, processor)
+        self.loss = _loss(recipe, held_out, processor, model.config.max_position_embeddings)
         self._few = None if _by_accuracy(recipe) else LOOKED_AT
 
     @property
@@ -91,16 +93,23 @@ class Looks:
         """The rows that are asked, held out or not."""
         return self.held_out or self.rows
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of the world's questions; those about two pictures only where the model has room for two."""
+        assert self.world is not None
+        room = self.model.config.max_position_embeddings - 2 * self.processor.num_image_tokens
+        return tuple(kind for kind in self.world.kinds if room >= ROOM or "pair" not in KINDS[kind].layouts)
+
     def world_tasks(self) -> Tasks:
         """The world's questions."""
         assert self.world is not None
-        return scene_tasks(self.world, self.world.kinds, self.world.languages, self.per_kind)
+        return scene_tasks(self.world, self.kinds, self.world.languages, self.per_kind)
 
     def _held_out(self, sides: Sequence[Data], most: int) -> Tasks | None:
         tasks = held_out_tasks(sides, most, self._metrics) if sides else None
         self.passed_over = tasks.passed_over if tasks else PassedOver()
         if tasks is not None and not tasks.keys:
-            self._say(f"no held-out row can be scored, so their loss alone is looked at: {tasks.passed_over}")
+            self._say(f"no held-out row can be scored, so that at most their loss is looked at: {tasks.passed_over}")
         return tasks if tasks and tasks.keys else None
 
     def _world(self, recipe: Recipe) -> World | None:
@@ -158,8 +167,8 @@ class Looks:
             self.results = Results((answer for _, answer in asked), HELD_OUT if self.held_out else FIT)
             shown = self.examples(asked[:SHOWN])
         elif self.world is not None:
-            kinds, languages = self.world.kinds, self.world.languages
-            self.results = probe(self.model, self.processor, self.world, kinds, languages, self.per_kind)
+            languages = self.world.languages
+            self.results = probe(self.model, self.processor, self.world, self.kinds, languages, self.per_kind)
             shown = self.examples()[:SHOWN]
         elif loss is None:
             return None
@@ -185,7 +194,7 @@ class Looks:
         if self.world is None:
             return []
         world = self.world
-        return probe_examples(self.model, self.processor, world, world.kinds, world.languages, EXAMPLES)
+        return probe_examples(self.model, self.processor, world, self.kinds, world.languages, EXAMPLES)
 
     def _say(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, highlight=False, markup=False)
@@ -200,8 +209,10 @@ def _by_accuracy(recipe: Recipe) -> bool:
     return any(rule is not None and rule.by == "accuracy" for rule in rules)
 
 
-def _loss(recipe: Recipe, held_out: Sequence[Data], processor: VLMProcessor) -> HeldOutLoss | None:
+def _loss(recipe: Recipe, held_out: Sequence[Data], processor: VLMProcessor, room: int) -> HeldOutLoss | None:
     if not held_out:
         return None
     last = next(stage for stage in reversed(recipe.stages) if recipe.data_of(stage).files)
-    return HeldOutLoss(held_out, processor, recipe.optimisation_of(last).max_length, place_of(recipe)[1])
+    most = min(filter(None, (recipe.optimisation_of(last).max_length, room)))
+    loss = HeldOutLoss(held_out, processor, most, place_of(recipe)[1])
+    return loss if loss.places else None

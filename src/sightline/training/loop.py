@@ -38,7 +38,7 @@ from sightline.training.preflight_page import show
 from sightline.training.progress import Display
 from sightline.training.put_back import put_back
 from sightline.training.recipe import Recipe, Stage
-from sightline.training.recipe_file import check_same_run, load_recipe, save_recipe
+from sightline.training.recipe_file import check_same_run, is_saved_recipe, load_recipe, save_recipe
 from sightline.training.report import write_report
 from sightline.training.rows import count_rows
 from sightline.training.settling import settled
@@ -65,18 +65,21 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
 
 
 def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
-    recipe = settled(recipe, out / "recipe.yaml" if resume else None)
     checkpoint = _place(out, resume, console)
     state = load_state(checkpoint) if checkpoint else None
     if state:
+        recipe = settled(recipe, out / "recipe.yaml")
         check_same_run(recipe, load_recipe(out / "recipe.yaml"), state["stage"])
-    _divide(recipe, console)
+        _divide(recipe, console)
+    else:
+        _divide(recipe, console)
+        recipe = settled(recipe)
     out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
-    save_recipe(recipe, out / "recipe.yaml")
     run = _Run(recipe, model, processor, out, console)
     run.rehearse(state["stage"] if state else 0)
+    save_recipe(recipe, out / "recipe.yaml")  # now that it can be run: a resume allows no other
     if state is None:
         _keep_base(recipe, out, model, processor)
         run.looks.remember()
@@ -101,7 +104,8 @@ def _place(out: Path, resume: bool, console: Console) -> Path | None:
         raise FileExistsError(f"{out} already holds a run: add --resume to go on, or give another --out")
     # What a run leaves that ended before its first checkpoint may be begun anew.
     known = {"recipe.yaml", "log.jsonl", "checkpoints", "tensorboard", "base", "first_answers.json"}
-    if out.exists() and {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} - known:
+    left = {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} if out.exists() else set()
+    if left - known or (left - {"checkpoints"} and not is_saved_recipe(out / "recipe.yaml")):
         raise FileExistsError(f"{out} is not empty and no run that could go on: give another --out")
     return None
 
@@ -120,7 +124,8 @@ def _divide(recipe: Recipe, console: Console) -> None:
 def _keep_base(recipe: Recipe, out: Path, model: VLM, processor: VLMProcessor) -> None:
     """With LoRA, the weights that no step changes are kept once, beside the checkpoints."""
     if recipe.model.lora:
-        save_whole(out / "base", lambda folder: save_model(folder, without_adapters(model), processor))
+        again = "free some room and start again"
+        save_whole(out / "base", lambda folder: save_model(folder, without_adapters(model), processor), again)
 
 
 def _reload(recipe: Recipe, out: Path, checkpoint: Path, state: dict[str, Any]) -> tuple[VLM, VLMProcessor]:
@@ -153,7 +158,7 @@ class _Run:
         self.looked: int | None = None  # the last step after which the model was looked at
 
         if not self.stoppings and any(recipe.optimisation_of(stage).early_stopping for stage in recipe.stages):
-            console.print("warning: nothing is held out, so no stage stops early", soft_wrap=True)
+            console.print("warning: nothing that has an answer is held out, so no stage stops early", soft_wrap=True)
 
     def rehearse(self, first: int) -> None:
         """The preflight of the stages from number `first` on, before the next step of any."""
@@ -263,13 +268,16 @@ class _Run:
             try:
                 put_back(self.model, best, self.recipe.model.lora is not None)
             except (ValueError, OSError) as error:
+                stopping.is_put_back = False
                 self.console.print(f"warning: the last weights are kept, not the best: {error}", soft_wrap=True)
         self.console.print(f"{run.stage.name}: {stopping}", soft_wrap=True, highlight=False, markup=False)
         return True
 
     def report(self) -> Path:
-        """The page about the whole run; one that was over when it was resumed has yet to be looked at."""
-        if self.looks.results is None and self.looks.asked_rows is None and self.looks.world is not None:
+        """The page about the whole run. After a stage of regions, or when it was over as it was resumed, it has yet to
+        be looked at."""
+        is_stale = self.looks.results is None or self.looked != self.step
+        if is_stale and self.looks.asked_rows is None and self.looks.world is not None:
             self.looks.look("at the end")
         return write_report(
             self.out,

@@ -7,7 +7,7 @@ plain folder in which W + scale * BA is multiplied out. What trains when is `par
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 
@@ -82,12 +82,12 @@ def merged(model: VLM) -> VLM:
 
     What no adapter touches is shared with `model`, which stays as it was.
     """
-    return _plain(model, dict(_deltas(model)))
+    return _plain(model, _deltas(model))
 
 
 def without_adapters(model: VLM) -> VLM:
     """The base model, which shares its weights with `model`."""
-    return _plain(model, {})
+    return _plain(model, ())
 
 
 def write_merged(model: VLM, folder: Path, processor: VLMProcessor) -> None:
@@ -134,11 +134,12 @@ def _plain_name(name: str) -> str:
     return name.replace(".base_layer", "")
 
 
-def _plain(model: VLM, deltas: Mapping[str, Tensor]) -> VLM:
+def _plain(model: VLM, deltas: Iterable[tuple[str, Tensor]]) -> VLM:
     if not any(is_adapter(name) for name, _ in model.named_parameters()):
         return model
     weights = {_plain_name(name): weight for name, weight in model.state_dict().items() if not is_adapter(name)}
-    weights |= {name: weights[name] + delta for name, delta in deltas.items()}
+    for name, delta in deltas:  # one at a time: each is as large as its weight
+        weights[name] = weights[name] + delta
     with torch.device("meta"):
         plain = VLM(deepcopy(model.config))
     plain.load_state_dict(weights, assign=True)

@@ -125,7 +125,7 @@ def _rows(sizes: list[GroupSize], rest: int) -> str:
 
 def _rehearse(run: StageRun, batch: MicroBatch, name: str) -> tuple[float, float]:
     try:
-        return run.rehearse([batch])
+        return run.rehearse([batch], name)
     except torch.OutOfMemoryError:
         raise ValueError(_too_large(run, batch, name)) from None
 

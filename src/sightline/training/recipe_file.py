@@ -122,8 +122,21 @@ def _without_places(data: DataSection) -> DataSection:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe with every default spelled out."""
+    write_whole(path, _dumped(recipe))
+
+
+def is_saved_recipe(path: Path) -> bool:
+    """Whether `save_recipe` wrote the file: one that a person wrote must not be written over."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text == _dumped(load_recipe(path))
+    except (OSError, ValueError):
+        return False
+
+
+def _dumped(recipe: Recipe) -> str:
     fields = recipe.model_dump(mode="json", exclude_none=True)
-    write_whole(path, yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    return str(yaml.dump(fields, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _read(text: str) -> Any:
@@ -138,6 +151,8 @@ def _override(fields: dict[str, Any], override: str) -> None:
     if key == "data" and not value.lstrip().startswith(("{", "[")):
         _read_alone(fields, value)
         return
+    if places == ["tune"] and isinstance(fields.get("tune"), str):
+        fields["tune"] = {"what": fields["tune"]}  # which the word is short for
     inside: Any = fields
     for place in places:
         inside = _element(inside, place) if isinstance(inside, list) else inside.setdefault(place, {})
@@ -165,7 +180,9 @@ def _read_alone(fields: dict[str, Any], data: str) -> None:
 
 
 def _element(elements: list[Any], name: str) -> Any:
-    """A stage by its name or kind, or whatever has the number `name`."""
+    """A stage by its name, else by its kind, or whatever has the number `name`."""
     if name.isdecimal():
         return elements[int(name)] if int(name) < len(elements) else None
-    return next((one for one in elements if isinstance(one, dict) and name in (one.get("name"), one.get("kind"))), None)
+    stages = [one for one in elements if isinstance(one, dict)]
+    named = [one for one in stages if (one.get("name") or one.get("kind")) == name]
+    return next(iter(named or [one for one in stages if one.get("kind") == name]), None)

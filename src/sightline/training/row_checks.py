@@ -69,7 +69,7 @@ def checked_row(sample: Sample, processor: VLMProcessor, where: Callable[[], str
 
 def limit_of(max_length: int | None, position_limit: int | None) -> Limit | None:
     """The lower of the recipe's and the model's limit in tokens."""
-    fewer = "give the kinds that say much the weight 0 in data.world.mix"
+    fewer = "give the kinds that say much the weight 0 in data.world.mix, or pair in data.world.layouts"
     limits = []
     if max_length is not None:
         name = f"train.max_length {max_length}"

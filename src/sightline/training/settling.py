@@ -23,7 +23,7 @@ from sightline.training.recipe import ModelSection, Recipe
 from sightline.training.recipe_file import load_recipe
 from sightline.training.sources import open_rows
 from sightline.training.stage import place_of
-from sightline.training.tuning import Facts, applied, choose
+from sightline.training.tuning import SMALL_TOWER, Facts, applied, choose
 
 __all__ = ["settled"]
 
@@ -37,16 +37,21 @@ def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
         saved: the recipe of the run that is resumed.
 
     Raises:
-        FileNotFoundError, ValueError: the data, the checkpoint or one of its parts cannot be read.
+        FileNotFoundError, ValueError: the data, the checkpoint or one of its parts cannot be read; or the run that is
+            resumed tunes something else.
     """
     tune = recipe.tune
     if tune is None or tune.is_settled:
         return recipe
     if saved is not None and saved.is_file() and (before := load_recipe(saved).tune) is not None:
-        return applied(recipe, before)
-    if tune.what == "auto":
-        return applied(recipe, choose(_facts(recipe)))
-    return applied(recipe, tune.model_copy(update={"because": "the recipe says so"}))
+        if tune.what not in ("auto", before.what) or tune.rank not in (None, before.rank):
+            raise ValueError(f"the run to resume has another tune ({before.what}): give another --out")
+        chosen = before
+    elif tune.what == "auto":
+        chosen = choose(_facts(recipe))
+    else:
+        chosen = tune.model_copy(update={"because": "the recipe says so"})
+    return applied(recipe, chosen, is_small=chosen.what != "joint" or _parameters(recipe.model)[1] < SMALL_TOWER)
 
 
 def _facts(recipe: Recipe) -> Facts:

@@ -6,7 +6,7 @@ It knows neither files nor the console: `loop.py` saves, logs and shows what a s
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -143,7 +143,7 @@ class StageRun:
         with self._compiled:
             found = self._backward(micro_batches)
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
-        self._check_finite(found.loss, norm)
+        self._check_finite(found.loss, norm, self._this_step)
         skipped = self.spikes.skips(found.loss)
         if not skipped:
             self._move(factor, found.routing)
@@ -164,7 +164,7 @@ class StageRun:
             record["skipped"] = True
         return record if found.routing is None else record | found.routing.record(self.model.config.scoring_func)
 
-    def rehearse(self, micro_batches: list[MicroBatch]) -> tuple[float, float]:
+    def rehearse(self, micro_batches: list[MicroBatch], name: str) -> tuple[float, float]:
         """The loss and floating-point operations of a step that moves nothing: its learning rate is zero.
 
         The optimisers' state stays, as it would beside the next step; `forget` removes it.
@@ -175,7 +175,8 @@ class StageRun:
         devices = range(torch.cuda.device_count()) if self.device.type == "cuda" else ()
         with torch.random.fork_rng(devices=devices), FlopCounterMode(display=False) as counter:
             loss = self._backward(micro_batches).loss
-        self._check_finite(loss, torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm))
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
+        self._check_finite(loss, norm, lambda: f"in the rehearsal of its {name} rows")
         set_learning_rates(self.optimizers, 0.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -205,15 +206,17 @@ class StageRun:
         routing = StepRouting(routers, batches, self.model.config.image_token_id) if routers else None
         return _Gradients(float(sum(one.value for one in losses)), total, routing)
 
-    def _check_finite(self, loss: float, norm: Tensor) -> None:
+    def _check_finite(self, loss: float, norm: Tensor, where: Callable[[], str]) -> None:
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
-            rows = self.data.origins(self.step)
-            shown = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
             raise FloatingPointError(
-                f"the loss is {loss} and the gradient's norm {norm.item()} in stage {self.stage.name}, step "
-                f"{self.step + 1} (rows: {shown}); the weights are untouched: lower the learning rate or look at "
-                "these rows"
+                f"the loss is {loss} and the gradient's norm {norm.item()} in stage {self.stage.name}, {where()}; the "
+                "weights are untouched: lower the learning rate or look at these rows"
             )
+
+    def _this_step(self) -> str:
+        rows = self.data.origins(self.step)
+        shown = ", ".join(rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+        return f"step {self.step + 1} (rows: {shown})"
 
     def _move(self, factor: float, routing: StepRouting | None) -> None:
         set_learning_rates(self.optimizers, factor)

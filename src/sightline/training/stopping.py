@@ -26,6 +26,7 @@ class Stopping:
         self.last_step: int | None = None
         self.best_step: int | None = None
         self.best_score = -math.inf
+        self.is_put_back = True  # or the best weights could not be read again
 
     @property
     def over(self) -> bool:
@@ -46,7 +47,10 @@ class Stopping:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed stage goes on from."""
-        return {name: getattr(self, name) for name in ("looks", "since", "last_step", "best_step", "best_score")}
+        return {
+            name: getattr(self, name)
+            for name in ("looks", "since", "last_step", "best_step", "best_score", "is_put_back")
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
@@ -62,7 +66,8 @@ class Stopping:
         if self.best_step == self.last_step:
             return f"the {best}, the last of {self.looks} looks"
         ended = "stopped early" if self.over else "ran to its end"
-        return f"the {best}, whose weights are kept; it {ended} at step {self.last_step}, after {self.looks} looks"
+        kept = "whose weights are kept" if self.is_put_back else "whose weights are lost: the last ones are kept"
+        return f"the {best}, {kept}; it {ended} at step {self.last_step}, after {self.looks} looks"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,4 +80,5 @@ class Stopping:
             "best": abs(self.best_score) if known else None,
             "last_step": self.last_step,
             "stopped_early": self.over,
+            "best_is_kept": self.is_put_back,
         }

@@ -22,7 +22,7 @@ from typing import Any
 
 from sightline.training.recipe import Recipe, TuneSection
 
-__all__ = ["FEW", "MANY", "Facts", "applied", "choose"]
+__all__ = ["FEW", "MANY", "SMALL_TOWER", "Facts", "applied", "choose"]
 
 FEW = 32  # rows
 MANY = 2_000  # rows
@@ -89,8 +89,11 @@ def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def applied(recipe: Recipe, tune: TuneSection) -> Recipe:
-    """The recipe with the choice `tune` written out: adapters, what stages train, and their learning rates."""
+def applied(recipe: Recipe, tune: TuneSection, is_small: bool = True) -> Recipe:
+    """The recipe with the choice `tune` written out: adapters, what stages train, and their learning rates.
+
+    `is_small` says whether a model that is tuned as a whole is one that may move faster.
+    """
     fields = recipe.model_dump() | {"tune": tune.model_dump()}
     if tune.what == "lora":
         rank = tune.rank or RANK
@@ -98,7 +101,7 @@ def applied(recipe: Recipe, tune: TuneSection) -> Recipe:
         fields["tune"]["rank"] = rank
     for stage in fields["stages"]:
         stage["trains"] = _TRAINS.get(tune.what, stage["trains"])
-    if tune.what != "full":
+    if tune.what != "full" and is_small:
         for train in (fields["train"], *(stage["train"] for stage in fields["stages"])):
             _quicken(train, spare_projector=tune.what == "lora")
     return Recipe.model_validate(fields)
