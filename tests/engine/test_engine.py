@@ -114,6 +114,38 @@ def test_a_request_that_the_budget_can_never_hold_is_refused(loaded):
         engine.submit(ask("What is this? " * 8, "red"))
 
 
+def test_an_answer_that_may_take_all_positions_takes_what_the_budget_holds(loaded):
+    with Engine(*loaded, kv_cache_bytes=5 * 8192) as engine:
+        pool = engine._core.scheduler.pool
+        room = pool.num_blocks * pool.block_size
+        assert room < loaded[0].config.max_position_embeddings
+        reply = engine.chat(ask("A?"), max_new_tokens=loaded[0].config.max_position_embeddings)
+        assert reply.usage.prompt_tokens + reply.usage.completion_tokens <= room
+        with pytest.raises(ValueError, match="do not fit into the KV cache"):
+            engine.submit(ask("A?"), max_new_tokens=room)
+
+
+def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypatch):
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        step = engine._core.runner.forward
+
+        def overflowed(*given, **named):
+            found = step(*given, **named)
+            found.rows.fill_(float("nan"))
+            return found
+
+        monkeypatch.setattr(engine._core.runner, "forward", overflowed)
+        with pytest.raises(ValueError, match="no token is left to choose: the model gives nan or infinity"):
+            engine.chat(ask("A?"), max_new_tokens=3)
+
+
+def test_grading_that_is_abandoned_while_it_waits_ends(engine, monkeypatch):
+    gone = threading.Event()
+    monkeypatch.setattr(engine._core, "add_graded", lambda *_: gone.set())  # and nothing ever comes of it
+    with pytest.raises(RuntimeError, match="nobody waits"):
+        engine.grade(ask("Is there a duck?"), ["A duck.", "No"], abandoned=gone)
+
+
 def test_a_bias_for_a_token_that_does_not_exist_is_refused(engine):
     with pytest.raises(ValueError, match=r"logit_bias names token 9999"):
         engine.submit(ask("A?"), logit_bias={9999: 1.0})

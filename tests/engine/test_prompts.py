@@ -404,6 +404,17 @@ def test_a_control_token_typed_to_a_llava_processor_is_an_error(llava):
     for messages in ([user(text(f"a{control}b"))], [user(text("a")), {"role": "assistant", "content": control}]):
         with pytest.raises(ValueError, match=rf"holds {control!r}, a control token of this model: leave it out"):
             reader.read(messages)
+    with pytest.raises(ValueError, match=rf"holds {control!r}, a control token"):
+        reader.read([user(text(f"a{control[:3]}"), text(f"{control[3:]}b"))])
+
+
+def test_reading_plain_text_changes_nothing_for_a_prompt_that_is_read_beside_it(llava):
+    control = next(str(token) for token in llava.tokenizer.added_tokens_decoder.values() if str(token) != "<image>")
+    reader = PromptReader(llava)
+    whole = llava.tokenizer(control)["input_ids"]
+    assert len(reader.text_ids(control)) > len(whole)
+    assert llava.tokenizer(control)["input_ids"] == whole
+    assert not llava.tokenizer.backend_tokenizer.encode_special_tokens
 
 
 def test_messages_are_left_as_they_were(processor, llava):

@@ -52,6 +52,19 @@ def with_picture(uri, text="What is this?"):
     ]
 
 
+def test_the_counters_have_a_prompt_with_several_answers_once(client):
+    def counted(name):
+        (line,) = [
+            line for line in client.get("/metrics").text.splitlines() if line.startswith(f"sightline_{name}_total")
+        ]
+        return float(line.split()[-1])
+
+    names = ("prompt_tokens", "completion_tokens")
+    before = [counted(name) for name in names]
+    usage = chat(client, n=3)["usage"]
+    assert [counted(name) - start for name, start in zip(names, before, strict=True)] == [usage[name] for name in names]
+
+
 def test_an_answer_has_the_official_shape(client, red_square):
     from openai.types.chat import ChatCompletion
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: sightline serve runs/finetune --port 8000"
 MIB = 2**20
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "llguidance")
+STEP_TOKENS = 512  # that a step computes; each answer of a batch takes one at least
 KEY_VARIABLE = "SIGHTLINE_API_KEY"
 ANYWHERE = ("0.0.0.0", "::")
 DEFAULT = "sightline-tiny"
@@ -114,6 +115,7 @@ def serve(
             listener,
             settings,
             max_batch_size=max_batch_size,
+            max_batch_tokens=max(STEP_TOKENS, max_batch_size),
             kv_cache_bytes=None if kv_cache_mib is None else kv_cache_mib * MIB,
             image_cache_bytes=image_cache_mib * MIB,
             compile=compile,

@@ -65,6 +65,14 @@ class EngineCore:
         self._jobs: dict[int, Job] = {}  # by the sequence's arrival
         self._half_read: dict[bytes, Tensor] = {}  # of pictures whose next part the next step reads
 
+    def bounded(self, prompt: Prompt, params: SamplingParams) -> SamplingParams:
+        """Of an answer that may take all positions that the model has, the tokens that the cache has room for."""
+        length = len(prompt.ids)
+        if length + params.max_new_tokens < self.max_length:
+            return params
+        room = self.scheduler.pool.num_blocks * self.scheduler.pool.block_size - length
+        return params.replace(max_new_tokens=min(params.max_new_tokens, max(1, room)))
+
     def check(self, prompt: Prompt, params: SamplingParams) -> None:
         """Whether a request can ever be answered.
 
@@ -87,7 +95,7 @@ class EngineCore:
         if not self.scheduler.fits(longest):
             raise ValueError(
                 f"the prompt's {length} tokens and {longest - length} new ones do not fit into the KV cache: "
-                "shorten them or raise kv_cache_bytes"
+                "shorten them or raise kv_cache_bytes (--kv-cache-mib)"
             )
         if wrong := [token for token in params.logit_bias if not 0 <= token < vocabulary]:
             raise ValueError(f"logit_bias names token {wrong[0]}, but there are 0 to {vocabulary - 1}")
@@ -257,7 +265,10 @@ class EngineCore:
             found |= zip(rows, choose(logits[list(rows)], choosers, ruled), strict=True)
         for row, token in found.items():
             if token == NOTHING and row not in errors:
-                errors[row] = ValueError("no token is left to choose: a rule or bias excludes all or gives nan")
+                whose = (
+                    "a rule or bias excludes all or gives nan" if row in scores else "the model gives nan or infinity"
+                )
+                errors[row] = ValueError(f"no token is left to choose: {whose}")
         return found, errors
 
     def _grade(self, job: Job, work: Work, logits: Tensor) -> None:

@@ -39,7 +39,7 @@ Listener = Callable[[Piece | None], None]
 log = logging.getLogger(__name__)
 
 MIB = 2**20
-_LARGE = 4 * MIB  # pixels of a picture
+_LARGE = MIB  # pixels of a picture: a server's bound on those that are held has room for one in each of its places
 
 
 class Handle:
@@ -236,6 +236,7 @@ class Engine:
         """
         params = (params or SamplingParams()).replace(**options)
         prompt, pictures = messages if isinstance(messages, Prepared) else self.prepare(messages, salt)
+        params = self._core.bounded(prompt, params)
         self._core.check(prompt, params)
         handle, core = (
             Handle(self.processor, params, listener),
@@ -322,6 +323,7 @@ class Engine:
         if wrong := [text for text in choices if not isinstance(text, str)]:
             raise ValueError(f"choices are texts, not {wrong[0]!r}")
         abandoned = abandoned or threading.Event()
+        check_wanted(abandoned)
         prompt, pictures = self.prepare(messages, salt)
         answers = []
         for text in choices:

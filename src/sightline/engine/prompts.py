@@ -8,6 +8,7 @@ file knows no model, and neither caches nor computes features.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -62,6 +63,7 @@ class PromptReader:
 
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor: Any = processor
+        self._plain: Any = None if isinstance(processor, VLMProcessor) else _plain_tokenizer(processor)
 
     def read(self, messages: Messages, salt: bytes = b"") -> tuple[Prompt, dict[bytes, PreparedImage]]:
         """The prompt that asks for the next answer, and its pictures by key; equal ones are there once.
@@ -84,7 +86,7 @@ class PromptReader:
         """The ids of `text` alone, without a template: never a placeholder or a control token."""
         if isinstance(self._processor, VLMProcessor):
             return self._processor.encode_text(text)
-        return self._processor.tokenizer(text, split_special_tokens=True)["input_ids"]
+        return self._plain(text, split_special_tokens=True)["input_ids"]
 
     def answer_ids(self, messages: Messages, text: str) -> list[int]:
         """The ids of `text` as the assistant would write it in answer to `messages`, without an end token.
@@ -154,7 +156,8 @@ class PromptReader:
     def _for_template(self, messages: Messages) -> tuple[list[dict[str, Any]], Sequence[ImageSource]]:
         """The messages as transformers' templates take them, and what their pictures are read from."""
         conversation = chat.read_conversation(messages)
-        self._refuse_control_tokens(part for turn in conversation.turns for part in turn.parts if part is not None)
+        # A turn's parts as one: the template puts nothing between them.
+        self._refuse_control_tokens("".join(filter(None, turn.parts)) for turn in conversation.turns)
         plain = chat.template_messages(messages, conversation, image_token=None)
         return [{**one, **rendered} for one, rendered in zip(messages, plain, strict=True)], conversation.images
 
@@ -164,6 +167,13 @@ class PromptReader:
         control = [str(token) for token in known if token.special and str(token) != self._processor.image_token]
         if found := next((token for text in texts for token in control if token in text), None):
             raise ValueError(f"the text holds {found!r}, a control token of this model: leave it out")
+
+
+def _plain_tokenizer(processor: Any) -> Any:
+    """A tokenizer that takes control tokens for text, for good: it is a state of it, which threads would share."""
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    tokenizer("", split_special_tokens=True)
+    return tokenizer
 
 
 def find_images(ids: Sequence[int], image_token_id: int, lengths: Sequence[int]) -> list[int]:

@@ -83,6 +83,8 @@ def choose(logits: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], sco
     It is `NOTHING` where scores are no numbers, or exclude every token.
     """
     greedy = logits.argmax(dim=-1)
+    highest = logits.gather(-1, greedy[:, None])[:, 0]  # nan where one of them is
+    greedy = greedy.where(highest.isfinite(), NOTHING)
     special = list(scores)
     if special:
         chosen = _draw(torch.stack(list(scores.values())), choosers, special)

@@ -19,6 +19,7 @@ from sightline.engine.request import Prompt, Usage
 __all__ = ["Graded", "Score", "check_wanted", "score"]
 
 _AT_ONCE = 8
+_LOOK_SECONDS = 0.1  # between looks whether somebody still waits
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def score(
     try:
         for done in range(len(answers)):
             check_wanted(abandoned)
-            logprobs.append(waiting[done].wait())
+            logprobs.append(waiting[done].wait(abandoned))
             cached = cached if done else waiting[0].cached
             # The first one computes the prompt; then a few at a time, so that others have their places too.
             ahead = min(len(answers), done + 1 + _AT_ONCE)
@@ -119,9 +120,10 @@ class _Grading:
         assert self._job is not None
         return self._job.sequence.cached
 
-    def wait(self) -> float:
-        """The answer's log probability."""
-        self._over.wait()
+    def wait(self, abandoned: threading.Event) -> float:
+        """The answer's log probability. Raises RuntimeError as `check_wanted`."""
+        while not self._over.wait(_LOOK_SECONDS):
+            check_wanted(abandoned)
         if self._error is not None:
             raise self._error
         assert self._job is not None

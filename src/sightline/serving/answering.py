@@ -13,13 +13,13 @@ import functools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 from starlette.requests import Request
 
 from sightline.engine.engine import Engine, Handle, Prepared
-from sightline.engine.request import Piece, Reply, SamplingParams
+from sightline.engine.request import Piece, Reply, SamplingParams, Usage
 from sightline.engine.sampling import LogitsRule
 from sightline.engine.scoring import Graded
 from sightline.serving.errors import APIError
@@ -144,7 +144,7 @@ class Answering:
         """
         count = prompts * len(params)
         place = self.place(count, "n" if len(params) > 1 else "prompt")
-        choices = Choices(count, place, self._on_close, self._on_answered)
+        choices = Choices(count, len(params), place, self._on_close, self._on_answered)
         self._open.add(choices)
         try:
             question = await read()
@@ -246,14 +246,22 @@ class Choices:
     """The answers to one request, side by side. Leaving the context cancels what is still under way.
 
     Args:
+        a_prompt: how many of them answer the same prompt.
         place: theirs, which they leave in the end.
+        on_answered: told of each whole answer; of those to one prompt, the first has read it.
     """
 
     def __init__(
-        self, count: int, place: Place, on_close: Callable[[Choices], None], on_answered: Callable[[Reply], None]
+        self,
+        count: int,
+        a_prompt: int,
+        place: Place,
+        on_close: Callable[[Choices], None],
+        on_answered: Callable[[Reply], None],
     ):
         self._loop = asyncio.get_running_loop()
-        self._count, self._place, self._on_close, self._on_answered = count, place, on_close, on_answered
+        self._count, self._a_prompt = count, a_prompt
+        self._place, self._on_close, self._on_answered = place, on_close, on_answered
         self._started = self._loop.time()
         self._pieces: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue()
         self._handles: list[Handle] = []
@@ -292,7 +300,10 @@ class Choices:
                 yield index, piece
             elif index not in ended:
                 ended.add(index)
-                self._on_answered(self.reply(index))
+                reply = self.reply(index)
+                if index % self._a_prompt:
+                    reply = replace(reply, usage=Usage(completion_tokens=reply.usage.completion_tokens))
+                self._on_answered(reply)
 
     async def replies(self) -> list[Reply]:
         """All answers whole. Raises what one of them failed with."""

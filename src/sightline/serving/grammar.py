@@ -81,6 +81,7 @@ class Grammars:
         self._workers = ThreadPoolExecutor(_WORKERS, "sightline-grammar")
         self._trials = ThreadPoolExecutor(1, "sightline-trial")
         self._tried: OrderedDict[str, str] = OrderedDict()  # what is wrong with a grammar; empty: nothing
+        self._pending: dict[str, asyncio.Future[str]] = {}  # what is being tried
         self._tokenizer: LLTokenizer | None = None
         self._trial: Trial | None = None
 
@@ -125,6 +126,8 @@ class Grammars:
 
     async def _try_in_turn(self, source: str, param: str) -> str:
         """What is wrong with a grammar. Its turn is over when its trial is, whether or not someone still waits."""
+        if (pending := self._pending.get(source)) is not None:
+            return await asyncio.shield(pending)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await self._trying.acquire()
@@ -140,11 +143,13 @@ class Grammars:
         except RuntimeError:  # it is closed
             self._trying.release()
             raise
+        self._pending[source] = trial
         trial.add_done_callback(functools.partial(self._on_tried, source))
         return await asyncio.shield(trial)
 
     def _on_tried(self, source: str, trial: asyncio.Future[str]) -> None:
         self._trying.release()
+        del self._pending[source]
         if trial.cancelled() or trial.exception() is not None:
             return
         self._tried[source] = trial.result()

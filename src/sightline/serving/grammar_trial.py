@@ -42,20 +42,37 @@ class Trial:
     def __init__(self, setting: dict[str, Any], seconds: float = 0.5):
         self.setting, self.seconds = setting, seconds
         self._process: subprocess.Popen[str] | None = None
+        self._is_late = False  # it was killed because its time was over
         self._end: Callable[[], Any] | None = None
 
     def run(self, grammar: str) -> str | None:
-        """What llguidance complains of, empty if of nothing; None where it had to be killed or died.
+        """What llguidance complains of, empty if of nothing; None where it took too much time or memory.
 
         Raises:
-            RuntimeError: the process does not start.
+            RuntimeError: the process does not start, or is killed by others each time.
         """
-        if self._process is None:
-            self._start()
-        said = self._ask(grammar, self.seconds * PATIENCE)
-        if said is None:
+        for _ in range(2):
+            if self._process is None or self._process.poll() is not None:
+                self.close()
+                self._start()
+            process, said = self._process, self._ask(grammar, self.seconds * PATIENCE)
+            if said is not None:
+                return said
+            says_something = self._process is not process or not self._was_killed_by_others()
             self.close()
-        return said
+            if says_something:
+                return None
+        raise RuntimeError("the process that tries grammars out is killed by others")
+
+    def _was_killed_by_others(self) -> bool:
+        """Whether the process ended by a signal that neither its limits nor `_ask` send: that says nothing about a
+        grammar."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            return False
+        return code in (-signal.SIGTERM, -signal.SIGKILL) and not self._is_late
 
     def close(self) -> None:
         """End the process. It can be called twice; `run` starts another one."""
@@ -86,7 +103,8 @@ class Trial:
         assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
-        timer = threading.Timer(seconds, process.kill)
+        self._is_late = False
+        timer = threading.Timer(seconds, self._kill)
         timer.start()
         try:
             print(json.dumps(what), file=process.stdin, flush=True)
@@ -96,6 +114,11 @@ class Trial:
         finally:
             timer.cancel()
         return json.loads(line) if line.endswith("\n") else None
+
+    def _kill(self) -> None:
+        self._is_late = True
+        if self._process is not None:
+            self._process.kill()
 
 
 def _end(process: subprocess.Popen[str]) -> None:
