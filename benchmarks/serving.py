@@ -139,13 +139,13 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def servers(model: str, folder: Path, dtype: str) -> Iterator[tuple[str, str, list[str], int]]:
+def servers(model: str, folder: Path, dtype: str, device: str) -> Iterator[tuple[str, str, list[str], int]]:
     """Name, model's name, command and port of what is measured."""
     port = free_port()
-    ours = ["-m", "sightline.cli", "serve", "--model", model, "--port", str(port), "--dtype", dtype]
+    ours = ["-m", "sightline.cli", "serve", "--model", model, "--port", str(port), "--dtype", dtype, "--device", device]
     yield "sightline", "m", [*ours, "--served-name", "m", "--queue", "256"], port
     port = free_port()
-    theirs = ["-c", PEER_MAIN, "serve", str(folder), "--port", str(port), "--dtype", dtype, "--device", "cpu"]
+    theirs = ["-c", PEER_MAIN, "serve", str(folder), "--port", str(port), "--dtype", dtype, "--device", device]
     yield "transformers", str(folder), theirs, port
 
 
@@ -154,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="sightline-tiny")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--device", default="cpu", help="of both servers")
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--pictures", type=int, default=64, help="questions for each number of clients")
     parser.add_argument("--max-tokens", type=int, default=32)
@@ -166,7 +167,7 @@ def main() -> None:
         convert = ["-m", "sightline.cli", "convert", "llava", given.model, "--out", str(folder), "--dtype", given.dtype]
         subprocess.run([sys.executable, *convert], check=True, capture_output=True)
         found = {}
-        for name, model, command, port in servers(given.model, folder, given.dtype):
+        for name, model, command, port in servers(given.model, folder, given.dtype, given.device):
             with server(command, port) as url:
                 found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens)
         for name, url, model in given.peer:

@@ -29,8 +29,10 @@ def seconds(arguments: list[str], rounds: int = 5) -> float:
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
+        done = subprocess.run([sys.executable, *arguments], capture_output=True, check=False)
         times.append(time.perf_counter() - started)
+        if done.returncode != (2 if __file__ in arguments else 0):  # 2: what is no picture
+            raise RuntimeError(f"{arguments} failed: {done.stderr.decode()}")
     return statistics.median(times)
 
 

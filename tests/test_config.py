@@ -200,7 +200,7 @@ def test_flash_attn_survives_a_round_trip(tmp_path):
         ({"pixel_shuffle_factor": 0}, "pixel_shuffle_factor=0 does not divide the 4 x 4 patches"),
         ({"vision_feature_layer": -4}, "vision_feature_layer=-4 is not among the tower's 2 layers"),
         ({"vision_feature_layer": 3}, "vision_feature_layer=3 is not among the tower's 2 layers"),
-        ({"vision_config": {**TOWER, "image_size": 30}}, "image_size=30 is no multiple of patch_size=8"),
+        ({"vision_config": {**TOWER, "image_size": 7}}, "image_size=7 is less than patch_size=8"),
         ({"vision_config": {"model_type": "eye"}}, "transformers knows no model_type='eye'"),
         ({"projector_type": "conv"}, "projector_type must be 'linear' or 'mlp', but is 'conv'"),
     ],

@@ -45,7 +45,7 @@ class LLMConfig(PreTrainedConfig):
     """
 
     model_type = "sightline_llm"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = ["past_key_values", "router", "aux_loss", "z_loss"]
     attribute_map: ClassVar[dict[str, str]] = {
         "num_experts_per_tok": "num_experts_per_token",
         "num_experts": "n_routed_experts",
@@ -337,8 +337,9 @@ class VLMConfig(LLMConfig):
 
     def _check_tower(self) -> None:
         tower = self.vision_config
-        if tower.image_size % tower.patch_size:
-            raise ValueError(f"image_size={tower.image_size} is no multiple of patch_size={tower.patch_size}")
+        # What is left of a side that is no multiple of a patch (SigLIP's 384 of 14) no patch sees.
+        if tower.image_size < tower.patch_size:
+            raise ValueError(f"image_size={tower.image_size} is less than patch_size={tower.patch_size}")
         side = tower.image_size // tower.patch_size
         if self.pixel_shuffle_factor < 1 or side % self.pixel_shuffle_factor:
             raise ValueError(

@@ -125,7 +125,8 @@ def test_an_answer_that_may_take_all_positions_takes_what_the_budget_holds(loade
             engine.submit(ask("A?"), max_new_tokens=room)
 
 
-def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypatch):
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypatch, temperature):
     with Engine(*loaded, kv_cache_bytes=2**22) as engine:
         step = engine._core.runner.forward
 
@@ -136,7 +137,7 @@ def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypat
 
         monkeypatch.setattr(engine._core.runner, "forward", overflowed)
         with pytest.raises(ValueError, match="no token is left to choose: the model gives nan or infinity"):
-            engine.chat(ask("A?"), max_new_tokens=3)
+            engine.chat(ask("A?"), max_new_tokens=3, temperature=temperature)
 
 
 def test_grading_that_is_abandoned_while_it_waits_ends(engine, monkeypatch):

@@ -33,6 +33,21 @@ def test_cached_is_uncached(vlm, batch):
     assert torch.equal(vlm.generate(**inputs, pixel_values=images, **GREEDY, use_cache=False), cached)
 
 
+@pytest.mark.parametrize("options", [{}, {"use_cache": False}, {"num_beams": 3}, {"check_images": False}])
+def test_features_generate_what_their_pixels_do(vlm, batch, options):
+    inputs, images = batch
+    expected = vlm.generate(**inputs, pixel_values=images, **GREEDY, **options)
+    features = vlm.encode_images(images)
+    assert torch.equal(vlm.generate(**inputs, image_features=features, **GREEDY, **options), expected)
+
+
+def test_positions_may_be_given(vlm, batch):
+    inputs, images = batch
+    positions = (inputs["attention_mask"].cumsum(1) - 1).clamp(min=0)
+    given = vlm.generate(**inputs, pixel_values=images, position_ids=positions, **GREEDY)
+    assert torch.equal(given, vlm.generate(**inputs, pixel_values=images, **GREEDY))
+
+
 def test_a_static_cache_generates_the_same(vlm, batch):
     inputs, images = batch
     dynamic = vlm.generate(**inputs, pixel_values=images, **GREEDY)

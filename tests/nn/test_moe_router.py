@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sightline.config import LLMConfig
+from sightline.nn.language import CausalLM
 from sightline.nn.moe import MixtureOfExperts, Router
 
 
@@ -171,3 +172,10 @@ with torch.autocast("cpu", torch.bfloat16):
 def test_the_whole_mixture_compiles_into_one_graph():
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_bias_that_a_checkpoint_lacks_begins_at_zero(tmp_path):
+    CausalLM(moe_config()).save_pretrained(tmp_path)
+    model = CausalLM.from_pretrained(tmp_path, use_router_bias=True)
+    biases = [layer.mlp.gate.e_score_correction_bias for layer in model.model.layers]
+    assert all(torch.equal(bias, torch.zeros(8)) for bias in biases)

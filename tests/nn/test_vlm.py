@@ -219,6 +219,22 @@ def test_pixels_without_ids_are_refused(vlm, pictures):
         vlm(inputs_embeds=torch.zeros(1, 3, 32), pixel_values=pictures[:1])
 
 
+def test_one_picture_without_its_batch_is_told_what_shape_it_should_have(vlm, pictures):
+    with pytest.raises(ValueError, match=r"pixel_values are .* but have the shape \[3, 32, 32\]"):
+        vlm(ONE_IMAGE, pixel_values=pictures[0])
+
+
+def test_what_is_left_of_a_side_behind_its_patches_is_not_seen():
+    torch.manual_seed(0)
+    model = VLM(tiny_config(vision_config=tower_fields(image_size=30))).eval()
+    assert model.config.num_image_tokens == 9
+    pixels = torch.randn(1, 3, 30, 30)
+    cut = pixels.clone()
+    cut[:, :, 24:], cut[..., 24:] = 0, 0
+    assert model.encode_images(pixels).shape == (1, 9, 16)
+    assert torch.equal(model.encode_images(pixels), model.encode_images(cut))
+
+
 def test_it_runs_in_bf16(pictures):
     model = tiny_vlm().to(torch.bfloat16)
     logits = model(ONE_IMAGE, pixel_values=pictures[:1]).logits  # pixels stay float32

@@ -211,16 +211,20 @@ def test_the_process_that_tries_grammars_survives_nothing_it_should_not(tiny):
     trial = grammars._trial
     ask, killed = trial._ask, []
 
-    def once_killed(what, seconds):
+    def once_killed(process, what, seconds):
         if not killed:
-            killed.append(trial._process.pid)
-            trial._process.kill()
-            trial._process.wait()
-        return ask(what, seconds)
+            killed.append(process.pid)
+            process.kill()
+            process.wait()
+        return ask(process, what, seconds)
 
     trial._ask = once_killed
     assert compiled(grammars, "choice", ["c"], "choice")
     assert killed
+    # Closed in the middle of one, it stays closed.
+    trial._ask = lambda process, what, seconds: (trial.close(), ask(process, what, seconds))[1]
+    assert trial.run("{}") is None
+    assert trial._process is None
     grammars.close()
     with pytest.raises(RuntimeError, match="does not start"):
         grammar_trial.Trial({"tokenizer": "no tokenizer"}).run("{}")

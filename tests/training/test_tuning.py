@@ -229,6 +229,9 @@ def test_a_run_does_not_go_on_tuning_something_else(tuned, tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"the run to resume has another tune \(projector\): give another --out"):
         settled(tuned(tune="full"), tmp_path / "recipe.yaml")
     assert settled(tuned(tune="projector"), tmp_path / "recipe.yaml").tune.what == "projector"
+    before = settled(tuned(tune={"what": "auto", "rank": 8}))
+    save_recipe(before, tmp_path / "auto.yaml")
+    assert settled(tuned(tune={"what": "auto", "rank": 8}), tmp_path / "auto.yaml").tune == before.tune
 
 
 def test_a_model_with_a_large_tower_moves_no_faster_as_a_whole(tuned, monkeypatch):
@@ -236,3 +239,5 @@ def test_a_model_with_a_large_tower_moves_no_faster_as_a_whole(tuned, monkeypatc
     assert settled(tuned(tune="joint")).train.lr == 5 * lr
     monkeypatch.setattr(settling, "SMALL_TOWER", 1)
     assert settled(tuned(tune="joint")).train.lr == lr
+    assert settled(tuned(tune={"what": "joint", "fast": True})).train.lr == 5 * lr
+    assert settled(tuned(tune={"what": "projector", "fast": False})).train.lr == lr

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -15,6 +16,7 @@ __all__ = ["copy_rate", "matmul_rate", "timed"]
 
 SIDE = 1024
 COPIED = 64 * 2**20  # bytes: more than a cache holds
+LEAST = 0.01  # seconds of a timing: the wait at its end must not count
 
 
 def timed(work: Callable[[], object], repeats: int = 7) -> float:
@@ -34,11 +36,24 @@ def _seconds(work: Callable[[], object]) -> float:
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Floating-point operations a second of a large square matrix product."""
     left, right = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
-    return 2 * SIDE**3 / timed(lambda: left @ right)
+    return 2 * SIDE**3 / _each(lambda: left @ right)
 
 
 def copy_rate(device: torch.device) -> float:
     """Bytes a second that memory reads and writes together, by copying a block that fits no cache."""
     source = torch.zeros(COPIED, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * COPIED / timed(lambda: target.copy_(source))
+    return 2 * COPIED / _each(lambda: target.copy_(source))
+
+
+def _each(work: Callable[[], object]) -> float:
+    """The seconds that `work` takes, done so often in a row that it takes `LEAST` in all."""
+
+    def repeated(times: int) -> None:
+        for _ in range(times):
+            work()
+
+    times = 1
+    while (taken := timed(partial(repeated, times), 3)) < LEAST:
+        times *= 2
+    return taken / times

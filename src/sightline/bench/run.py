@@ -134,7 +134,8 @@ def limits(model: Any, figures: Sequence[Figure]) -> Limits:
     blocks, block_bytes = used_weights(model)
     tower = sum(weight.numel() for weight in model.vision_encoder.parameters())
     flops, rate = matmul_rate(device, dtype), copy_rate(device)
-    prompt = 2 * config.num_image_tokens * (blocks + tower)
+    patches = config.num_image_tokens * config.pixel_shuffle_factor**2
+    prompt = 2 * (config.num_image_tokens * blocks + patches * tower)
     head = sum(weight.numel() * weight.element_size() for weight in model.lm_head.parameters())
     read = block_bytes + head
     first, decoding = figures[0].engine, figures[2].engine

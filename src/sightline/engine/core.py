@@ -265,9 +265,8 @@ class EngineCore:
             found |= zip(rows, choose(logits[list(rows)], choosers, ruled), strict=True)
         for row, token in found.items():
             if token == NOTHING and row not in errors:
-                whose = (
-                    "a rule or bias excludes all or gives nan" if row in scores else "the model gives nan or infinity"
-                )
+                wrong = logits[row].isnan().any() or logits[row].isposinf().any()
+                whose = "the model gives nan or infinity" if wrong else "a rule or bias excludes all or gives nan"
                 errors[row] = ValueError(f"no token is left to choose: {whose}")
         return found, errors
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
-from transformers import ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from sightline import chat
@@ -82,6 +82,24 @@ class PromptReader:
         runs = tuple(ImageRun(start, length, key) for start, (key, length, _) in zip(starts, found, strict=True))
         return Prompt(tuple(ids), runs, salt), {key: image for key, _, image in found}
 
+    def tensors(self, messages: Messages) -> BatchFeature:
+        """What the model takes to answer: `input_ids`, `attention_mask`, and `pixel_values` where there are pictures.
+
+        Another processor gets pictures that are opened here: transformers would fetch those given as a URL, and drop
+        transparency.
+
+        Raises:
+            ValueError, FileNotFoundError: as `read`.
+        """
+        options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
+        if isinstance(self._processor, VLMProcessor):
+            return self._processor.apply_chat_template(list(messages), return_tensors="pt", **options)
+        plain, sources = self._for_template(messages)
+        pictures = [_open(source, index) for index, source in enumerate(sources)]
+        return self._processor.apply_chat_template(
+            plain, return_tensors="pt", processor_kwargs={"images": pictures}, **options
+        )
+
     def text_ids(self, text: str) -> list[int]:
         """The ids of `text` alone, without a template: never a placeholder or a control token."""
         if isinstance(self._processor, VLMProcessor):
@@ -120,26 +138,14 @@ class PromptReader:
         return ids, [found(picture) for picture in pictures]
 
     def _encode_with_transformers(self, messages: Messages) -> tuple[list[int], list[_Found]]:
-        """Of another processor only its pixel values are known to tell all, so they are made at once.
-
-        The pictures are opened here: transformers would fetch those given as a URL, and drop transparency.
-        """
-        plain, sources = self._for_template(messages)
-        pictures = [_open(source, index) for index, source in enumerate(sources)]
-        encoded = self._processor.apply_chat_template(
-            plain,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"images": pictures},
-        )
+        """Of another processor only its pixel values are known to tell all, so they are made at once."""
+        encoded = self.tensors(messages)
 
         def found(index: int, pixels: Tensor) -> _Found:
             placeholders = self._processor.replace_image_token(encoded, index).count(self._processor.image_token)
             return pixels_key(pixels), placeholders, PreparedImage(lambda: pixels)
 
-        pixel_values = encoded["pixel_values"] if pictures else ()
+        pixel_values = encoded.get("pixel_values", ())
         return encoded["input_ids"][0].tolist(), [found(n, pixels) for n, pixels in enumerate(pixel_values)]
 
     def _ids_around_pictures(self, messages: Messages, continue_final_message: bool = False) -> list[int]:

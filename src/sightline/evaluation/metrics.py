@@ -38,6 +38,8 @@ def contains(answer: str, truth: str) -> float:
     (1.0, 0.0, 1.0)
     >>> contains("It is 3.5 m.", "3"), contains("1,250", "250"), contains("It is 3.", "3")
     (0.0, 0.0, 1.0)
+    >>> contains("2,3", "3"), contains("3,2024", "3")
+    (1.0, 1.0)
     """
     said, wanted = normalize(answer), normalize(truth)
     if not wanted:
@@ -45,8 +47,9 @@ def contains(answer: str, truth: str) -> float:
     before = f"(?<!{_SPACED})" if re.match(_SPACED, wanted) else ""
     after = f"(?!{_SPACED})" if re.match(_SPACED, wanted[-1]) else ""
     # Nor is 3 in 3.5, or 250 in 1,250.
-    before += r"(?<!\d[.,])" if wanted[0].isdigit() else ""
-    after += r"(?![.,]\d)" if wanted[-1].isdigit() else ""
+    before += r"(?<!\d\.)" if wanted[0].isdigit() else ""
+    before += r"(?<!\d,)" if re.match(r"\d{3}(?!\d)", wanted) else ""
+    after += r"(?!\.\d|,\d{3}(?!\d))" if wanted[-1].isdigit() else ""
     return float(re.search(before + re.escape(wanted) + after, said) is not None)
 
 

@@ -77,9 +77,7 @@ def explain(
     _check("layer", layer, config.num_hidden_layers, rollout)
     _check("head", head, config.num_attention_heads, rollout)
     windows = Windows.of(math.isqrt(config.num_image_tokens), window, stride)
-    inputs = processor.apply_chat_template(
-        list(messages), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-    ).to(model.device)
+    inputs = PromptReader(processor).tensors(messages).to(model.device)
     if "pixel_values" not in inputs:
         raise ValueError("there is no picture in the messages, so there is nothing to look at")
     ids = _answer_ids(model, processor, messages, inputs, answer, max_new_tokens)

@@ -28,8 +28,11 @@ def resized(model: VLM, processor: VLMProcessor, image_size: int) -> tuple[VLM, 
         ValueError: the size is no multiple of the tower's patches, or of those that become one token; or a picture has
             more tokens than the model reads.
     """
-    if image_size == model.config.vision_config.image_size:
+    tower = model.config.vision_config
+    if image_size == tower.image_size:
         return model, processor
+    if image_size % tower.patch_size:
+        raise ValueError(f"image_size={image_size} is no multiple of patch_size={tower.patch_size}")
     config = _config(model.config, processor, image_size)
     weights = dict(model.state_dict())
     old, new = (tower.vision_config.image_size // tower.vision_config.patch_size for tower in (model.config, config))

@@ -78,7 +78,7 @@ def question_of(item: Item, asking: Asking, folder: Path) -> Question:
     used = {"messages", "conversations", "image", "images", asking.image_field, prompt_field, OURS}
     rest = {name: value for name, value in fields.items() if name not in used and _is_json(value)}
     if is_chat and not pictures and asking.image_field is None:
-        refuse_picture(rest, item.where)
+        refuse_picture({name: value for name, value in fields.items() if name not in used}, item.where)
     return Question(_with_prompt(messages, asking.prompt), pictures, rest)
 
 

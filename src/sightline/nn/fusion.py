@@ -70,7 +70,7 @@ def fuse(
 ) -> Float[Tensor, "batch seq hidden"]:
     """`hidden_states` with the features, image by image in reading order, at the places marked by the mask.
 
-    Differentiable in both; the features are cast to the dtype of `hidden_states`. The number of marked
+    Differentiable in both; the features take the dtype and device of `hidden_states`. The number of marked
     positions must be images x patches (`check_runs`).
     """
     mask = placement.mask.flatten()
@@ -80,5 +80,5 @@ def fuse(
     where = torch.zeros(count + 1, dtype=torch.long, device=mask.device)
     where.scatter_(0, slot, torch.arange(mask.shape[0], device=mask.device))
     flat = hidden_states.flatten(0, 1)
-    rows = features.flatten(0, 1).to(hidden_states.dtype)
+    rows = features.flatten(0, 1).to(hidden_states)
     return flat.index_copy(0, where[:count], rows).view_as(hidden_states)

@@ -23,6 +23,8 @@ from sightline.nn.fusion import check_runs, find_runs, fuse
 from sightline.nn.language import CausalLM, CausalLMOutput
 from sightline.nn.projector import VisionEncoder
 
+_OF_ONE = {"pixel_values": 3, "image_features": 2}  # dimensions of one image
+
 
 class VLM(CausalLM):
     """A causal language model that also reads images.
@@ -131,6 +133,8 @@ class VLM(CausalLM):
         inputs_embeds: Float[Tensor, "batch seq hidden"] | None = None,
         check_images: bool = True,
         image_features: Float[Tensor, "*images all_patches vision"] | None = None,
+        position_ids: Int[Tensor, "#batch seq"] | None = None,
+        labels: Int[Tensor, "batch seq"] | None = None,
         **kwargs: Any,
     ) -> CausalLMOutput:
         """`CausalLM.forward` over the fused sequence.
@@ -140,11 +144,17 @@ class VLM(CausalLM):
                 order. With a filled cache: the images of the new tokens alone.
             check_images: False where the caller has already matched runs and images; saves a device sync.
             image_features: what `encode_images` gave for the pictures, in the place of `pixel_values`.
+            position_ids, labels: as of `CausalLM.forward`, whose `kwargs` the rest are; named, for Trainer and
+                `generate` look at the names.
 
         Raises:
-            ValueError: a sample has more or fewer placeholder runs than images; `pixel_values` or `image_features`
-                without `input_ids`, or both; or as `CausalLM.forward`.
+            ValueError: a sample has more or fewer placeholder runs than images; `pixel_values` of another shape;
+                `pixel_values` or `image_features` without `input_ids`, or both; or as `CausalLM.forward`.
         """
+        if pixel_values is not None and pixel_values.ndim not in (4, 5):
+            raise ValueError(
+                f"pixel_values are [B, N, 3, H, W] or [images, 3, H, W], but have the shape {[*pixel_values.shape]}"
+            )
         if input_ids is not None and inputs_embeds is None:
             if pixel_values is not None and image_features is not None:
                 raise ValueError("pixel_values and image_features are the same pictures: give one of them")
@@ -160,7 +170,9 @@ class VLM(CausalLM):
             past_key_values=past_key_values,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            position_ids=position_ids,
             inputs_embeds=inputs_embeds,
+            labels=labels,
             **kwargs,
         )
 
@@ -193,29 +205,33 @@ class VLM(CausalLM):
         inputs_embeds: Any = None,
         is_first_iteration: bool | None = False,
         pixel_values: Any = None,
+        image_features: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """Pixels go into the prefill alone; images whose runs the cache already holds are left out of it."""
+        """Images go into the prefill alone, and those whose runs the cache already holds are left out of it."""
         mixin: Any = super()
         inputs = mixin.prepare_inputs_for_generation(
             input_ids, *args, inputs_embeds=inputs_embeds, is_first_iteration=is_first_iteration, **kwargs
         )
         new = inputs["input_ids"]
-        # An assistant's prefill is no first iteration to transformers; fewer tokens than one image hold none.
-        if pixel_values is not None and (is_first_iteration or new.shape[1] >= self.config.num_image_tokens):
-            cached = 0 if new is None else input_ids.shape[1] - new.shape[1]
-            inputs["pixel_values"] = self._new_images(input_ids, pixel_values, cached, bool(is_first_iteration))
+        for name, images in {"pixel_values": pixel_values, "image_features": image_features}.items():
+            # An assistant's prefill is no first iteration to transformers; fewer tokens than one image hold none.
+            if images is not None and (is_first_iteration or new.shape[1] >= self.config.num_image_tokens):
+                cached = 0 if new is None else input_ids.shape[1] - new.shape[1]
+                flat = images.flatten(0, -1 - _OF_ONE[name])
+                inputs[name] = self._new_images(input_ids, images, flat, cached, bool(is_first_iteration))
         return inputs
 
-    def _new_images(self, input_ids: Tensor, pixel_values: Tensor, cached: int, is_first: bool) -> Tensor | None:
+    def _new_images(
+        self, input_ids: Tensor, images: Tensor, flat: Tensor, cached: int, is_first: bool
+    ) -> Tensor | None:
         """The images whose runs stand behind the `cached` positions, of all or of the new ones alone."""
         if cached == 0:
-            return pixel_values
+            return images
         runs, old = self._runs(input_ids), self._runs(input_ids[:, :cached])
-        flat = pixel_values.flatten(0, -4)
         if flat.shape[0] != sum(runs):
             # Only the new ones were given, and are for the first pass; fusion checks their number.
-            return pixel_values if is_first else None
+            return images if is_first else None
         groups = flat.split(runs)
         new = [image for group, seen in zip(groups, old, strict=True) for image in group[seen:]]
         return torch.stack(new) if new else None
@@ -228,21 +244,21 @@ class VLM(CausalLM):
     ) -> tuple[Any, dict[str, Any]]:
         # transformers would repeat each image of a flat [images, ...] in place, and so bind images to the wrong
         # beams: here whole samples repeat.
-        pixel_values = model_kwargs.pop("pixel_values", None)
-        if pixel_values is not None and expand_size > 1:
-            pixel_values = self._repeat_samples(pixel_values, expand_size, input_ids)
+        given = {name: model_kwargs.pop(name) for name in _OF_ONE if model_kwargs.get(name) is not None}
+        if expand_size > 1:
+            given = {name: self._repeat_samples(name, one, expand_size, input_ids) for name, one in given.items()}
         mixin: Any = super()
         input_ids, model_kwargs = mixin._expand_inputs_for_generation(
             expand_size, is_encoder_decoder, input_ids, **model_kwargs
         )
-        return input_ids, model_kwargs if pixel_values is None else {**model_kwargs, "pixel_values": pixel_values}
+        return input_ids, {**model_kwargs, **given}
 
-    def _repeat_samples(self, pixel_values: Tensor, times: int, input_ids: Tensor) -> Tensor:
-        if pixel_values.ndim == 5:
-            return pixel_values.repeat_interleave(times, dim=0)
+    def _repeat_samples(self, name: str, images: Tensor, times: int, input_ids: Tensor) -> Tensor:
+        if images.ndim == _OF_ONE[name] + 2:
+            return images.repeat_interleave(times, dim=0)
         placement = find_runs(input_ids, self.config.image_token_id, self.config.num_image_tokens)
-        check_runs(placement.runs, (len(pixel_values),))
-        groups = pixel_values.split(placement.runs.tolist())
+        check_runs(placement.runs, (len(images),))
+        groups = images.split(placement.runs.tolist())
         return torch.cat([group for group in groups for _ in range(times)])
 
 

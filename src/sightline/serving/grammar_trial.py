@@ -43,6 +43,7 @@ class Trial:
         self.setting, self.seconds = setting, seconds
         self._process: subprocess.Popen[str] | None = None
         self._is_late = False  # it was killed because its time was over
+        self._closings = 0
         self._end: Callable[[], Any] | None = None
 
     def run(self, grammar: str) -> str | None:
@@ -51,31 +52,31 @@ class Trial:
         Raises:
             RuntimeError: the process does not start, or is killed by others each time.
         """
+        closings = self._closings
         for _ in range(2):
-            if self._process is None or self._process.poll() is not None:
-                self.close()
-                self._start()
-            process, said = self._process, self._ask(grammar, self.seconds * PATIENCE)
+            process = self._running()
+            said = self._ask(process, grammar, self.seconds * PATIENCE)
             if said is not None:
                 return said
-            says_something = self._process is not process or not self._was_killed_by_others()
-            self.close()
-            if says_something:
+            others = not self._is_late and self._closings == closings and _was_killed(process)
+            self._stop()
+            if not others:
                 return None
         raise RuntimeError("the process that tries grammars out is killed by others")
 
-    def _was_killed_by_others(self) -> bool:
-        """Whether the process ended by a signal that neither its limits nor `_ask` send: that says nothing about a
-        grammar."""
-        assert self._process is not None
-        try:
-            code = self._process.wait(1.0)
-        except subprocess.TimeoutExpired:
-            return False
-        return code in (-signal.SIGTERM, -signal.SIGKILL) and not self._is_late
-
     def close(self) -> None:
-        """End the process. It can be called twice; `run` starts another one."""
+        """End the process, and what is being tried with it. It can be called twice; `run` starts another one."""
+        self._closings += 1
+        self._stop()
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._stop()
+            self._start()
+        assert self._process is not None
+        return self._process
+
+    def _stop(self) -> None:
         if self._end is not None:
             self._end()
         self._process = self._end = None
@@ -94,17 +95,15 @@ class Trial:
             start_new_session=True,
         )
         self._end = weakref.finalize(self, _end, self._process)
-        if self._ask({**self.setting, "seconds": self.seconds}, START_SECONDS) is None:
-            self.close()
+        if self._ask(self._process, {**self.setting, "seconds": self.seconds}, START_SECONDS) is None:
+            self._stop()
             raise RuntimeError("the process that tries grammars out does not start")
 
-    def _ask(self, what: Any, seconds: float) -> str | None:
-        process = self._process
-        assert process is not None
+    def _ask(self, process: subprocess.Popen[str], what: Any, seconds: float) -> str | None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._is_late = False
-        timer = threading.Timer(seconds, self._kill)
+        timer = threading.Timer(seconds, self._kill, [process])
         timer.start()
         try:
             print(json.dumps(what), file=process.stdin, flush=True)
@@ -115,10 +114,18 @@ class Trial:
             timer.cancel()
         return json.loads(line) if line.endswith("\n") else None
 
-    def _kill(self) -> None:
+    def _kill(self, process: subprocess.Popen[str]) -> None:
         self._is_late = True
-        if self._process is not None:
-            self._process.kill()
+        process.kill()
+
+
+def _was_killed(process: subprocess.Popen[str]) -> bool:
+    """Whether it ended by a signal that none of its own limits sends: that says nothing about a grammar."""
+    try:
+        code = process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        return False
+    return sys.platform != "win32" and code in (-signal.SIGTERM, -signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -142,12 +142,13 @@ def verify(checkpoint: Path) -> None:
             raise ValueError(f"{path} is damaged: its SHA-256 is not that of what was written")
 
 
-def load_state(checkpoint: Path) -> dict[str, Any]:
+def load_state(checkpoint: Path, *, mapped: bool = False) -> dict[str, Any]:
     """The trainer's state as it was saved, on the CPU. It is for a checkpoint that verifies.
 
-    It stays in the file until it is read, or averages of weights would lie in memory beside those of the preflight.
+    Args:
+        mapped: the tensors stay in the file, which must not be removed before they are gone.
     """
-    return torch.load(checkpoint / _STATE, map_location="cpu", weights_only=True, mmap=True)
+    return torch.load(checkpoint / _STATE, map_location="cpu", weights_only=True, mmap=mapped)
 
 
 def _write(

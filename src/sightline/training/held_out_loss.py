@@ -44,7 +44,7 @@ class HeldOutLoss:
         places = [(file, group) for file, groups in enumerate(self.files) for group in range(len(groups))]
         chosen = np.random.default_rng(SEED).permutation(len(places))[:MOST]
         # Of what has no answer there is no loss.
-        self.places = [places[number] for number in chosen if self._has_answers(*places[number])]
+        self.places = [places[number] for number in chosen if self._answered(*places[number])]
 
     def __call__(self, model: VLM) -> float:
         objective, total, weight, device = Conversations(model), 0.0, 0, model.device
@@ -57,14 +57,14 @@ class HeldOutLoss:
                 weight += tokens
         return total / max(1, weight)
 
-    def _has_answers(self, file: int, group: int) -> bool:
+    def _answered(self, file: int, group: int) -> list[Sample]:
         samples = self.files[file].samples(group)
-        return all(text.strip() for one in samples for text in (answers_of(one) or [""]))
+        return [one for one in samples if all(text.strip() for text in answers_of(one) or [""])]
 
     def _batches(self) -> Iterator[MicroBatch]:
         for start in range(0, len(self.places), BATCH):
             places = self.places[start : start + BATCH]
-            groups = [self.files[file].samples(group) for file, group in places]
+            groups = [self._answered(file, group) for file, group in places]
             try:
                 yield self._encode(groups)
             except (ValueError, OSError):

@@ -66,7 +66,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
 
 def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     checkpoint = _place(out, resume, console)
-    state = load_state(checkpoint) if checkpoint else None
+    # Averages of weights would lie in memory beside those that the preflight makes.
+    state = load_state(checkpoint, mapped=True) if checkpoint else None
     if state:
         recipe = settled(recipe, out / "recipe.yaml")
         check_same_run(recipe, load_recipe(out / "recipe.yaml"), state["stage"])
@@ -83,7 +84,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     if state is None:
         _keep_base(recipe, out, model, processor)
         run.looks.remember()
-    run.through(state)
+    del state
+    run.through(load_state(checkpoint) if checkpoint else None)
     save_whole(out / "model", lambda folder: write_merged(model, folder, processor))
     report = run.report()
     console.print(f"done: {out / 'model'} (try: sightline ask IMAGE QUESTION --model {out / 'model'})", soft_wrap=True)

@@ -111,10 +111,12 @@ class TuneSection(Section):
     """What is tuned: `joint` is the tower too, `full` all but it; `auto` is chosen by `tuning.py` when the run begins.
 
     `because` is empty until then: a saved recipe has it, and with it what was chosen, for a resumed run to do the same.
+    `fast` says whether learning rates are raised, as suits what little moves; None: where it suits.
     """
 
     what: Literal["auto", "joint", "full", "projector", "lora"] = "auto"
     rank: int | None = Field(None, ge=1)
+    fast: bool | None = None
     because: str = ""
 
     @property

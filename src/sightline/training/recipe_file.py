@@ -18,7 +18,7 @@ from sightline.training.sections import first_problem
 from sightline.training.shipped import find_recipe
 from sightline.whole_file import write_whole
 
-__all__ = ["check_same_run", "load_recipe", "save_recipe"]
+__all__ = ["check_same_run", "is_saved_recipe", "load_recipe", "save_recipe"]
 
 
 class _Loader(yaml.SafeLoader):

@@ -19,7 +19,7 @@ from sightline.interop.parts import read_config
 from sightline.nn.vision import build_tower
 from sightline.nn.vlm import VLM
 from sightline.training.memory import memory_limit
-from sightline.training.recipe import ModelSection, Recipe
+from sightline.training.recipe import ModelSection, Recipe, TuneSection
 from sightline.training.recipe_file import load_recipe
 from sightline.training.sources import open_rows
 from sightline.training.stage import place_of
@@ -44,14 +44,27 @@ def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
     if tune is None or tune.is_settled:
         return recipe
     if saved is not None and saved.is_file() and (before := load_recipe(saved).tune) is not None:
-        if tune.what not in ("auto", before.what) or tune.rank not in (None, before.rank):
-            raise ValueError(f"the run to resume has another tune ({before.what}): give another --out")
-        chosen = before
-    elif tune.what == "auto":
+        _check_same(tune, before)
+        return applied(recipe, before)
+    if tune.what == "auto":
         chosen = choose(_facts(recipe))
     else:
         chosen = tune.model_copy(update={"because": "the recipe says so"})
-    return applied(recipe, chosen, is_small=chosen.what != "joint" or _parameters(recipe.model)[1] < SMALL_TOWER)
+    return applied(recipe, chosen.model_copy(update={"fast": _is_fast(recipe, chosen.what, tune.fast)}))
+
+
+def _check_same(tune: TuneSection, before: TuneSection) -> None:
+    """Refuse another choice than the one that the run to resume was begun with."""
+    others = tune.what not in ("auto", before.what) or tune.fast not in (None, before.fast)
+    if others or (tune.what == "lora" and tune.rank not in (None, before.rank)):
+        raise ValueError(f"the run to resume has another tune ({before}): give another --out")
+
+
+def _is_fast(recipe: Recipe, what: str, wanted: bool | None) -> bool:
+    """Whether what is tuned moves faster than a large model as a whole should."""
+    if wanted is not None or what in ("projector", "lora"):
+        return wanted is not False
+    return what == "joint" and _parameters(recipe.model)[1] < SMALL_TOWER
 
 
 def _facts(recipe: Recipe) -> Facts:

@@ -89,11 +89,8 @@ def _gib(count: int) -> str:
     return f"{count / 2**30:.1f} GiB"
 
 
-def applied(recipe: Recipe, tune: TuneSection, is_small: bool = True) -> Recipe:
-    """The recipe with the choice `tune` written out: adapters, what stages train, and their learning rates.
-
-    `is_small` says whether a model that is tuned as a whole is one that may move faster.
-    """
+def applied(recipe: Recipe, tune: TuneSection) -> Recipe:
+    """The recipe with the choice `tune` written out: adapters, what stages train, and their learning rates."""
     fields = recipe.model_dump() | {"tune": tune.model_dump()}
     if tune.what == "lora":
         rank = tune.rank or RANK
@@ -101,7 +98,8 @@ def applied(recipe: Recipe, tune: TuneSection, is_small: bool = True) -> Recipe:
         fields["tune"]["rank"] = rank
     for stage in fields["stages"]:
         stage["trains"] = _TRAINS.get(tune.what, stage["trains"])
-    if tune.what != "full" and is_small:
+    # A run that was saved without `fast` was.
+    if tune.fast or (tune.fast is None and tune.what != "full"):
         for train in (fields["train"], *(stage["train"] for stage in fields["stages"])):
             _quicken(train, spare_projector=tune.what == "lora")
     return Recipe.model_validate(fields)

@@ -177,6 +177,8 @@ class Reading:
     def _of_table(self, fields: dict[str, Any], where: str) -> tuple[list[Message], list[Any], set[str | None]]:
         table = self.table(fields, where)
         given = fields.get(table.answer)
+        if isinstance(given, str) and table.answer in TEXTS:
+            given = _listed(given) or given
         answer = _one_answer(given)
         question = _words(fields.get(table.question or ""), where, "question") or table.asked
         sources = _pictures(fields.get(table.image or ""))
@@ -229,13 +231,15 @@ def _texts_of(given: Any) -> Any:
 def _list_in(cell: Any) -> Any:
     """A list of texts that a table's cell holds: in JSON or Python's own writing, a single one bare.
 
-    >>> [_list_in(cell) for cell in ('["a", "b"]', "['a']", "a cat", 3, "")]
-    [['a', 'b'], ['a'], ['a cat'], ['3'], []]
+    >>> [_list_in(cell) for cell in ('["a", "b"]', "['a']", "a cat", 3, "", "[]")]
+    [['a', 'b'], ['a'], ['a cat'], ['3'], [], []]
     """
-    if isinstance(cell, str):
-        cell = _listed(cell) or ([cell.strip()] if cell.strip() else [])
-    listed = cell if isinstance(cell, list) else [cell]
-    written = [_words(one, "", "") if _is_number(one) else one for one in listed]
+    if isinstance(cell, str) and (listed := _listed(cell)) is not None:
+        cell = listed
+    elif isinstance(cell, str):
+        cell = [cell.strip()] if cell.strip() else []
+    several = cell if isinstance(cell, list) else [cell]
+    written = [_words(one, "", "") if _is_number(one) else one for one in several]
     return [one for one in written if one != ""] if all(isinstance(one, str) for one in written) else cell
 
 
@@ -247,7 +251,7 @@ def _listed(cell: str) -> list[Any] | None:
     for read in (json.loads, ast.literal_eval):
         try:
             found = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
         return found if isinstance(found, list) else None
     return None
