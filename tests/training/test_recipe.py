@@ -104,7 +104,7 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ),
         ("model.overrides.vision_config=3", r"model\.overrides\.vision_config takes a mapping .*, not 3"),
         ("model.overrides.vision_config.hidden_size=wide", r"model\.overrides: .*'hidden_size' expected int"),
-        ("model.overrides.vision_config.patch_size=15", r"model\.overrides: image_size=224 is no multiple"),
+        ("model.overrides.vision_config.patch_size=225", r"model\.overrides: image_size=224 is less than"),
         ("model.overrides.vision_config.model_type=clop", r"model\.overrides: .* no model_type='clop'"),
         ("train.accumulate=3", r"batch_size 32 is no multiple of accumulate 3"),
         ("train.beta1=2", r"train\.beta1: is a share between 0 and 1"),

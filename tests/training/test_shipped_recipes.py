@@ -36,7 +36,7 @@ def stand_ins(tmp_path_factory):
     processor.save_pretrained(root / "vlm")
     clip = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
     save_tower(root / "tower", CLIPVisionModel(CLIPVisionConfig(**TOWER)), clip)
-    save_language(root / "language", LlamaConfig, tie_word_embeddings=True, max_position_embeddings=256)
+    save_language(root / "language", LlamaConfig, tie_word_embeddings=True, max_position_embeddings=512)
     Image.new("RGB", (30, 20), "red").save(root / "red.png")
     talk = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "Red."}]
     llava = [{"id": str(n), "image": "red.png", "conversations": talk} for n in range(4)]

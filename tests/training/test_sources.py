@@ -331,7 +331,7 @@ def test_a_picture_of_the_built_in_world_is_not_to_be_mended(make_recipe, proces
     batches = StageBatches(recipe, recipe.stages[0], processor, 32)
     told = (
         r"^the built-in world's picture \d+: its \d+ tokens are more than train\.max_length 20; raise that, or give "
-        r"the kinds that say much the weight 0 in data\.world\.mix$"
+        r"the kinds that say much the weight 0 in data\.world\.mix, or pair in data\.world\.layouts$"
     )
     with pytest.raises(ValueError, match=told):
         measure_groups(batches)

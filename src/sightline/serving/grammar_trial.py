@@ -108,7 +108,7 @@ class Trial:
         try:
             print(json.dumps(what), file=process.stdin, flush=True)
             line = process.stdout.readline()
-        except OSError:
+        except (OSError, ValueError):  # it has died, or its pipes were closed
             line = ""
         finally:
             timer.cancel()
