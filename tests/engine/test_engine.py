@@ -128,16 +128,25 @@ def test_an_answer_that_may_take_all_positions_takes_what_the_budget_holds(loade
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypatch, temperature):
     with Engine(*loaded, kv_cache_bytes=2**22) as engine:
-        step = engine._core.runner.forward
+        step, cache = engine._core.runner.forward, engine._core.runner.cache
 
         def overflowed(*given, **named):
             found = step(*given, **named)
             found.rows.fill_(float("nan"))
+            for block in filter(engine._core.scheduler.pool.uses, range(cache.num_blocks)):
+                for layer in cache.layers:
+                    layer[:, block * cache.block_size : (block + 1) * cache.block_size] = float("nan")
             return found
 
         monkeypatch.setattr(engine._core.runner, "forward", overflowed)
-        with pytest.raises(ValueError, match="no token is left to choose: the model gives nan or infinity"):
+        with pytest.raises(FloatingPointError, match="the model gives nan or infinity: load it in a wider dtype"):
             engine.chat(ask("A?"), max_new_tokens=3, temperature=temperature)
+        with pytest.raises(FloatingPointError, match="the model gives nan"):
+            engine.score(ask("A?"), ["a", "b"])
+        monkeypatch.undo()
+        # Nobody reads on where nan stood, neither as a prefix nor behind a mask.
+        assert all(layer.isfinite().all() for layer in cache.layers)
+        assert engine.chat(ask("A?"), max_new_tokens=NEW).tokens == plain(loaded, ask("A?"))
 
 
 def test_grading_that_is_abandoned_while_it_waits_ends(engine, monkeypatch):

@@ -26,6 +26,9 @@ from sightline.engine.step import Work
 
 __all__ = ["EngineCore", "Stats"]
 
+NAN = "the model gives nan or infinity: load it in a wider dtype, or look at its weights"
+EXCLUDED = "no token is left to choose: a rule or bias excludes all or gives nan"
+
 
 @dataclass
 class Stats:
@@ -265,16 +268,19 @@ class EngineCore:
             found |= zip(rows, choose(logits[list(rows)], choosers, ruled), strict=True)
         for row, token in found.items():
             if token == NOTHING and row not in errors:
-                wrong = logits[row].isnan().any() or logits[row].isposinf().any()
-                whose = "the model gives nan or infinity" if wrong else "a rule or bias excludes all or gives nan"
-                errors[row] = ValueError(f"no token is left to choose: {whose}")
+                wrong = bool(logits[row].isnan().any() or logits[row].isposinf().any())
+                errors[row] = FloatingPointError(NAN) if wrong else ValueError(EXCLUDED)
         return found, errors
 
     def _grade(self, job: Job, work: Work, logits: Tensor) -> None:
         """Take the log probabilities of the given answer's tokens that `work` has come to."""
         done = len(job.graded)
         targets = torch.tensor(job.targets[done : done + len(logits)], device=logits.device)
-        job.graded += logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0].tolist()
+        found = logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+        if found.isnan().any():
+            self._fail(job, FloatingPointError(NAN))
+            return
+        job.graded += found.tolist()
         self.scheduler.advance(work, [])
         if len(job.graded) == len(job.targets):
             self._finish(job, "stop")
@@ -325,6 +331,11 @@ class EngineCore:
 
     def _fail(self, job: Job, error: Exception) -> None:
         job.error = error
+        if isinstance(error, FloatingPointError):
+            # Nobody may read on where nan stands: a mask hides it, but nan times 0 is nan.
+            alone = [block for block in job.sequence.blocks if self.scheduler.pool.uses(block) == 1]
+            self.runner.cache.zero(alone)
+            self.scheduler.pool.clear()
         self.scheduler.cancel(job.sequence)
         self._end(job, "failed")
 

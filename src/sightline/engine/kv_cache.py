@@ -116,6 +116,12 @@ class PagedKVCache:
             for layer in self.layers:
                 layer[:, target : target + copy.count] = layer[:, source : source + copy.count]
 
+    def zero(self, blocks: Sequence[int]) -> None:
+        """Make all rows of the blocks zero, in every layer."""
+        where = torch.tensor(blocks, device=self.device, dtype=torch.long)
+        for layer in self.layers:
+            layer.view(2 * self.kv_heads, self._total, self.block_size, self.head_dim)[:, where] = 0
+
     def matches(self, weight: Tensor) -> bool:
         """Whether a model with such weights can use this cache: device and dtype are one."""
         return weight.device.type == self.device.type and weight.dtype == self.dtype
