@@ -329,7 +329,8 @@ def test_a_last_stage_of_regions_is_looked_at_for_the_report(make_recipe, tmp_pa
     look = Looks.look
     monkeypatch.setattr(Looks, "look", lambda self, what: looks.append(what) or look(self, what))
     stages = [{"kind": "joint", "steps": 1}, {"kind": "tower", "steps": 1, "objective": "words"}]
-    train(make_recipe(stages=stages, train={"eval_per_kind": 1}), tmp_path / "run", console=quiet())
+    recipe = make_recipe(stages=stages, train={"eval_per_kind": 1}, data={"world": {"languages": ["en"]}})
+    train(recipe, tmp_path / "run", console=quiet())
     assert looks == ["joint, step 1", "at the end"]
 
 
