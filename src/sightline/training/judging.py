@@ -75,10 +75,11 @@ def _judgement(looks: Looks, first: First, answers: Sequence[Answer], learned: l
     tasks, blind = looks.held_out, without_pictures(looks.held_out)
     blindly = [answer for _, answer in looks.ask(blind)] if blind.keys else []
     shown = {answer.key: answer.shown for answer in answers}
+    before = [one for one in first.rows if one.key in shown]
     return Judgement(
         tuned=answers,
-        # A run resumed with another `eval_rows` has no earlier answers to some of these.
-        before=[one for one in first.rows if one.key in shown] if shown.keys() <= {a.key for a in first.rows} else [],
+        # A run that is resumed with another `eval_rows` has no earlier answers to some of these.
+        before=before if len(before) == len(shown) else [],
         majority=Majority(learned).answers(tasks.question(key) for key in tasks.keys),
         # Questions about one picture are no more independent where it is not shown.
         blind=[replace(answer, shown=shown[answer.key]) for answer in blindly],

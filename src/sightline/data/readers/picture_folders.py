@@ -72,16 +72,11 @@ def _refuse_rows_below(path: Path, names: Sequence[str]) -> None:
     """Refuse folders that have rows of their own: read as classes, they would lose what these say."""
     # Of JSON only what is named so: single annotations lie beside their pictures too.
     rows = tuple(ending for ending in LINES if ending != ".json")
-    ours = {name.rpartition("/")[0] for name in names if name.rpartition("/")[2] in OF_A_RUN}
-    below = (
-        name
-        for name in names
-        if "/" in name
-        and (name.rpartition("/")[2] in METADATA or ends(name, rows))
-        and name.rpartition("/")[0] not in ours
-    )
-    if found := next(below, None):
-        raise ValueError(f"{path} holds {found}: give that folder, or format classes if all are classes")
+    parts = [name.rpartition("/") for name in names]
+    runs = {folder for folder, _, file in parts if file in OF_A_RUN}
+    for folder, slash, file in parts:
+        if slash and folder not in runs and (file in METADATA or ends(file, rows)):
+            raise ValueError(f"{path} holds {folder}/{file}: give that folder, or format classes if all are classes")
 
 
 def _have_captions(path: Path, pictures: list[str], names: set[str]) -> bool:

@@ -135,9 +135,13 @@ class Scene:
     look: int
     vocabulary: tuple[str, ...]
 
+    def called(self, asked: Identity) -> list[Item]:
+        """The objects that are called so."""
+        return [item for item in self.objects if matches(item.identity, asked)]
+
     def count(self, asked: Identity) -> int:
         """How many objects are called so."""
-        return sum(matches(item.identity, asked) for item in self.objects)
+        return len(self.called(asked))
 
     def unique(self) -> list[Item]:
         """The objects that their name alone picks out."""

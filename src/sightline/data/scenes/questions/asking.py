@@ -97,8 +97,8 @@ class Asking:
     def colour(self, colour: str) -> str:
         return COLOUR_WORDS[self.language][colour]
 
-    def balanced(self, counts: Mapping[Identity, int], none: Sequence[Identity]) -> tuple[Identity, int] | None:
-        """What to count, and how many there are: rarer counts come oftener, or most answers would be one.
+    def balanced(self, counts: Mapping[Identity, int], none: Sequence[Identity]) -> Identity | None:
+        """What to count, of which there are so many: rarer counts come oftener, or most answers would be one.
 
         `none` are names of which there are none. On the axis "count", only counts that training never sees.
         """
@@ -112,8 +112,8 @@ class Asking:
             return None
         count = self.rng.choices(numbers, [COUNT_WEIGHTS[number] for number in numbers])[0]
         if count == 0:
-            return self.rng.choice(none), 0
-        return self.rng.choice([key for key, number in counts.items() if number == count]), count
+            return self.rng.choice(none)
+        return self.rng.choice([key for key, number in counts.items() if number == count])
 
     def may_mention(self, identity: Identity) -> bool:
         """Whether the name is on the axis's side: a coloured shape that training never sees, or that it does."""

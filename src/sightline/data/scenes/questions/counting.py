@@ -7,7 +7,7 @@ from sightline.data.scenes.categories import CATEGORIES, belongs
 from sightline.data.scenes.holdout import counts_of
 from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
-from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Item, Scene, matches
+from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Scene
 
 __all__ = ["COUNTING", "category_counts"]
 
@@ -33,11 +33,7 @@ def _count_names(scene: Scene, asking: Asking, kind: str, sort: str) -> Question
         return None
     none = absent(scene, asking, sort)
     chosen = asking.balanced({name: names.count(name) for name in names}, [none] if none else [])
-    return chosen and (asking.phrase(kind, chosen[0]), asking.pointed(_called(scene, chosen[0])))
-
-
-def _called(scene: Scene, asked: Identity) -> list[Item]:
-    return [item for item in scene.objects if matches(item.identity, asked)]
+    return (asking.phrase(kind, chosen), asking.pointed(scene.called(chosen))) if chosen else None
 
 
 def _count_shape(scene: Scene, asking: Asking) -> QuestionAnswer:
@@ -57,9 +53,9 @@ def _count_part(scene: Scene, asking: Asking, kind: str, parts: list[Identity]) 
     chosen = asking.balanced({part: counts[part] for part in parts if part in counts}, none)
     if not chosen:
         return None
-    asked, _ = chosen
-    question = asking.phrase(kind, asked, colour=asking.colour(asked[1]) if asked[1] else "")
-    return question, asking.pointed(_called(scene, asked))
+    _, colour, _ = chosen
+    question = asking.phrase(kind, chosen, colour=asking.colour(colour) if colour else "")
+    return question, asking.pointed(scene.called(chosen))
 
 
 def category_counts(scene: Scene) -> dict[str, int]:
@@ -80,7 +76,7 @@ def _category_count(scene: Scene, asking: Asking) -> QuestionAnswer:
     )
     if not chosen:
         return None
-    (_, category), _ = chosen
+    _, category = chosen
     answer = asking.pointed([item for item in scene.objects if belongs(item.identity, category)])
     if category == "food":
         return asking.phrase("category_count/food"), answer

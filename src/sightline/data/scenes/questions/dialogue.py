@@ -109,8 +109,8 @@ def _category(scene: Scene, item: Item, asking: Asking) -> Step:
 def _count(scene: Scene, item: Item, asking: Asking) -> Step:
     if scene.layout == "single":
         return None
-    alike = [other for other in scene.objects if other.identity == item.identity]
-    return (asking.phrase("it/count", measure=measure(item.identity)), asking.pointed(alike)), item
+    question = asking.phrase("it/count", measure=measure(item.identity))
+    return (question, asking.pointed(scene.called(item.identity))), item
 
 
 FOLLOWING: dict[str, Callable[[Scene, Item, Asking], Step]] = {

@@ -24,14 +24,15 @@ def _same_different(pair: Pair, asking: Asking) -> QuestionAnswer:
 
 
 def _added(pair: Pair, asking: Asking) -> QuestionAnswer:
-    return _difference(pair, asking, "added", pair.second, pair.first)
+    return _only_in(pair, asking, "added", 1)
 
 
 def _removed(pair: Pair, asking: Asking) -> QuestionAnswer:
-    return _difference(pair, asking, "removed", pair.first, pair.second)
+    return _only_in(pair, asking, "removed", 0)
 
 
-def _difference(pair: Pair, asking: Asking, key: str, one: Scene, other: Scene) -> QuestionAnswer:
+def _only_in(pair: Pair, asking: Asking, key: str, number: int) -> QuestionAnswer:
+    one, other = pair.scenes[number], pair.scenes[1 - number]
     new = _names(one) - _names(other)
     if any(name in _names(other) for name in new):
         return None  # a third duck beside two: is "a duck" new?
