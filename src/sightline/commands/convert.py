@@ -37,7 +37,10 @@ def llava(
     print(f"written: {out} (LlavaForConditionalGeneration)")
 
 
-@app.command(epilog="Example: sightline convert build --vision clip-vit-base-patch16 --language SmolLM2-135M --out vlm")
+@app.command(
+    epilog="Example: sightline convert build --vision openai/clip-vit-base-patch16 "
+    "--language HuggingFaceTB/SmolLM2-135M-Instruct --out vlm"
+)
 def build(
     out: Out,
     vision: Annotated[str, typer.Option(help="A CLIP or SigLIP checkpoint: folder or hub id; or a model of ours.")],
