@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from PIL import Image
 
 from sightline.cli import main
 from sightline.commands.evaluate import Axis, Metric
+from sightline.commands.evaluate import _file as tasks_file
+from sightline.data.scenes import KINDS
 from sightline.data.scenes.world import AXES
 from sightline.evaluation.metrics import METRICS
 
@@ -124,7 +127,7 @@ def test_a_file_of_ones_own_is_evaluated(evaluate, rows, tmp_path):
     assert told == [("<b>", 1, "A square."), ("shapes", 0, "A square.")]
     page = (tmp_path / "run" / "mistakes.html").read_text(encoding="utf-8")
     assert page.count("<article") == 2
-    assert "<option>&lt;b&gt;</option>" in page
+    assert '<option value="&lt;b&gt;">&lt;b&gt;</option>' in page
 
 
 def test_the_rows_of_the_documentation_are_asked(evaluate, picture, tmp_path):
@@ -152,7 +155,54 @@ def test_answers_about_other_pictures_are_not_taken_over(evaluate, tmp_path):
     (tmp_path / "blue" / "a.png").replace(tmp_path / "red" / "a.png")
     code, _, err = evaluate(*words, tmp_path / "red")
     assert code == 2
-    assert "holds answers with pictures=" in err
+    assert "line 1: its picture was changed since it was asked about: give another --out" in err
+
+
+def test_a_picture_that_cannot_be_opened_costs_no_answer(evaluate, tmp_path):
+    turns = [{"role": "user", "content": "Which colour?"}, {"role": "assistant", "content": "Red."}]
+    rows = [json.dumps({"messages": turns, "images": [f"{number}.png"]}) for number in range(9)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(rows))
+    for number in range(9):
+        Image.new("RGB", (40, 30), (200, number, 0)).save(tmp_path / f"{number}.png")
+    whole = (tmp_path / "8.png").read_bytes()
+    (tmp_path / "8.png").write_bytes(whole[:60])
+    words = ["--tasks", tmp_path / "mine.jsonl", "--batch-size", "1"]
+    code, _, err = evaluate(*words)
+    assert (code, "line 9" in err) == (2, True)
+    assert len((tmp_path / "run" / "answers.jsonl").read_text().splitlines()) == 8
+    (tmp_path / "8.png").write_bytes(whole)
+    code, out, err = evaluate(*words, "--json")
+    assert (code, json.loads(out)["asked_now"]) == (0, 1), err
+
+
+def test_another_template_is_another_measurement(tiny_model_folder, tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    words = ["eval", str(folder), "--tasks", "colour", "--per-kind", "1", "--out", str(tmp_path / "run")]
+    words += ["--max-new-tokens", "3", "--workers", "0"]
+    assert main(words) == 0
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text(encoding="utf-8") + " ", encoding="utf-8")
+    assert main(words) == 2
+    assert "holds answers with preparation=" in capsys.readouterr().err
+
+
+def test_tasks_may_name_every_kind_or_a_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tasks_file(",".join(KINDS)) is None
+    assert tasks_file("photos@test") is None
+    Path("photos").mkdir()
+    assert tasks_file("photos@test") == Path("photos@test")
+
+
+def test_kinds_are_told_as_they_are_written(evaluate, picture, tmp_path):
+    turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "A square."}]
+    rows = [{"messages": turns, "images": ["square.png"], "kind": kind} for kind in ("[/x]", "a[dev]")]
+    (tmp_path / "square.png").write_bytes(picture.read_bytes())
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    code, out, err = evaluate("--tasks", tmp_path / "mine.jsonl")
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == ["[/x]", "a[dev]"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline.data.readers import open_data
+from sightline.evaluation import baselines
 from sightline.evaluation.baselines import Majority, answers_learned_from, without_pictures
 from sightline.evaluation.row_tasks import held_out_tasks
 
@@ -122,3 +123,10 @@ def test_each_file_may_have_a_metric_of_its_own(opened):
     tasks = held_out_tasks([one, two], 99, ["contains", None])
     found = {(question := tasks.question(key)).text: question.metric for key in tasks.keys}
     assert found == {"One?": "contains", "Two?": "exact", "Own?": "exact"}
+
+
+def test_of_many_rows_those_counted_come_from_all_over_the_file(opened, monkeypatch):
+    monkeypatch.setattr(baselines, "MOST", 4)
+    learned, _ = answers_learned_from([opened(*[row("What?", "Cat.")] * 3, *[row("What?", "Dog.")] * 9)])
+    assert len(learned) == 4
+    assert Majority(learned)("What?") == "Dog."

@@ -24,7 +24,7 @@ def test_each_answer_to_a_short_truth_is_counted_once(pairs, most):
     if len(classes) < 2:
         assert table is None
         return
-    assert table.total == len(pairs)
+    assert sum(map(sum, table.counts)) == len(pairs)
     assert len(table.labels) == min(most, len(classes)) + 1
     assert table.labels[-1] == OTHER
     place = {label: number for number, label in enumerate(table.labels)}
@@ -47,4 +47,4 @@ def test_numbers_stand_in_their_order_and_sentences_are_left_out():
     table = confusion(answers(told))
     assert list(table.labels) == ["9", "10", "red", OTHER]
     assert table.counts[0][1] == table.counts[1][0] == table.counts[2][2] == 1
-    assert table.total == 3
+    assert sum(map(sum, table.counts)) == 3

@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from PIL import Image
 
 from sightline.evaluation.answer_file import AnswerFile
-from sightline.evaluation.evaluate import evaluate
+from sightline.evaluation.evaluate import evaluate, judge
 from sightline.evaluation.examples import examples
 from sightline.evaluation.results import Answer, Results, Share
-from sightline.evaluation.tasks import scene_tasks
+from sightline.evaluation.tasks import file_tasks, scene_tasks
 
 
 def test_the_truth_scores_full_marks_and_a_parrot_what_it_happens_to_hit(tasks, oracle, tmp_path):
@@ -125,3 +126,12 @@ def test_examples_are_mistakes_first_and_few_of_each_kind(world, oracle, tmp_pat
     ]
     assert [len(one.pictures) for one in shown[::4]] == [1, 1, 2, 2]
     assert len(examples(tasks, answers)) == 4 * (5 + 4)
+
+
+def test_photographs_are_kept_small(tmp_path):
+    Image.new("RGB", (1200, 900), "red").save(tmp_path / "a.png")
+    turns = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Red."}]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"messages": turns, "images": ["a.png"]}))
+    tasks = file_tasks(tmp_path / "rows.jsonl")
+    (shown,) = examples(tasks, [judge(tasks.question(tasks.keys[0]), "Blue.")])
+    assert [picture.size for picture in shown.pictures] == [(256, 192)]

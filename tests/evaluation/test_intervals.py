@@ -60,6 +60,10 @@ def test_all_questions_about_a_single_picture_say_as_much_as_one():
     assert Results(answers([[1] * 4 + [0] * 4])).share().interval == wilson_interval(0.5, 1)
 
 
+def test_a_picture_with_most_of_the_questions_does_not_hide_that_there_are_few():
+    assert effective_total([(50, 100)] + [(0, 1)] * 9) < 2
+
+
 def test_rows_of_a_file_about_one_picture_belong_together(tmp_path):
     rows = []
     for number in range(6):

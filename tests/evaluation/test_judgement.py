@@ -44,6 +44,22 @@ def test_the_summary_says_what_is_not_beaten(tuned, majority, told):
     assert Judgement(right["t"], [], right["m"], []).summary().endswith(told)
 
 
+@pytest.mark.parametrize(
+    ("gained", "lost", "told"),
+    [(20, 0, False), (6, 0, False), (5, 0, True), (14, 5, True), (30, 10, False)],
+)
+def test_the_same_questions_tell_more_than_two_intervals(gained, lost, told):
+    before = answers(*[0] * gained, *[1] * lost, *[1] * 100, *[0] * 60)
+    after = answers(*[1] * gained, *[0] * lost, *[1] * 100, *[0] * 60)
+    assert ("do not tell it from before" in Judgement(after, before, [], []).summary()) == told
+
+
+def test_questions_about_one_picture_tell_as_much_as_one():
+    before = [Answer("k", "", n, "q", "cat", "dog", 0.0, shown="the picture") for n in range(20)]
+    after = [Answer("k", "", n, "q", "cat", "cat", 1.0, shown="the picture") for n in range(20)]
+    assert "do not tell it from before" in Judgement(after, before, [], []).summary()
+
+
 def test_few_questions_of_one_kind_are_told_one_by_one():
     asked = [Answer("rows", "", n, f"Q{n % 2}?", "a", "a", n % 2) for n in range(6)]
     columns = Judgement(asked, asked, [], []).columns

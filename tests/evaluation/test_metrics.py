@@ -69,6 +69,11 @@ def test_anls_is_the_papers():
         ("左上角有一只鸭子", "鸭子", 1),
         ("The sign says STOP!", "stop", 1),
         ("C++ it is", "c++", 1),
+        ("It is -5.", "5", 0),
+        ("It is -5.", "-5", 1),
+        ("From 3-5 of them.", "5", 1),
+        ("काला", "काल", 0),
+        ("वह काला है", "काला", 1),
         ("anything", "", 0),
     ],
 )

@@ -1,6 +1,7 @@
 """A question holds everything up to the turn that is asked, and what makes its answer right."""
 
 import json
+import os
 import pickle
 
 import pytest
@@ -142,9 +143,20 @@ def test_other_pictures_under_the_same_names_are_other_settings(write, tmp_path,
     assert first == file_tasks(path, image_folder=tmp_path / "one").settings
     assert first["image_folder"] == str(tmp_path / "one")
     assert file_tasks(path, image_folder=tmp_path / "two").settings["image_folder"] == str(tmp_path / "two")
-    with (tmp_path / "one" / "a.png").open("ab") as file:
+
+
+def test_a_picture_that_was_changed_is_another_and_names_need_not_be_utf8(write, tmp_path, picture):
+    name = os.fsdecode(b"b\xff.png")
+    (tmp_path / name).write_bytes(picture.read_bytes())
+    (tmp_path / "a.png").write_bytes(picture.read_bytes())
+    tasks = file_tasks(write(row("What?", "cat", images=[name]), row("What?", "cat", images=["a.png"])))
+    shown = [tasks.question(key).shown for key in tasks.keys]
+    assert len(set(shown)) == 2
+    with (tmp_path / "a.png").open("ab") as file:
         file.write(b" ")
-    assert file_tasks(path, image_folder=tmp_path / "one").settings["pictures"] != first["pictures"]
+    again = [tasks.question(key).shown for key in tasks.keys]
+    assert again[0] == shown[0]
+    assert again[1] != shown[1]
 
 
 def test_of_the_first_rows_those_are_asked_that_can_be(write):

@@ -134,9 +134,11 @@ def _file(tasks: str | None) -> Path | None:
     """The file or folder that `--tasks` names, or None where it names kinds; a kind goes before a folder so called."""
     from sightline.data.scenes import KINDS
 
-    if tasks is None or not ("." in tasks or "/" in tasks or (Path(tasks).exists() and tasks not in KINDS)):
+    if tasks is None or tasks in KINDS:
         return None
-    return Path(tasks)
+    folder = tasks.rpartition("@")[0]  # of FOLDER@SPLIT
+    named = "." in tasks or "/" in tasks or os.path.exists(tasks) or (folder and os.path.exists(folder))
+    return Path(tasks) if named else None
 
 
 def _refuse(options: dict[str, Any], subject: str) -> None:
@@ -182,13 +184,18 @@ def _measure(
 ) -> tuple[Results, dict[str, Any]]:
     """Ask what is not answered yet, and write the results and the page."""
     from sightline.evaluation.answer_file import AnswerFile, write_json
-    from sightline.evaluation.answering import fingerprint
+    from sightline.evaluation.answering import fingerprint, preparation
     from sightline.evaluation.evaluate import evaluate as ask
     from sightline.evaluation.results import Results
 
     # What decides the answers; how many are asked at once does not.
     dtype = str(model.dtype).removeprefix("torch.")
-    fixed = {"weights": fingerprint(model), "dtype": dtype, "max_new_tokens": how["max_new_tokens"], **tasks.settings}
+    fixed: dict[str, Any] = {
+        "weights": fingerprint(model),
+        "preparation": preparation(model, processor),
+        "dtype": dtype,
+    }
+    fixed |= {"max_new_tokens": how["max_new_tokens"], **tasks.settings}
     kept = AnswerFile(out, fixed)
     before, started = len(kept), time.perf_counter()
     with counted("eval", "answers", len(tasks.keys), before, out) as advance:
@@ -233,17 +240,18 @@ def _write_page(
 def _print_table(results: Results) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     several = len(results.languages) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("kind", no_wrap=True)
     for column in [*(results.languages if several else []), "all", "n"]:
-        table.add_column(column or "-", justify="right", no_wrap=True)
+        table.add_column(Text(column or "-"), justify="right", no_wrap=True)
     for kind in [*results.kinds, None]:
         cells = [results.share(kind, language) for language in results.languages] if several else []
         total = results.share(kind)
         shown = [str(share) if share.total else "" for share in (*cells, total)]
-        table.add_row(kind or "all", *shown, f"{total.total:,}", style=None if kind else "bold")
+        table.add_row(Text(kind or "all"), *shown, f"{total.total:,}", style=None if kind else "bold")
     # What is not a terminal has no width to be cut to.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     print("% right, and the 95 % interval")

@@ -25,4 +25,11 @@ def open_inputs(images: list[str], question: str) -> tuple[list[Any], str]:
         raise ValueError("the question is empty")
     if not images and os.path.isfile(question):
         raise ValueError(f"{question!r} is a file: give the question after it")
-    return [to_rgb(open_image(sys.stdin.buffer.read(MAX_BYTES) if s == "-" else s)) for s in images], question
+    return [to_rgb(open_image(_from_stdin(MAX_BYTES) if s == "-" else s)) for s in images], question
+
+
+def _from_stdin(most: int) -> bytes:
+    data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"the image from stdin has more than the {most} bytes allowed")
+    return data

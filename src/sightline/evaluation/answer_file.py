@@ -81,7 +81,7 @@ def _claim(path: Path, answers: Path, settings: dict[str, Any]) -> None:
 def _settings_of(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
+    except (ValueError, TypeError):
         raise ValueError(f"{path} is no JSON object: give another --out, or delete {path.parent}") from None
 
 

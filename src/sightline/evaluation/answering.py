@@ -7,6 +7,7 @@ answers are those of one at a time. It knows tokens and pictures, not what is ri
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 from sightline.evaluation.tasks import Question
 
-__all__ = ["Reply", "answer", "fingerprint", "groups"]
+__all__ = ["Reply", "answer", "fingerprint", "groups", "preparation"]
 
 Prompt = dict[str, Tensor]
 
@@ -43,7 +44,8 @@ def answer(
     for question, (_, length) in zip(questions, sizes, strict=True):
         if limit is not None and length >= limit:
             raise ValueError(
-                f"{question.where}: the prompt has {length} tokens, but the model's max_position_embeddings is {limit}"
+                f"{question.where}: the prompt has {length} tokens, but the model's max_position_embeddings "
+                f"is {limit}: shorten it, or leave it out"
             )
     for group in groups(sizes, batch_size, None if limit is None else limit - max_new_tokens):
         replies = _generate(model, processor, [prompts[index] for index in group], max_new_tokens)
@@ -81,6 +83,15 @@ def fingerprint(model: Any, samples: int = 256) -> str:
         digest.update(f"{name} {tuple(weight.shape)}".encode())
         digest.update(some.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def preparation(model: Any, processor: Any) -> str:
+    """A hash of what answers depend on beside the weights: tokenizer, template, preprocessing, generation config."""
+    tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    of_tokenizer = {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")}
+    generation = {**model.generation_config.to_dict(), "transformers_version": None}
+    parts = [of_tokenizer, processor.chat_template, processor.image_processor.to_dict(), generation]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _prompt(processor: Any, question: Question) -> Prompt:

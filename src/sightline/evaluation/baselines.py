@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
+
 from sightline.data.readers import Data
 from sightline.evaluation.evaluate import judge
 from sightline.evaluation.metrics import normalize
@@ -53,15 +55,17 @@ class Majority:
 
 
 def answers_learned_from(sides: Sequence[Data]) -> tuple[list[tuple[str, str]], PassedOver]:
-    """Question and first right answer of the rows of each side that ask something, of the first `MOST` rows; and which
-    of these do not.
+    """Question and first right answer of the rows of each side that ask something, and which of these do not.
+
+    Of more than `MOST` rows as many from all over the side, for those of one kind often stand together; of rows that
+    come in their order only, the first.
 
     Raises:
         FileNotFoundError, ValueError: a row cannot be read.
     """
     learned, passed_over = list[tuple[str, str]](), PassedOver()
     for rows in sides:
-        for number, row in enumerate(islice(rows, MOST)):
+        for number, row in enumerate(islice(_spread(rows), MOST)):
             try:
                 question = question_of(row, key_of(rows, number, row), None)
             except ValueError as error:
@@ -69,6 +73,12 @@ def answers_learned_from(sides: Sequence[Data]) -> tuple[list[tuple[str, str]], 
                 continue
             learned.append((question.text, question.truths[0]))
     return learned, passed_over
+
+
+def _spread(rows: Data) -> Data:
+    if rows.is_in_order_only or len(rows) <= MOST:
+        return rows
+    return rows.subset(np.linspace(0, len(rows) - 1, MOST).astype(np.int64))
 
 
 def without_pictures(tasks: Tasks) -> Tasks:

@@ -23,10 +23,6 @@ class Confusion:
     labels: Sequence[str]
     counts: Sequence[Sequence[int]]
 
-    @property
-    def total(self) -> int:
-        return sum(map(sum, self.counts))
-
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"labels": list(self.labels), "counts": [list(row) for row in self.counts]}

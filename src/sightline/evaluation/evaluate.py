@@ -38,9 +38,10 @@ def evaluate(
 
     Raises:
         FileNotFoundError, ValueError: a question cannot be made or leaves no place for an answer, or the kept
-            answers are to other questions.
+            answers are to other questions, or about pictures that were changed since.
     """
     _check_same_questions(tasks, kept)
+    _check_same_pictures(tasks, kept)
     missing = _Windows(tasks, [key for key in tasks.keys if key not in kept], WINDOW * batch_size)
     # A generator of its own, or each start would draw from the global random numbers.
     for questions in DataLoader(missing, batch_size=None, num_workers=workers, generator=torch.Generator()):
@@ -85,4 +86,13 @@ def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:
             old, new = next(pair for pair in zip(then, now, strict=True) if pair[0] != pair[1])
             raise ValueError(
                 f"the answers there are to other questions ({old!r}, now {new!r}): give another --out, or delete it"
+            )
+
+
+def _check_same_pictures(tasks: Tasks, kept: Iterable[Answer]) -> None:
+    """A picture that was mended after a run had stopped at it does no harm; one that was asked about does."""
+    for one in kept:
+        if one.shown and (question := tasks.question(one.key)).shown != one.shown:
+            raise ValueError(
+                f"{question.where}: its picture was changed since it was asked about: give another --out, or delete it"
             )

@@ -13,7 +13,9 @@ from PIL import Image
 from sightline.evaluation.results import Answer
 from sightline.evaluation.tasks import Question, Tasks
 
-__all__ = ["Example", "example", "examples"]
+__all__ = ["PICTURE_SIDE", "Example", "example", "examples"]
+
+PICTURE_SIDE = 256  # pixels; a phone's width holds one such picture
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Example:
 
 
 def example(question: Question, answer: Answer, before: str | None = None) -> Example:
-    """`question` with what was answered."""
+    """`question` with what was answered. Its pictures are small: a page of photographs would not fit into memory."""
     return Example(
-        question.pictures,
+        [_small(picture) for picture in question.pictures],
         question.text,
         answer.truth,
         answer.answer,
@@ -52,6 +54,12 @@ def example(question: Question, answer: Answer, before: str | None = None) -> Ex
         before,
         answer.sure,
     )
+
+
+def _small(picture: Image.Image) -> Image.Image:
+    small = picture.copy()
+    small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    return small
 
 
 def examples(tasks: Tasks, answers: Sequence[Answer], most: int = 400) -> list[Example]:

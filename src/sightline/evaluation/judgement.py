@@ -5,8 +5,10 @@ The answers are others' to get. Here they are lined up, counted and put into wor
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import comb
 from typing import Any
 
 from sightline.evaluation.confusion import Confusion, confusion
@@ -29,14 +31,15 @@ class Judgement:
     @property
     def columns(self) -> dict[str, Results]:
         """The figures to be read side by side; what was not asked is left out."""
-        columns = {
-            "majority answer": self.majority,
-            "before tuning": self.before,
-            "without picture": self.blind,
-            "tuned": self.tuned,
-        }
         by_question = _few_questions(self.tuned)
+        columns = {**self._others, "tuned": self.tuned}
         return {name: _results(answers, by_question) for name, answers in columns.items() if answers}
+
+    @property
+    def _others(self) -> dict[str, Sequence[Answer]]:
+        """What the tuned model must beat, as far as it was asked."""
+        others = {"majority answer": self.majority, "before tuning": self.before, "without picture": self.blind}
+        return {name: answers for name, answers in others.items() if answers}
 
     @property
     def seeing(self) -> Results:
@@ -68,14 +71,12 @@ class Judgement:
 
     def _unbeaten(self) -> list[str]:
         """What the tuned model does not beat, or not so that these questions could tell."""
-        tuned = Results(self.tuned).share()
-        others = {name: results.share() for name, results in self.columns.items() if name != "tuned"}
         below, unsure = [], []
-        for name, share in others.items():
-            own = self.seeing.share() if name == "without picture" else tuned
-            if own.accuracy <= share.accuracy:
+        for name, others in self._others.items():
+            pairs = _pairs(others, self.tuned)
+            if sum(one.right for _, one in pairs) <= sum(other.right for other, _ in pairs):
                 below.append(name)
-            elif own.interval[0] <= share.interval[1]:
+            elif not _are_told_apart(pairs):
                 unsure.append(name)
         told = [f"It is no better than {' and '.join(below)}"] if below else []
         return told + ([f"So few questions do not tell it from {' and '.join(unsure)}"] if unsure else [])
@@ -120,14 +121,32 @@ class Change:
 
 def change(before: Sequence[Answer], after: Sequence[Answer]) -> Change:
     """What became of the questions that were asked both times."""
-    first = {one.key: one for one in before}
-    pairs = [(first[one.key], one) for one in after if one.key in first]
+    pairs = _pairs(before, after)
     return Change(
         Results(one for one, _ in pairs),
         Results(one for _, one in pairs),
         sum(old.right == 1 and new.right < 1 for old, new in pairs),
         sum(old.right < 1 and new.right == 1 for old, new in pairs),
     )
+
+
+def _pairs(before: Sequence[Answer], after: Sequence[Answer]) -> list[tuple[Answer, Answer]]:
+    """Both answers to each question that was asked both times."""
+    first = {one.key: one for one in before}
+    return [(first[one.key], one) for one in after if one.key in first]
+
+
+def _are_told_apart(pairs: Sequence[tuple[Answer, Answer]]) -> bool:
+    """Whether the second of each pair is right more often by more than chance (two-sided, 5 %).
+
+    McNemar's test (1947), exact. Questions about one picture count as one, for they are right or wrong together.
+    """
+    differences: defaultdict[str | int, float] = defaultdict(float)
+    for number, (one, other) in enumerate(pairs):
+        differences[other.shown or number] += other.right - one.right
+    better, worse = (sum(sign * value > 0 for value in differences.values()) for sign in (1, -1))
+    total = better + worse
+    return sum(comb(total, k) for k in range(better, total + 1)) < 0.025 * 2**total
 
 
 def _few_questions(answers: Sequence[Answer]) -> bool:

@@ -14,7 +14,9 @@ from rapidfuzz.distance import Levenshtein
 __all__ = ["METRICS", "anls", "chosen", "contains", "effective_total", "exact", "normalize", "score", "wilson_interval"]
 
 # A letter or digit of a script that puts spaces between words: beside one, a found text is only part of a word.
-_SPACED = r"[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+# The vowel signs and accents of such scripts, which are no letters to `re`, belong to their words.
+_SPACED = r"(?:[^\W_\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+_SPACED += r"|[\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0dff])"
 # "B", "(b)", "B.", "B) a cat", "Answer: B", "The answer is (B)"; of normalised text.
 _LETTER = re.compile(
     r"(?:(?:the )?(?:correct )?(?:answer|option|choice)(?: is)?:? |答案[是为]?:? ?|选 ?)?"
@@ -38,16 +40,16 @@ def contains(answer: str, truth: str) -> float:
     (1.0, 0.0, 1.0)
     >>> contains("It is 3.5 m.", "3"), contains("1,250", "250"), contains("It is 3.", "3")
     (0.0, 0.0, 1.0)
-    >>> contains("2,3", "3"), contains("3,2024", "3")
-    (1.0, 1.0)
+    >>> contains("2,3", "3"), contains("3,2024", "3"), contains("It is -3.", "3"), contains("1-3", "3")
+    (1.0, 1.0, 0.0, 1.0)
     """
     said, wanted = normalize(answer), normalize(truth)
     if not wanted:
         return float(not said)
     before = f"(?<!{_SPACED})" if re.match(_SPACED, wanted) else ""
     after = f"(?!{_SPACED})" if re.match(_SPACED, wanted[-1]) else ""
-    # Nor is 3 in 3.5, or 250 in 1,250.
-    before += r"(?<!\d\.)" if wanted[0].isdigit() else ""
+    # Nor is 3 in 3.5 or -3, or 250 in 1,250.
+    before += r"(?<!\d\.)(?<!(?<!\w)[-\u2212])" if wanted[0].isdigit() else ""
     before += r"(?<!\d,)" if re.match(r"\d{3}(?!\d)", wanted) else ""
     after += r"(?!\.\d|,\d{3}(?!\d))" if wanted[-1].isdigit() else ""
     return float(re.search(before + re.escape(wanted) + after, said) is not None)
@@ -116,8 +118,9 @@ def normalize(text: str) -> str:
 def effective_total(groups: Sequence[tuple[float, int]]) -> float:
     """How many independent questions say as much as these, whose answers go together in groups: `(right, total)` each.
 
-    The design effect of Kish (1965), with the variance between groups: never more than there are questions. Where all
-    are right or all wrong, or there is one group, so that nothing can be told of it, as many as there are groups.
+    The design effect of Kish (1965), with the jackknife's variance between groups: never more than there are questions.
+    Where all are right or all wrong, or there is one group, so that nothing can be told of it, as many as there are
+    groups.
 
     >>> effective_total([(8, 8), (0, 8), (8, 8), (0, 8)])
     3.0
@@ -126,7 +129,9 @@ def effective_total(groups: Sequence[tuple[float, int]]) -> float:
     share = right / total
     if not 0 < share < 1 or len(groups) == 1:
         return len(groups)
-    between = sum((group[0] - share * group[1]) ** 2 for group in groups) * len(groups) / (len(groups) - 1)
+    # Each group against the others (the jackknife): a large one draws the mean to itself.
+    apart = sum(((group[0] - share * group[1]) / (1 - group[1] / total)) ** 2 for group in groups)
+    between = apart * (len(groups) - 1) / len(groups)
     return min(total, share * (1 - share) * total**2 / between) if between else total
 
 

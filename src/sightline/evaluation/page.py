@@ -14,7 +14,7 @@ from typing import ClassVar, TypeAlias
 from PIL import Image
 
 from sightline.evaluation.confusion import Confusion
-from sightline.evaluation.examples import Example
+from sightline.evaluation.examples import PICTURE_SIDE, Example
 from sightline.evaluation.results import Results
 from sightline.web_page import data_uri, write_page
 
@@ -29,8 +29,6 @@ __all__ = [
     "Section",
     "render_report",
 ]
-
-PICTURE_SIDE = 256  # pixels; a phone's width holds one such picture
 
 
 @dataclass(frozen=True)

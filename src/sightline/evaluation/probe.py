@@ -69,7 +69,7 @@ def probe(
     languages: Sequence[str],
     per_kind: int,
     batch_size: int = 32,
-    max_new_tokens: int = 64,
+    max_new_tokens: int = 128,
 ) -> Results:
     """Accuracy on `per_kind` questions of each kind and language, the same ones every time; `str` of it is one line.
 

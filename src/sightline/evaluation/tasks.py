@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from PIL import Image
 
-from sightline.data.conversation import ChatRow, Picture
+from sightline.data.conversation import ChatRow
 from sightline.data.readers import Data, open_data
 from sightline.data.readers.sides import Share, open_sides
 from sightline.data.sample import Sample
@@ -73,13 +73,14 @@ class Question:
 
     @property
     def shown(self) -> str:
-        """What stands for its pictures, where they are files or bytes that other questions may show, too."""
+        """What stands for its pictures, where they are files or bytes that other questions may show, too.
+
+        Of a file it is the place, size and time: other pictures in the same places are told apart.
+        """
         sources = [part["image"] for one in self.messages for part in one["content"] if part["type"] == "image"]
         if not sources or not all(isinstance(source, str | bytes) for source in sources):
             return ""
-        return hashlib.sha256(
-            b"\0".join(one if isinstance(one, bytes) else one.encode() for one in sources)
-        ).hexdigest()
+        return hashlib.sha256(b"\0".join(map(_state_of, sources))).hexdigest()
 
     def opened(self) -> list[dict[str, Any]]:
         """The messages with their pictures opened.
@@ -170,18 +171,15 @@ def file_tasks(
     """
     rows, split = _rows_of(path, held_out, {**reading, "image_folder": image_folder})
     groups: dict[tuple[str, str], list[Key]] = {}
-    pictures: dict[str, None] = {}  # those that lie in files
     for number, row in enumerate(rows):
         key = key_of(rows, number, row)
         question_of(row, key, metric)
         groups.setdefault((key.kind, key.language), []).append(key)
-        pictures.update(dict.fromkeys(source for source in row.images if _is_path(source)))
     keys = [key for group in groups.values() for key in group[:per_kind]]
     settings = {
         "file": str(path),
         "sha256": rows.fingerprint(),
         "image_folder": str(rows.folder),
-        "pictures": _state_of(pictures),
         "metric": metric,
         "per_kind": per_kind,
         "split": split,
@@ -281,14 +279,11 @@ def _text_of(message: dict[str, Any]) -> str:
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
 
-def _is_path(source: Picture) -> TypeGuard[str]:
-    return isinstance(source, str) and source[:5].lower() != "data:"
-
-
-def _state_of(pictures: Iterable[str]) -> str:
-    """A hash of the pictures' places, sizes and times: other pictures in the same places, another hash."""
-    digest = hashlib.sha256()
-    for source in pictures:
-        state = os.stat(source)
-        digest.update(f"{source} {state.st_size} {state.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:16]
+def _state_of(picture: str | bytes) -> bytes:
+    """Of a file its place, size and time, of what lies in the row itself the bytes."""
+    if isinstance(picture, bytes):
+        return picture
+    if picture[:5].lower() == "data:":
+        return picture.encode()
+    state = os.stat(picture)
+    return f"{picture} {state.st_size} {state.st_mtime_ns}".encode(errors="surrogateescape")

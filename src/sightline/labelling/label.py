@@ -67,9 +67,14 @@ class LoadedModel:
 
     def identity(self) -> dict[str, str]:
         """What decides the answers, beside the question: the device does not, nor does the model's place."""
-        from sightline.evaluation.answering import fingerprint
+        from sightline.evaluation.answering import fingerprint, preparation
 
-        return {"weights": fingerprint(self.model), "dtype": str(self.model.dtype).removeprefix("torch.")}
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return {
+            "weights": fingerprint(self.model),
+            "preparation": preparation(self.model, self.processor),
+            "dtype": dtype,
+        }
 
     def engine(self) -> AbstractContextManager[Engine]:
         from sightline.engine.engine import Engine
