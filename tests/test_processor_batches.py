@@ -99,7 +99,7 @@ def test_a_flat_list_of_images_is_dealt_out_in_reading_order(processor):
         (["@a", "b"], [[RED], [BLUE]], "sample 1: found 0 image runs, but 1 images were given"),
         (["@a", "@@b"], [RED, BLUE], "sample 1: found 2 image runs, but 1 images were given"),
         (["@a", "b"], [RED, BLUE], "sample 1: found 0 image runs, but 1 images were given"),
-        (["@" * 196], [RED], "sample 0: found 196 image runs, but 1 images were given"),
+        (["@" * 196], [RED], "196 image runs, but 1 images were given: write the placeholder once for each image"),
         (["@a"], [[RED], [RED]], "1 texts, but lists of images for 2"),
     ],
 )

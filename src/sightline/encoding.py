@@ -159,7 +159,8 @@ def check_counts(found: Sequence[int], sources: Sequence[Sequence[ImageSource]])
         raise ValueError(f"{len(found)} texts, but lists of images for {len(sources)}")
     for sample, (runs, given) in enumerate(zip(found, sources, strict=True)):
         if runs != len(given):
-            raise ValueError(f"sample {sample}: found {runs} image runs, but {len(given)} images were given")
+            once = "" if runs < len(given) or not given else ": write the placeholder once for each image"
+            raise ValueError(f"sample {sample}: found {runs} image runs, but {len(given)} images were given{once}")
 
 
 def check_lengths(rows: Sequence[Row], max_length: int | None) -> None:

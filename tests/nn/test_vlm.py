@@ -30,8 +30,9 @@ def test_the_parts_have_the_documents_names_and_types(vlm):
     assert vlm.params is vlm.config
 
 
-def test_a_config_alone_builds_the_tower_and_ignores_the_path():
-    model = VLM(tiny_config(vision_model_path="/no/such/folder"))
+def test_a_config_alone_builds_the_tower_and_says_that_it_is_fresh():
+    with pytest.warns(UserWarning, match=r"vision_model_path='/no/such/folder' .* VLM\(config, path\) loads it"):
+        model = VLM(tiny_config(vision_model_path="/no/such/folder"))
     assert model.vision_encoder.vision_model.embeddings.patch_embedding.weight.shape == (16, 3, 8, 8)
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ _OF_ONE = {"pixel_values": 3, "image_features": 2}  # dimensions of one image
 class VLM(CausalLM):
     """A causal language model that also reads images.
 
-    `VLM(config)` builds the tower from `config.vision_config`, with fresh weights, and does not look at
-    `config.vision_model_path`; `VLM(config, path)` loads it from a folder or hub id and makes the config describe
-    it. The tower is frozen and in eval mode, also through `train()`, unless `config.freeze_vision` is False. Its
-    text half is dropped unless `config.vision_text_config` is set.
+    `VLM(config)` builds the tower from `config.vision_config`, with fresh weights, and warns where the config has a
+    `vision_model_path`, at which it does not look; `VLM(config, path)` loads the tower from a folder or hub id and
+    makes the config describe it. The tower is frozen and in eval mode, also through `train()`, unless
+    `config.freeze_vision` is False. Its text half is dropped unless `config.vision_text_config` is set.
 
     Raises:
         ValueError: the tower at `vision_model_path` does not fit the config.
@@ -52,6 +53,7 @@ class VLM(CausalLM):
         self.params = params
         self._processor = processor
         if tower is None:
+            _warn_of_fresh(params)
             tower = vision.build_tower(params.vision_config, params.vision_text_config)
         self.vision_encoder = tower if params.vision_text_config is not None else vision.drop_text_half(tower)
         self.vision_proj = VisionEncoder(
@@ -272,6 +274,16 @@ class _NeverGenerate(LogitsProcessor):
     def __call__(self, input_ids: Any, scores: Any) -> Any:
         forbidden = torch.arange(scores.shape[-1], device=scores.device) == self.token
         return scores.masked_fill(forbidden, -float("inf"))
+
+
+def _warn_of_fresh(params: VLMConfig) -> None:
+    """Say that a tower gets fresh weights although the config names one, unless a checkpoint's are about to fill it."""
+    if params.vision_model_path and torch.empty(0).device.type != "meta":
+        warnings.warn(
+            f"the tower has fresh weights: vision_model_path={params.vision_model_path!r} of a config only says where "
+            "one came from; VLM(config, path) loads it",
+            stacklevel=3,
+        )
 
 
 def _adopt_tower(params: VLMConfig, tower: PreTrainedModel, processor: Any) -> None:
