@@ -20,6 +20,7 @@ from sightline.data.scenes.holdout import (
     wordings,
 )
 from sightline.data.scenes.language import LANGUAGES, name, plural
+from sightline.data.scenes.panel_phrasings import PANEL_PHRASINGS
 from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.pictures import random_picture
 from sightline.data.scenes.scene import CELLS, COLOURS, SHAPES, Shape, Thing
@@ -69,18 +70,40 @@ def test_training_scenes_hold_nothing_that_is_held_out():
         assert all(item.artist != HELD_OUT_ARTIST for item in scene.objects if isinstance(item, Thing))
 
 
+def every_wording(held_out, phrasings):
+    return [
+        text
+        for languages in phrasings.values()
+        for language in LANGUAGES
+        for text in wordings(languages[language], held_out)
+    ]
+
+
+def template(text):
+    """What the wording may become, whatever is put into it."""
+    return re.compile(
+        "".join(".+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", text))
+    )
+
+
+# What a question is about, however it is put: of these, a wording of one kind may be another kind's.
+ABOUT = re.compile(r"the shape \{place\}|\{place\}(那个|的)形状|\{\w+\}( one)?|\bit\b|它")
+
+
+def test_no_wording_that_is_held_out_is_trained_for_another_kind():
+    every = PHRASINGS | PANEL_PHRASINGS
+    trained = {ABOUT.sub("this", text) for text in every_wording(held_out=False, phrasings=every)}
+    held_out = every_wording(held_out=True, phrasings=every)
+    assert not [text for text in held_out if ABOUT.sub("this", text) in trained]
+
+
 def test_training_never_says_a_held_out_colour_and_shape_or_wording():
     world = World(image_size=8)
     unseen = [
         ("shape", colour, shape) for colour, shape in product(COLOURS, SHAPES) if is_held_out_shape(colour, shape)
     ]
     said = [form(identity, language) for identity in unseen for language in LANGUAGES for form in (name, plural)]
-    last = [
-        re.compile("".join(".+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", text)))
-        for languages in PHRASINGS.values()
-        for language in LANGUAGES
-        for text in wordings(languages[language], held_out=True)
-    ]
+    last = [template(text) for text in every_wording(held_out=True, phrasings=PHRASINGS)]
     for index in range(200):
         for sample in world.text_questions(index, 10):
             text = " ".join(part["text"] for message in sample["messages"] for part in message["content"])

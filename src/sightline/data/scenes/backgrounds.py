@@ -19,6 +19,7 @@ __all__ = ["BACKGROUNDS", "Paper", "background", "choose_paper", "readable_on", 
 LEAST_SIZE = 8  # pixels a side
 ATTEMPTS = 24
 READABLE = 95.0  # in RGB: how far a paper is from the colour of text on it
+READABLE_LIGHTNESS = 75.0  # of 255
 # Lightness (0 to 1), the most saturation, and how often.
 TONES = {"pale": ((0.80, 1.0), 0.18, 0.7), "middle": ((0.52, 0.78), 0.14, 0.15), "dark": ((0.12, 0.42), 0.35, 0.15)}
 MOST_SPREAD = 13  # of 255: how far a pattern moves each channel from its paper, either way
@@ -56,10 +57,10 @@ def stands_out(paper: Paper, colour: RGB, far: float) -> bool:
     return _apart(paper, colour) >= far
 
 
-def readable_on(paper: Paper, colour: RGB, contrast: float = 75.0) -> bool:
-    """Whether text in this colour can be read on the paper: its lightness differs by `contrast` of 255 or more."""
+def readable_on(paper: Paper, colour: RGB) -> bool:
+    """Whether text in this colour can be read on the paper: lighter or darker, and of another colour."""
     lighter = min(abs(luma(end) - luma(colour)) for end in (paper.low, paper.high))
-    return lighter >= contrast and _apart(paper, colour) >= READABLE
+    return lighter >= READABLE_LIGHTNESS and _apart(paper, colour) >= READABLE
 
 
 def background(paper: Paper, seed: int, size: int) -> Image.Image:

@@ -210,7 +210,8 @@ class Bars(_Chart):
             pen.line([(round(x * size), round(y * size)) for x, y in ends], fill=faint if value else self.ink)
 
     def _faint(self) -> RGB:
-        paper = self.paper.low
+        # From the paper's end that is nearer to the ink, or the lines are lost where a pattern comes near them.
+        paper = self.paper.high if luma(self.ink) > luma(self.paper.high) else self.paper.low
         red, green, blue = (round(low + LINE_LIGHTNESS * (ink - low)) for low, ink in zip(paper, self.ink, strict=True))
         return red, green, blue
 

@@ -24,9 +24,9 @@ PALETTE: dict[str, RGB] = {
 COLOUR_JITTER = 10  # of 255, each channel
 
 
-def jittered(rng: random.Random, colour: RGB, amount: int = COLOUR_JITTER) -> RGB:
+def jittered(rng: random.Random, colour: RGB) -> RGB:
     """A colour of the same name, a little off."""
-    red, green, blue = (min(255, max(0, channel + rng.randint(-amount, amount))) for channel in colour)
+    red, green, blue = (min(255, max(0, channel + rng.randint(-COLOUR_JITTER, COLOUR_JITTER))) for channel in colour)
     return red, green, blue
 
 

@@ -36,7 +36,7 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "What is the number?",
             "What number do you see?",
         ],
-        "zh": ["图中印的数字是多少？", "读出这个数字。", "这个数字是多少？", "图中的数字是几？", "请读出数字。"],
+        "zh": ["图中印的数字是多少？", "读出这个数字。", "这个数字是多少？", "图中的数字是多少？", "请读出数字。"],
     },
     "read_at": {
         "en": [
@@ -84,7 +84,7 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "What colour is {text}?",
             "Which colour is {text}?",
             "In which colour is {text} printed?",
-            "What is the colour of {text}?",
+            "Say in what colour {text} appears.",
         ],
         "zh": ["{text}是什么颜色？", "{text}是什么颜色的？", "说出{text}的颜色。", "{text}是用哪种颜色印的？"],
     },
@@ -120,9 +120,9 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "How many digits are there?",
             "How many digits are written?",
             "Count the digits.",
-            "How many digits can you see?",
+            "What is the number of digits?",
         ],
-        "zh": ["有几个数字？", "写了几个数字？", "数一数有几个数字。", "你能看到几个数字？"],
+        "zh": ["有几个数字？", "写了几个数字？", "数一数有几个数字。", "请数出有多少个数字。"],
     },
     "chart_tallest": {
         "en": [
@@ -189,9 +189,9 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "How many {part}s are there?",
             "How many {part}s does the chart have?",
             "Count the {part}s.",
-            "How many {part}s can you see?",
+            "What is the number of {part}s?",
         ],
-        "zh": ["有几个{part}？", "图表有多少个{part}？", "数一数有几个{part}。", "你能看到几个{part}？"],
+        "zh": ["有几个{part}？", "图表有多少个{part}？", "数一数有几个{part}。", "请数出有多少个{part}。"],
     },
     "chart_more": {
         "en": [

@@ -9,14 +9,14 @@ DIALOGUE: dict[str, dict[str, list[str]]] = {
     },
     "it/colour": {
         "en": ["What colour is it?", "Which colour is it?", "And its colour?", "What is its colour?"],
-        "zh": ["它是什么颜色？", "它是什么颜色的？", "颜色呢？", "它的颜色是什么？"],
+        "zh": ["它是什么颜色？", "它是什么颜色的？", "颜色呢？", "请问它是哪个颜色？"],
     },
     "it/size": {
         "en": [
             "Is it {first} or {second}?",
             "What size is it, {first} or {second}?",
             "{First} or {second}?",
-            "Would you call it {first} or {second}?",
+            "Does it look {first} or {second}?",
         ],
         "zh": [
             "它是{first}还是{second}？",
@@ -30,13 +30,13 @@ DIALOGUE: dict[str, dict[str, list[str]]] = {
             "What is {relation} it?",
             "And what is {relation} it?",
             "Which object is {relation} it?",
-            "What do you see {relation} it?",
+            "What can be seen {relation} it?",
         ],
         "zh": [
             "它的{relation}是什么？",
             "它{relation}呢？",
             "它的{relation}有什么？",
-            "在它的{relation}，你看到什么？",
+            "它的{relation}能看到什么？",
         ],
     },
     "it/relation": {
@@ -50,7 +50,7 @@ DIALOGUE: dict[str, dict[str, list[str]]] = {
             "它在{other}的{relation}吗？",
             "它是不是在{other}的{relation}？",
             "那它在{other}的{relation}吗？",
-            "它位于{other}的{relation}吗？",
+            "它是在{other}的{relation}，对吗？",
         ],
     },
     "it/category": {
@@ -68,6 +68,11 @@ DIALOGUE: dict[str, dict[str, list[str]]] = {
             "How many of them can you see?",
             "And how many of them are in the picture?",
         ],
-        "zh": ["一共有几{measure}？", "这样的有几{measure}？", "图中有几{measure}？", "这样的一共能看到几{measure}？"],
+        "zh": [
+            "这样的一共有几{measure}？",
+            "这样的有几{measure}？",
+            "图中这样的有几{measure}？",
+            "这样的一共能看到几{measure}？",
+        ],
     },
 }

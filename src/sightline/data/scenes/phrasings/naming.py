@@ -123,14 +123,14 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "Which colour is the shape {place}?",
             "What is the colour of the shape {place}?",
             "Tell me the colour of the shape {place}.",
-            "What colour does the shape {place} have?",
+            "In what colour is the shape {place} drawn?",
         ],
         "zh": [
             "{place}的形状是什么颜色？",
             "{place}的形状是什么颜色的？",
             "说出{place}那个形状的颜色。",
             "{place}的形状是哪种颜色？",
-            "{place}那个形状的颜色是什么？",
+            "请问{place}的形状是哪个颜色？",
         ],
     },
     "shape": {
@@ -140,7 +140,7 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "Which shape is {colour}?",
             "What is the {colour} shape?",
             "Name the shape that is {colour}.",
-            "What kind of shape is the {colour} one?",
+            "Which form does the {colour} one have?",
         ],
         "zh": [
             "{colour}的是什么形状？",
@@ -175,7 +175,7 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "What size is {the}, {first} or {second}?",
             "How big is {the}: {first} or {second}?",
             "Would you call {the} {first} or {second}?",
-            "Is it a {first} or a {second} {name}?",
+            "Does {the} look {first} or {second}?",
         ],
         "zh": [
             "{name}是{first}还是{second}？",
@@ -190,7 +190,7 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "Is the shape {place} {first} or {second}?",
             "What size is the shape {place}, {first} or {second}?",
             "How big is the shape {place}: {first} or {second}?",
-            "Would you call the shape {place} {first} or {second}?",
+            "Does the shape {place} look {first} or {second}?",
         ],
         "zh": [
             "{place}的形状是{first}还是{second}？",

@@ -10,7 +10,7 @@ PAIRS: dict[str, dict[str, list[str]]] = {
             "Do both pictures hold the same?",
             "Is the second picture of the same objects as the first?",
             "Are the objects in the two pictures the same?",
-            "Does one picture show just what the other does?",
+            "Does one picture show just the objects that the other does?",
         ],
         "zh": [
             "两张图片里的物体一样吗？",
@@ -18,7 +18,7 @@ PAIRS: dict[str, dict[str, list[str]]] = {
             "两张图片中的物体都一样吗？",
             "第二张图片里的物体和第一张一样吗？",
             "两张图里的东西是一样的吗？",
-            "请问两张图片的内容相同吗？",
+            "请问两张图片里画的物体是否相同？",
         ],
     },
     "same_different/single": {

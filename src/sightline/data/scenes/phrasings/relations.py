@@ -52,7 +52,7 @@ RELATING: dict[str, dict[str, list[str]]] = {
             "{name}是不是在{other}的{relation}？",
             "图中{name}在{other}的{relation}吗？",
             "请问{name}位于{other}的{relation}吗？",
-            "{other}的{relation}是{name}，对吗？",
+            "{name}是在{other}的{relation}，对吗？",
         ],
     },
     "beside": {
