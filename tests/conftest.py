@@ -7,14 +7,25 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 install_import_hook("sightline.nn", "beartype.beartype")
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 # Models of a few thousand weights: a second thread costs more than it computes.
 torch.set_num_threads(1)
 
 CORPUS = ["What is this?", "A red circle and a duck.", "左上角有什么？", "一只鸭子。", "How many ducks are there?"] * 4
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """A test draws the same, whichever ran before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sightline.config import LLMConfig, VLMConfig
+from sightline.engine import rope_table
 from sightline.engine.kv_cache import PagedKVCache
 from sightline.engine.request import ImageRun, Prompt, Sequence
 from sightline.engine.runner import Runner
@@ -113,6 +114,18 @@ def test_logits_are_the_models_however_the_tokens_are_cut(name):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("first", [1, 8])
+def test_a_text_may_outgrow_the_first_rows_of_the_rotary_table(first, monkeypatch):
+    monkeypatch.setattr(rope_table, "_FIRST_ROWS", first)
+    model = language_model(max_position_embeddings=40)
+    (sequence,) = sequences_of([39])
+    expected = model(torch.tensor([sequence.ids])).logits[0]
+    steps = [[Work(sequence, 0, 7)], *([Work(sequence, place, 1)] for place in range(7, 39))]
+    runner = runner_of(model)
+    assert_same(run(runner, steps, [sequence])[0], expected)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("window", [None, 6])
 @pytest.mark.parametrize("scattered", [True, False])
 def test_a_whole_prompt_and_single_tokens_behind_it(window, scattered):
@@ -125,7 +138,8 @@ def test_a_whole_prompt_and_single_tokens_behind_it(window, scattered):
 
 @torch.no_grad()
 @pytest.mark.parametrize("prompt", [10, 20])
-def test_longrope_changes_its_frequencies_where_generate_does(prompt):
+def test_longrope_changes_its_frequencies_where_generate_does(prompt, monkeypatch):
+    monkeypatch.setattr(rope_table, "_FIRST_ROWS", 4)
     factors = {"short_factor": [1.0, 1.5, 2.0, 3.0], "long_factor": [2.0, 3.0, 5.0, 9.0]}
     model = language_model(rope_parameters={**ROPE, "rope_type": "longrope", "factor": 4.0, **factors})
     (sequence,) = sequences_of([24])

@@ -153,8 +153,9 @@ def test_loss_and_every_gradient(pair):
     assert_near(losses[1], losses[0], 1e-5)
     theirs, ours = (dict(model.named_parameters()) for model in pair)
     for name, weight in theirs.items():
-        assert weight.grad.abs().max() > 0, name
-        assert_near(ours[name].grad, weight.grad)
+        largest = weight.grad.abs().max().item()
+        assert largest > 0, name
+        assert_near(ours[name].grad, weight.grad, 1e-3 * largest + 1e-7)
 
 
 @pytest.mark.parametrize("kind", SCALED_ROPE)

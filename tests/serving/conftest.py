@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import dataclasses
+import gc
 import io
 
 import pytest
@@ -18,7 +19,11 @@ def tiny(tiny_model_folder):
     """A model with random weights, and its processor."""
     import sightline
 
-    return sightline.load(str(tiny_model_folder), dtype="float32")
+    loaded = sightline.load(str(tiny_model_folder), dtype="float32")
+    # Tests of memory collect garbage before they begin: not all of torch and transformers each time.
+    gc.collect()
+    gc.freeze()
+    return loaded
 
 
 @pytest.fixture(scope="session")

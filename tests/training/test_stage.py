@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sightline.nn.float32_attention import NAME
 from sightline.training.build import build
 from sightline.training.parts import part_of
 from sightline.training.stage import StageRun
@@ -138,6 +139,73 @@ def test_the_average_follows_the_weights_and_replaces_them(make_recipe):
     torch.testing.assert_close(dict(model.named_parameters())[name].detach(), expected)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "wsd"])
+def test_steps_are_those_of_a_loop_written_out(make_recipe, schedule):
+    """Clipping, betas, decay, warm-up and schedule reach the weights: by PyTorch's AdamW and the rates by hand."""
+    train = {"optimizer": "adamw", "lr": 0.01, "beta1": 0.7, "beta2": 0.9, "weight_decay": 0.2, "max_grad_norm": 0.3}
+    train |= {"schedule": schedule, "warmup_steps": 1, "decay_share": 0.5, "lr_scale": {"vision": 0.1}}
+    recipe = still(make_recipe, train=train, stages=[{"kind": "joint", "steps": 4}])
+    model, processor = build(recipe)
+    other = copy.deepcopy(model)
+    run, by_hand = run_of(recipe, model, processor), run_of(recipe, other, processor)
+    named = {name: p for name, p in other.named_parameters() if p.requires_grad}
+    tables = {f"{name}.weight": module for name, module in other.named_modules()}
+    groups = [
+        {
+            "params": [p],
+            "weight_decay": 0.2 if p.ndim >= 2 and not isinstance(tables.get(name), torch.nn.Embedding) else 0.0,
+            "scale": scale,
+        }
+        for name, p in named.items()
+        for scale in [0.1 if part_of(name) == "vision" else 1.0]
+    ]
+    adamw = torch.optim.AdamW(groups, lr=0.01, betas=(0.7, 0.9), fused=False)
+    falling = {"constant": [0.5, 1, 1, 1], "wsd": [0.5, 1, 1, 0.5]}[schedule]
+    for factor, record in zip(falling, run.steps(), strict=True):
+        by_hand._backward(by_hand.data[by_hand.step])
+        gradients = [p.grad for p in named.values() if p.grad is not None]
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
+        assert norm > 0.3, "or the clipping is not tested"
+        for gradient in gradients:
+            gradient *= 0.3 / norm
+        for group in adamw.param_groups:
+            group["lr"] = 0.01 * factor * group["scale"]
+        adamw.step()
+        adamw.zero_grad()
+        by_hand.step += 1
+        assert record["lr"] == pytest.approx(0.01 * factor)
+        assert record["grad_norm"] == pytest.approx(norm.item(), rel=1e-3)
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p, dict(other.named_parameters())[name], rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_that_goes_on_takes_the_rates_of_its_recipe(make_recipe):
+    before = make_recipe(train={"lr": 0.001, "muon_lr": 0.01})
+    after = make_recipe(train={"lr": 0.002, "muon_lr": 0.03})
+    model, processor = build(before)
+    run = run_of(before, model, processor)
+    next(run.steps())
+    resumed = run_of(after, model, processor)
+    resumed.load_state_dict(copy.deepcopy(run.state_dict()))
+    record = next(resumed.steps())
+    muon, adamw = resumed.optimizers
+    assert record["lr"] == pytest.approx(0.002)
+    assert [group["lr"] for group in adamw.param_groups] == pytest.approx([0.002] * len(adamw.param_groups))
+    assert [group["lr"] for group in muon.param_groups] == pytest.approx([0.03] * len(muon.param_groups))
+    assert {state["step"].item() for state in adamw.state.values()} == {2}
+
+
+def test_a_gradient_that_is_not_finite_stops_although_the_loss_is(make_recipe):
+    recipe = make_recipe()
+    model, processor = build(recipe)
+    run = run_of(recipe, model, processor)
+    before = weights(model)
+    run.trained[0].register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(FloatingPointError, match=r"the loss is \d.* and the gradient's norm (inf|nan)"):
+        next(run.steps())
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
 @pytest.mark.parametrize("factor", [float("inf"), float("nan")])
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change(make_recipe, factor):
     recipe = make_recipe()
@@ -166,6 +234,10 @@ def test_a_spike_is_skipped_and_too_many_in_a_row_stop_the_run(make_recipe):
     before = weights(model)
     assert run.take(batch)["skipped"]
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    assert not any(p.grad is not None and p.grad.any() for p in run.trained), "the next step would take it after all"
+    resumed = run_of(recipe, model, processor)
+    resumed.load_state_dict(copy.deepcopy(run.state_dict()))
+    assert (list(resumed.spikes.recent), resumed.spikes.in_a_row) == (list(run.spikes.recent), 1)
     with pytest.raises(RuntimeError, match=r"the last 2 losses were all above 2 times the median"):
         run.take(batch)
 
@@ -188,6 +260,46 @@ def test_a_contrastive_stage_learns_to_name_regions(make_recipe):
     recipe = make_recipe(stages=[{"kind": "tower", "steps": 25, "train": train}])
     losses = [record["loss"] for record in run_of(recipe, *build(recipe)).steps()]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+def test_the_contrastive_loss_is_clips_over_regions_that_may_share_a_name(make_recipe):
+    recipe = make_recipe(stages=[{"kind": "tower", "steps": 1}])
+    run = run_of(recipe, *build(recipe))
+    contrast = run.objective.contrast.eval()
+    batch = {
+        "pixel_values": torch.randn(2, 3, 32, 32),
+        "region_image": torch.tensor([0, 0, 1]),
+        "region_patches": torch.eye(16)[[0, 5, 7]],  # a region of one patch each
+        "region_text": torch.tensor([0, 1, 0]),
+        "text_ids": torch.tensor([[40, 41, 42], [50, run.data.processor.tokenizer.pad_token_id, 60]]),
+        "text_length": torch.tensor([3, 1]),  # what is behind a name's end says nothing
+    }
+    with torch.no_grad():
+        found = contrast(**batch)
+        states = contrast.clip.vision_model(pixel_values=batch["pixel_values"], output_hidden_states=True)
+        patches = contrast.clip.vision_model.post_layernorm(states.hidden_states[-1][:, 1:])
+        regions = contrast.clip.visual_projection(torch.stack([patches[0, 0], patches[0, 5], patches[1, 7]]))
+        ends = [contrast.clip.text_model(input_ids=torch.tensor([ids]))[0][0, -1] for ids in ([40, 41, 42], [50])]
+        names = contrast.clip.text_projection(torch.stack(ends))
+        cosines = torch.nn.functional.cosine_similarity(regions[:, None], names[None], dim=-1)
+        logits = cosines * contrast.clip.logit_scale.exp()
+    own, theirs = logits.log_softmax(dim=1), logits.log_softmax(dim=0)
+    of_regions = -(own[0, 0] + own[1, 1] + own[2, 0]) / 3
+    of_names = -((theirs[0, 0] + theirs[2, 0]) / 2 + theirs[1, 1]) / 2
+    torch.testing.assert_close(found, (of_regions + of_names) / 2)
+
+
+def test_a_contrastive_batch_names_each_region_as_the_world_does(make_recipe):
+    recipe = make_recipe(stages=[{"kind": "tower", "steps": 1}], train={"batch_size": 4})
+    run = run_of(recipe, *build(recipe))
+    (batch,) = run.data[0]
+    names = [
+        run.data.processor.tokenizer.decode(row[:length])
+        for row, length in zip(batch["text_ids"], batch["text_length"], strict=True)
+    ]
+    pictures = [run.data.worlds[0].regions(number) for number in range(4)]
+    assert [names[row] for row in batch["region_text"]] == [text for one in pictures for text in one.texts]
+    assert len(set(names)) == len(names) < len(batch["region_text"])
 
 
 def test_a_captioning_stage_trains_the_tower_through_the_language_model(make_recipe):
@@ -249,4 +361,5 @@ def test_bfloat16_products_keep_float32_weights(make_recipe):
     model.model.layers[0].mlp.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
     assert len(list(run.steps())) == 1
     assert seen == {torch.bfloat16}
+    assert {model.config._attn_implementation, model.config.vision_config._attn_implementation} == {NAME}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
