@@ -2,15 +2,17 @@
 
 import random
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import product
 
 import pytest
 
+from sightline.data.scenes.categories import CATEGORIES
 from sightline.data.scenes.composing import random_scene
 from sightline.data.scenes.language import LANGUAGES, PLACES, RELATIONS, indefinite, name, sentence
 from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.questions import Asking, ask
+from sightline.data.scenes.questions.dialogue import FOLLOWING
 from sightline.data.scenes.scene import CELLS
 
 SCENES = [
@@ -67,6 +69,30 @@ def next_object(scene, it, relation, answer):
     return there[0] if there else None
 
 
+def numbered(scene, it):
+    """`A duck (1), a cat, a duck (2): 2`, of what is called as "it" is."""
+    told, count = [], 0
+    for item in scene.objects:
+        count += item.identity == it.identity
+        note = f" ({count})" if item.identity == it.identity else ""
+        told.append(indefinite(item.identity, "en") + note)
+    told = ", ".join(told)
+    return f"{told[0].upper()}{told[1:]}: {count}"
+
+
+def test_no_category_gives_its_answer_away():
+    answers = defaultdict(Counter)
+    for number in range(6000):
+        scene = random_scene(random.Random(number), "single")
+        if step := FOLLOWING["category"](scene, scene.objects[0], Asking(random.Random(number), "en")):
+            (question, answer), _ = step
+            category = next((key for key, row in CATEGORIES.items() if question.endswith(f" {row.a}?")), "food")
+            answers[category][answer] += 1
+    assert set(answers) == set(CATEGORIES)
+    for category, counts in answers.items():
+        assert 0.25 < counts["Yes."] / counts.total() < 0.8, (category, counts)
+
+
 def test_each_turn_is_true_of_what_it_speaks_of():
     checked = Counter()
     for scene, turns in dialogues("en"):
@@ -80,9 +106,9 @@ def test_each_turn_is_true_of_what_it_speaks_of():
                 assert answer == f"{it.colour.capitalize()}."
                 checked["colour"] += 1
             elif asks(question, "count"):
-                places = [PLACE_WORDS[item.place] for item in scene.objects if item.identity == it.identity]
-                assert answer == f"{', '.join(places).capitalize()}: {len(places)}"
+                assert answer == numbered(scene, it)
                 checked["count"] += 1
+                checked["several"] += scene.count(it.identity) > 1
             elif relation and asks(question, "beside", relation=RELATIONS["en"][relation]):
                 it = next_object(scene, it, relation, answer)
                 checked["beside"] += 1
@@ -94,4 +120,5 @@ def test_each_turn_is_true_of_what_it_speaks_of():
                 )
                 assert answer == ("Yes." if towards(it, other, relation) else "No.")
                 checked["relation"] += 1
+    assert checked["several"] >= checked["count"] / 3, "or one would be the better guess"
     assert min(checked[topic] for topic in ("where", "colour", "count", "beside", "relation")) >= 10

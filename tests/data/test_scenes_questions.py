@@ -23,8 +23,8 @@ from sightline.data.scenes.language import (
 )
 from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.questions import KINDS, Asking, ask
-from sightline.data.scenes.questions.asking import YES_NO
-from sightline.data.scenes.scene import CELLS, COLOURS, SHAPES, Shape
+from sightline.data.scenes.questions.asking import YES_NO, absent
+from sightline.data.scenes.scene import CELLS, COLOURS, SHAPES, Scene, Shape, Thing
 
 PAIRS = [random_pair(random.Random(number)) for number in range(150)]
 SCENES = [
@@ -51,6 +51,20 @@ def test_nothing_absent_is_asked_about_where_all_is_there(monkeypatch):
     for number, scene in enumerate(SCENES):
         assert {answer for _, answer in ask("exists", scene, Asking(random.Random(number), "en"))} <= {"Yes."}
         ask("unanswerable", scene, Asking(random.Random(number), "en"))
+
+
+@pytest.mark.parametrize("sort", ["shape", "thing"])
+def test_what_is_absent_need_not_be_near_to_what_is_there(sort):
+    """No other held-out shape has the colour or the shape of a red circle, and a small vocabulary one animal."""
+    there = (
+        Shape("red", "circle", "large", 1, 1, 0.5, 0.5, 0.2)
+        if sort == "shape"
+        else Thing("duck", "noto", 1, 1, 0.5, 0.5, 0.3)
+    )
+    scene = Scene("scatter", (there,), 0, ("duck", "car"))
+    found = {absent(scene, Asking(random.Random(number), "en", "combination"), sort) for number in range(20)}
+    assert {name[0] for name in found} == {sort}
+    assert there.identity not in found
 
 
 def mentioned(question, words):
@@ -92,16 +106,20 @@ def spoken_place(answer, language):
     return next(cell for cell in CELLS if sentence(PLACES[language][cell[0]][cell[1]], language) == answer)
 
 
-def pointed_at(scene, answer, language):
-    """The objects whose places are named before the number, which must be how many they are."""
-    if answer == "0":
-        return []
-    places, count = answer.split({"en": ": ", "zh": "："}[language])
-    places = places.split({"en": ", ", "zh": "、"}[language])
-    cells = [spoken_place(sentence(place, language), language) for place in places]
-    assert cells == sorted(set(cells))
-    assert int(count) == len(cells)
-    return [scene.at(*cell) for cell in cells]
+def tallied(scene, answer, language):
+    """The objects that are numbered in the list of all before the number, which must be how many they are."""
+    told, count = answer.split({"en": ": ", "zh": "："}[language])
+    numbers = [re.search(r"[(（](.)[)）]$", part) for part in told.split({"en": ", ", "zh": "、"}[language])]
+    assert [found[1] for found in numbers if found] == [str(number + 1) for number in range(int(count))]
+    assert re.sub(r" ?[(（].[)）]", "", told).lower() == listed_in(scene, language).lower()
+    return [item for item, found in zip(scene.objects, numbers, strict=True) if found]
+
+
+def listed_in(scene, language):
+    """`a duck, a cat`; 鸭子、猫."""
+    if language == "zh":
+        return "、".join(name(item.identity, "zh") for item in scene.objects)
+    return ", ".join(names_in(scene, "en"))
 
 
 @pytest.mark.parametrize("kind", ["count_thing", "count_both", "count_shape"])
@@ -109,7 +127,7 @@ def pointed_at(scene, answer, language):
 def test_counts_by_name_match_a_recount(kind, language):
     for scene, question, answer in asked(kind, language):
         wanted = named(question, {identity: plural(identity, language) for identity in identities(scene)}, language)
-        assert pointed_at(scene, answer, language) == [item for item in scene.objects if fits(item, wanted)], question
+        assert tallied(scene, answer, language) == [item for item in scene.objects if fits(item, wanted)], question
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -117,14 +135,14 @@ def test_counts_of_all_and_by_colour_match_a_recount(language):
     for scene, question, answer in asked("count_colour", language):
         colour = next(key for key, word in COLOUR_WORDS[language].items() if word in question)
         wanted = [item for item in scene.objects if getattr(item, "colour", None) == colour]
-        assert pointed_at(scene, answer, language) == wanted
+        assert tallied(scene, answer, language) == wanted
     for scene, _, answer in asked("count_all", language):
         assert answer == str(len(scene.objects))
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if KINDS[kind].counts])
 def test_counts_run_from_none_to_many(kind):
-    counts = Counter(len(pointed_at(scene, answer, "en")) for scene, _, answer in asked(kind, "en"))
+    counts = Counter(len(tallied(scene, answer, "en")) for scene, _, answer in asked(kind, "en"))
     assert counts[0]
     assert max(counts.values()) < 0.6 * counts.total()
     assert sum(counts[many] for many in range(3, 10)) >= 0.08 * counts.total()
@@ -244,8 +262,9 @@ def test_attributes_are_those_of_the_one_shape_meant(kind):
 
 def test_list_and_describe_name_everything_in_reading_order():
     for scene, _, answer in asked("list", "en"):
-        named = [indefinite(item.identity, "en") for item in scene.objects]
-        assert answer == f"A{', '.join(named)[1:]}."
+        assert answer == f"A{listed_in(scene, 'en')[1:]}."
+    for scene, _, answer in asked("list", "zh"):
+        assert answer == listed_in(scene, "zh")
     for scene, _, answer in asked("describe", "zh"):
         assert len(answer.split("，")) == len(scene.objects)
     for scene, _, answer in asked("describe", "en"):
@@ -298,12 +317,12 @@ def test_the_larger_one_is_drawn_clearly_larger(language):
 def test_two_pictures_are_compared_by_what_they_hold():
     for pair, _, answer in asked("same_different", "en"):
         first, second = (Counter(item.identity for item in scene.objects) for scene in pair.scenes)
-        assert told_apart(pair, answer) == ("Yes." if first == second else "No.")
+        assert told_apart(pair, answer, "added", numbered=True) == ("Yes." if first == second else "No.")
     for kind, one, other in (("added", 1, 0), ("removed", 0, 1)):
         for pair, _, answer in asked(kind, "en"):
             names = [[indefinite(item.identity, "en") for item in scene.objects] for scene in pair.scenes]
             new = [what for what in names[one] if what not in names[other]]
-            assert told_apart(pair, answer) == sentence(new[0] if new else "nothing", "en")
+            assert told_apart(pair, answer, kind) == sentence(new[0] if new else "nothing", "en")
             assert len(new) <= 1
     for pair, question, answer in asked("which_picture", "en"):
         wanted = mentioned(question, {identity: name(identity, "en") for identity in identities(pair.first)})
@@ -318,16 +337,27 @@ def names_in(scene, language):
     return [indefinite(item.identity, language) for item in scene.objects]
 
 
-def told_apart(pair, answer):
-    """The result of a comparison, if what it follows from is all that the two pictures show, in reading order."""
+def told_apart(pair, answer, kind, numbered=False):
+    """The result of a comparison, if what it follows from is all that the two pictures show, in reading order.
+
+    What only the picture told last shows is noted there, and nothing else.
+    """
     shown, result = answer.split(". ")
-    first, second = shown.removeprefix("The first shows ").split(", the second ")
-    assert [re.split(", | and ", side) for side in (first, second)] == [names_in(scene, "en") for scene in pair.scenes]
+    order, note = {"added": ("first second", " (new)"), "removed": ("second first", " (gone)")}[kind]
+    one, other = order.split()
+    sides = re.fullmatch(f"The {one} shows (.*), the {other} (.*)", shown).groups()
+    scenes = pair.scenes if kind == "added" else pair.scenes[::-1]
+    known, names = (names_in(scene, "en") for scene in scenes)
+    expected = [known, [name if name in known else name + note for name in names]]
+    for side, wanted in zip(sides, expected, strict=True):
+        told = side.removeprefix(f"{len(wanted)}: ") if numbered else side
+        assert (told != side) == numbered
+        assert re.split(", | and ", told) == wanted
     return result
 
 
 def test_same_and_different_are_balanced():
-    answers = Counter(told_apart(pair, answer) for pair, _, answer in asked("same_different", "en"))
+    answers = Counter(answer.split(". ")[1] for _, _, answer in asked("same_different", "en"))
     assert 0.3 < answers["Yes."] / answers.total() < 0.7
 
 
@@ -363,7 +393,8 @@ def test_the_odd_one_out_differs_from_all_others():
 
     reasons = Counter()
     for scene, _, answer in asked("odd_one_out", "en"):
-        common, called = re.fullmatch("All are (.*) but (.*)", answer.removesuffix(".")).groups()
+        told, common, called = re.fullmatch(r"(.*): all are (.*) but (.*)\.", answer).groups()
+        assert told == f"A{listed_in(scene, 'en')[1:]}"
         (odd,) = [item for item in scene.objects if definite(item.identity, "en") == called]
         others = [item.identity for item in scene.objects if item is not odd]
         if len(set(others)) == 1:

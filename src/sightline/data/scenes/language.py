@@ -7,6 +7,7 @@ from sightline.data.scenes.atlas import noun_of
 from sightline.data.scenes.scene import Identity
 
 __all__ = [
+    "COLONS",
     "COLOUR_WORDS",
     "LANGUAGES",
     "NOTHING",
@@ -22,8 +23,10 @@ __all__ = [
     "enumerated",
     "indefinite",
     "join",
+    "listed",
     "measure",
     "name",
+    "noted",
     "plural",
     "sentence",
 ]
@@ -82,6 +85,7 @@ NUMBER_WORDS = {
     "en": ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "zh": ("零", "一", "两", "三", "四", "五", "六", "七", "八", "九"),
 }
+COLONS = {"en": ": ", "zh": "："}
 ORDINALS = {"en": ("first", "second"), "zh": ("第一", "第二")}
 
 
@@ -125,6 +129,21 @@ def indefinite(identity: Identity, language: str, size: str = "") -> str:
     if size:
         return f"a {SIZE_WORDS['en'][size]} {noun}"
     return f"{'an' if noun.lower().startswith(VOWEL_SOUNDS) else 'a'} {noun}"
+
+
+def listed(identity: Identity, language: str) -> str:
+    """As a name stands in a list: `a duck`, in Chinese without its number.
+
+    English keeps the article: a tokenizer that spells what is printed would take a bare first name for print.
+    """
+    return indefinite(identity, "en") if language == "en" else name(identity, language)
+
+
+def noted(text: str, note: str, language: str) -> str:
+    """`a duck (new)`; the text alone where there is nothing to note."""
+    if not note:
+        return text
+    return f"{text} ({note})" if language == "en" else f"{text}（{note}）"
 
 
 def counted(identity: Identity, count: int, language: str) -> str:

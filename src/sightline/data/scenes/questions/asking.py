@@ -7,26 +7,30 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from sightline.data.scenes.atlas import noun_of
 from sightline.data.scenes.holdout import is_held_out_count, is_held_out_shape, wordings
 from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.language import (
+    COLONS,
     COLOUR_WORDS,
     NOTHING,
     PLACES,
     definite,
     indefinite,
+    listed,
     measure,
     name,
+    noted,
     plural,
     sentence,
 )
 from sightline.data.scenes.phrasings import PHRASINGS
-from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Item, Scene
+from sightline.data.scenes.scene import COLOURS, SHAPES, Identity, Item, Place, Scene
 
-__all__ = ["COUNT_WEIGHTS", "OBJECT_AXES", "Asking", "Kind", "QuestionAnswer", "Turn", "absent"]
+__all__ = ["COUNT_WEIGHTS", "DULL_SHARE", "OBJECT_AXES", "Asking", "Kind", "QuestionAnswer", "Turn", "absent"]
 
 Turn = tuple[str, str]  # a question and its answer
 QuestionAnswer = Turn | None
@@ -83,16 +87,21 @@ class Asking:
     def place(self, item: Item) -> str:
         return PLACES[self.language][item.row][item.col]
 
-    def pointed(self, items: Sequence[Item]) -> str:
-        """How many, each pointed at first: `At the top, on the left: 2`; `0` where there is none.
+    def listed(self, scene: Scene, notes: Mapping[Place, str] = MappingProxyType({})) -> str:
+        """`A duck, a cat (new)`: all objects in reading order, with what is noted of the one at a place."""
+        names = [
+            noted(listed(item.identity, self.language), notes.get(item.place, ""), self.language)
+            for item in scene.objects
+        ]
+        if self.language == "zh":
+            return "、".join(names)
+        told = ", ".join(names)
+        return f"{told[0].upper()}{told[1:]}"
 
-        To point and then to count is learned sooner than to count at a glance (Molmo; Deitke et al., 2024).
-        """
-        if not items:
-            return "0"
-        places = (", " if self.language == "en" else "、").join(self.place(item) for item in items)
-        colon = ": " if self.language == "en" else "："
-        return f"{places[0].upper()}{places[1:]}{colon}{len(items)}"
+    def tally(self, scene: Scene, counted: Sequence[Item]) -> str:
+        """How many, after a list of all objects that numbers those counted: `A duck (1), a cat, a duck (2): 2`."""
+        numbers = {item.place: str(number) for number, item in enumerate(counted, start=1)}
+        return f"{self.listed(scene, numbers)}{COLONS[self.language]}{len(counted)}"
 
     def colour(self, colour: str) -> str:
         return COLOUR_WORDS[self.language][colour]
@@ -150,7 +159,7 @@ def absent(scene: Scene, asking: Asking, sort: str | None = None) -> Identity:
         pool = _things(scene.vocabulary, noun_of(near[1]).category if hard else "")
     else:
         pool = tuple(name for name in _ALL_SHAPES if not near or near[1] == name[1] or near[2] == name[2])
-    for candidates in (pool, _ALL_SHAPES if sort is None else pool):
+    for candidates in (pool, _things(scene.vocabulary, "") if sort == "thing" else _ALL_SHAPES):
         # A very small vocabulary may be wholly in the picture, and so may the few coloured shapes that are held out.
         fitting = [name for name in candidates if name not in present and asking.may_mention(name)]
         if fitting := [name for name in fitting if not takes_in(name, present)]:

@@ -1,6 +1,6 @@
 """Questions of how many: of everything, of a thing, a shape, a colour, a coloured shape, a category.
 
-What is counted among others is pointed at before its number is given.
+What is counted among others is numbered in a list of all before its number is given.
 """
 
 from sightline.data.scenes.categories import CATEGORIES, belongs
@@ -33,7 +33,7 @@ def _count_names(scene: Scene, asking: Asking, kind: str, sort: str) -> Question
         return None
     none = absent(scene, asking, sort)
     chosen = asking.balanced({name: names.count(name) for name in names}, [none] if none else [])
-    return (asking.phrase(kind, chosen), asking.pointed(scene.called(chosen))) if chosen else None
+    return (asking.phrase(kind, chosen), asking.tally(scene, scene.called(chosen))) if chosen else None
 
 
 def _count_shape(scene: Scene, asking: Asking) -> QuestionAnswer:
@@ -55,7 +55,7 @@ def _count_part(scene: Scene, asking: Asking, kind: str, parts: list[Identity]) 
         return None
     _, colour, _ = chosen
     question = asking.phrase(kind, chosen, colour=asking.colour(colour) if colour else "")
-    return question, asking.pointed(scene.called(chosen))
+    return question, asking.tally(scene, scene.called(chosen))
 
 
 def category_counts(scene: Scene) -> dict[str, int]:
@@ -77,7 +77,7 @@ def _category_count(scene: Scene, asking: Asking) -> QuestionAnswer:
     if not chosen:
         return None
     _, category = chosen
-    answer = asking.pointed([item for item in scene.objects if belongs(item.identity, category)])
+    answer = asking.tally(scene, [item for item in scene.objects if belongs(item.identity, category)])
     if category == "food":
         return asking.phrase("category_count/food"), answer
     row = CATEGORIES[category]

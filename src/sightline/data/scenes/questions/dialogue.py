@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from sightline.data.scenes.categories import CATEGORIES, belongs
+from sightline.data.scenes.categories import CATEGORIES, belongs, members
 from sightline.data.scenes.inclusion import takes_in
 from sightline.data.scenes.language import RELATIONS, SIZE_WORDS, definite, measure, name, sentence
-from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, Turn, absent
+from sightline.data.scenes.questions.asking import DULL_SHARE, Asking, Kind, QuestionAnswer, Turn, absent
 from sightline.data.scenes.questions.attributes import size_words
 from sightline.data.scenes.questions.relations import DIRECTIONS, beside, related
 from sightline.data.scenes.scene import SHAPES, Item, Scene, Shape
@@ -13,6 +13,7 @@ from sightline.data.scenes.scene import SHAPES, Item, Scene, Shape
 __all__ = ["DIALOGUES"]
 
 MOST_TURNS = 4
+OF_NO_CATEGORY = 0.03  # how often it is asked of what category something is that is of none
 
 # A turn, and the object that "it" is from then on; no turn where it cannot be asked.
 Step = tuple[Turn, Item | None] | None
@@ -93,13 +94,15 @@ def _relation(scene: Scene, item: Item, asking: Asking) -> Step:
 
 def _category(scene: Scene, item: Item, asking: Asking) -> Step:
     own = any(belongs(item.identity, key) for key in CATEGORIES)
-    if not own and asking.rng.random() < 0.8:
+    if not own and asking.rng.random() >= OF_NO_CATEGORY:
         return None  # or "no" would be the better guess
-    wanted = own and asking.rng.random() < 0.5
+    wanted = own and asking.rng.random() < 0.7
     fitting = [key for key in CATEGORIES if belongs(item.identity, key) is wanted]
     if not fitting:
         return None
-    category = asking.rng.choice(fitting)
+    # Or "no" would be the better guess for the small ones: most things are of a large one, few of a small one.
+    sizes = [len(members(key)) for key in fitting]
+    category = asking.rng.choices(fitting, [1 / size for size in sizes] if wanted else sizes)[0]
     if category == "food":
         return (asking.phrase("it/food"), asking.yes_no("can", wanted)), item
     row = CATEGORIES[category]
@@ -107,10 +110,10 @@ def _category(scene: Scene, item: Item, asking: Asking) -> Step:
 
 
 def _count(scene: Scene, item: Item, asking: Asking) -> Step:
-    if scene.layout == "single":
+    counted = scene.called(item.identity)
+    if scene.layout == "single" or (len(counted) == 1 and asking.rng.random() < DULL_SHARE):
         return None
-    question = asking.phrase("it/count", measure=measure(item.identity))
-    return (question, asking.pointed(scene.called(item.identity))), item
+    return (asking.phrase("it/count", measure=measure(item.identity)), asking.tally(scene, counted)), item
 
 
 FOLLOWING: dict[str, Callable[[Scene, Item, Asking], Step]] = {

@@ -1,7 +1,7 @@
 """Questions about what there is: its name, a list, a description, whether something is there at all."""
 
 from sightline.data.scenes.inclusion import takes_in
-from sightline.data.scenes.language import counted, enumerated, indefinite, join, name, sentence
+from sightline.data.scenes.language import counted, enumerated, indefinite, join, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
 from sightline.data.scenes.scene import SHAPES, Identity, Scene
 
@@ -13,11 +13,7 @@ def _name(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 
 def _list(scene: Scene, asking: Asking) -> QuestionAnswer:
-    question, identities = asking.phrase("list"), [item.identity for item in scene.objects]
-    if asking.language == "zh":
-        return question, "、".join(name(identity, "zh") for identity in identities)
-    # With articles: a tokenizer that spells what is printed would take a bare first name for print.
-    return question, sentence(", ".join(indefinite(identity, "en") for identity in identities), "en")
+    return asking.phrase("list"), asking.listed(scene) + ("." if asking.language == "en" else "")
 
 
 def _describe(scene: Scene, asking: Asking) -> QuestionAnswer:

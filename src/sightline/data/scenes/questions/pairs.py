@@ -1,17 +1,21 @@
 """Questions about two pictures: whether they show the same, what is new or gone, and which shows what.
 
-What follows from a comparison is said after what is compared.
+What follows from a comparison is said after what is compared, and what only one picture shows is noted there.
 """
 
 from collections import Counter
+from collections.abc import Collection
 
-from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, sentence
+from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, noted, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
 from sightline.data.scenes.scene import Identity, Pair, Scene
 
 __all__ = ["PAIRS"]
 
 NOTHING_SHARE = 0.15  # how often it is asked what is new where nothing is
+# Which picture is told first, and what is noted of an object that only the other one shows.
+TOLD = {"added": (0, 1), "removed": (1, 0)}
+NOTES = {"added": {"en": "new", "zh": "新"}, "removed": {"en": "gone", "zh": "没了"}}
 
 
 def _names(scene: Scene) -> Counter[Identity]:
@@ -20,39 +24,53 @@ def _names(scene: Scene) -> Counter[Identity]:
 
 def _same_different(pair: Pair, asking: Asking) -> QuestionAnswer:
     key = "same_different/single" if pair.first.layout == "single" else "same_different"
-    return asking.phrase(key), _compared(pair, asking, asking.yes_no("same", _names(pair.first) == _names(pair.second)))
+    result = asking.yes_no("same", _names(pair.first) == _names(pair.second))
+    # How many, too: where one is missing from the second, nothing is noted there.
+    return asking.phrase(key), _compared(pair, asking, "added", result, numbered=True)
 
 
 def _added(pair: Pair, asking: Asking) -> QuestionAnswer:
-    return _only_in(pair, asking, "added", 1)
+    return _only_in(pair, asking, "added")
 
 
 def _removed(pair: Pair, asking: Asking) -> QuestionAnswer:
-    return _only_in(pair, asking, "removed", 0)
+    return _only_in(pair, asking, "removed")
 
 
-def _only_in(pair: Pair, asking: Asking, key: str, number: int) -> QuestionAnswer:
-    one, other = pair.scenes[number], pair.scenes[1 - number]
-    new = _names(one) - _names(other)
-    if any(name in _names(other) for name in new):
+def _only_in(pair: Pair, asking: Asking, key: str) -> QuestionAnswer:
+    one, other = (pair.scenes[number] for number in TOLD[key])
+    new = _names(other) - _names(one)
+    if any(name in _names(one) for name in new):
         return None  # a third duck beside two: is "a duck" new?
     if not new and asking.rng.random() >= NOTHING_SHARE:
         return None
-    item = next((item for item in one.objects if item.identity in new), None)
-    return asking.phrase(key), _compared(pair, asking, asking.say(item))
+    item = next((item for item in other.objects if item.identity in new), None)
+    return asking.phrase(key), _compared(pair, asking, key, asking.say(item))
 
 
-def _shown(scene: Scene, language: str) -> str:
-    """`a duck, a cat and a duck`: every object by its name, in reading order."""
-    return enumerated([indefinite(item.identity, language) for item in scene.objects], language)
+def _compared(pair: Pair, asking: Asking, key: str, result: str, numbered: bool = False) -> str:
+    """`The first shows a duck, the second a duck and a cat (new). A cat.`; `numbered`: with how many each shows."""
+    language = asking.language
+    one, other = scenes = [pair.scenes[number] for number in TOLD[key]]
+    ordinals = [ORDINALS[language][number] for number in TOLD[key]]
+    sides = [_shown(one, language), _shown(other, language, _names(one), NOTES[key][language])]
+    if numbered:
+        colon = ": " if language == "en" else "个："
+        sides = [f"{len(scene.objects)}{colon}{side}" for scene, side in zip(scenes, sides, strict=True)]
+    if language == "en":
+        return f"The {ordinals[0]} shows {sides[0]}, the {ordinals[1]} {sides[1]}. {result}"
+    return f"{ordinals[0]}张是{sides[0]}，{ordinals[1]}张是{sides[1]}。{result}"
 
 
-def _compared(pair: Pair, asking: Asking, result: str) -> str:
-    """`The first shows a duck, the second a duck and a cat. A cat.`"""
-    one, other = (_shown(scene, asking.language) for scene in pair.scenes)
-    if asking.language == "en":
-        return f"The first shows {one}, the second {other}. {result}"
-    return f"第一张是{one}，第二张是{other}。{result}"
+def _shown(scene: Scene, language: str, known: Collection[Identity] | None = None, note: str = "") -> str:
+    """`a duck, a cat and a duck`: every object by its name, in reading order, with a note where it is not `known`."""
+    return enumerated(
+        [
+            noted(indefinite(name, language), "" if known is None or name in known else note, language)
+            for name in (item.identity for item in scene.objects)
+        ],
+        language,
+    )
 
 
 def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
