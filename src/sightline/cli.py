@@ -6,6 +6,8 @@ This file knows the commands' names and how an error leaves the program: one lin
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import warnings
 
@@ -63,6 +65,9 @@ def _say(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, typer.Abort):
         return 130
+    if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help, which has lines
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        return 2
     if _is_usage(error):
         text, code = error.format_message(), 2  # type: ignore[attr-defined]
     else:
@@ -77,7 +82,18 @@ def _say(error: Exception) -> int:
 
 def run() -> None:
     """The entry point that installs as `sightline`."""
-    sys.exit(main())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name that is no Unicode, or a letter that the terminal lacks, is written as an escape.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads on, and what is still in the buffer must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import zlib
 
@@ -11,6 +13,8 @@ import pytest
 from PIL import Image
 
 from sightline.cli import main
+from sightline.commands.printing import print_json
+from sightline.commands.terminal_picture import draw
 
 
 @pytest.fixture
@@ -156,10 +160,10 @@ def test_chat_keeps_the_conversation(tiny_model_folder, picture, monkeypatch, ca
 
 
 def test_chat_survives_a_bad_picture_and_too_long_a_message(tiny_model_folder, monkeypatch, capsys):
-    stdin(monkeypatch, ("/image nowhere.png\n" + "a b c d " * 100 + "\nHi\n").encode())
+    stdin(monkeypatch, ("/image nowhere.png\n/image ~nobody.png\n" + "a b c d " * 100 + "\nHi\n").encode())
     assert main(["chat", "--model", str(tiny_model_folder), "--max-new-tokens", "3"]) == 0
     captured = capsys.readouterr()
-    assert "no image file" in captured.err
+    assert captured.err.count("no image file") == 2
     assert "max_position_embeddings" in captured.err
     assert captured.out
 
@@ -232,6 +236,72 @@ def test_verify_tells_whether_this_machine_reproduces_the_recipes_log(tmp_path, 
 def test_help_shows_an_example(command, capsys):
     assert main([command, "--help"]) == 0
     assert f"Example: sightline {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["data"], ["convert"]])
+def test_a_command_alone_shows_its_help_as_it_is_laid_out(words, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Commands:" in captured.err.splitlines()
+
+
+def test_a_pipe_that_nobody_reads_ends_it_without_a_word(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "sightline.cli", "--help"]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_what_stdout_cannot_write_is_written_as_an_escape(tmp_path):
+    """A file's name that is no Unicode, and a stdout that takes no more than ASCII."""
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "cats" / "\u732b.png")
+    command = [
+        sys.executable,
+        "-m",
+        "sightline.cli",
+        "data",
+        "check",
+        str(tmp_path),
+        "--report",
+        str(tmp_path / "r.json"),
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert b"caf\\udce9.png" in ended.stdout
+    assert "caf\udce9.png" in json.loads((tmp_path / "r.json").read_text())["findings"][0]["where"]
+
+
+def test_json_is_plain_where_stdout_takes_it_and_escaped_where_not(monkeypatch):
+    for encoding, expected in (("utf-8", '{"a": "\u732b"}\n'), ("latin-1", '{"a": "\\u732b"}\n')):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        print_json({"a": "\u732b"})
+        sys.stdout.flush()
+        assert written.getvalue().decode(encoding) == expected
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(("colours", "lines"), [("1", 24), ("", 1)])
+def test_a_picture_is_drawn_where_there_are_colours_and_not_endlessly_long(monkeypatch, colours, lines):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for name in ("NO_COLOR", "COLORTERM", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    if not colours:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    draw(Image.new("RGB", (20, 5000), "red"), width=24)
+    assert len(sys.stderr.getvalue().splitlines()) == lines
+    assert ("\u2580" in sys.stderr.getvalue()) == bool(colours)
 
 
 def test_bad_input_is_found_before_a_model_loads_and_nothing_compiles(bad_files, ask, picture, monkeypatch, capsys):

@@ -9,8 +9,8 @@ import io
 import json
 import os
 import random
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -60,24 +60,18 @@ def truths():
 @pytest.fixture
 def server(tmp_path):
     """A `sightline serve` in a process of its own, whose memory can be looked at: (process, url)."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    options = ["--port", str(port), "--dtype", "float32", "--device", "cpu", "--queue", str(PLACES)]
+    options = ["--port", "0", "--dtype", "float32", "--device", "cpu", "--queue", str(PLACES)]
     options += ["--max-batch-size", str(BATCH), "--kv-cache-mib", "64", "--shutdown-seconds", "20"]
     with (tmp_path / "log").open("wb") as log:
         command = [sys.executable, "-m", "sightline.cli", "serve", *options]
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
-            url = f"http://127.0.0.1:{port}"
             until = time.monotonic() + 60
-            while time.monotonic() < until:
+            while not (found := re.search(r"http://127\.0\.0\.1:\d+", (tmp_path / "log").read_text())):
                 assert process.poll() is None, (tmp_path / "log").read_text()
-                try:
-                    urllib.request.urlopen(url + "/ready", timeout=2).close()
-                    break
-                except OSError:
-                    time.sleep(0.1)
+                assert time.monotonic() < until, "it did not start"
+                time.sleep(0.1)
+            url = found[0]  # which is told when it answers
             yield process, url
         finally:
             process.kill()

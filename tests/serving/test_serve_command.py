@@ -75,6 +75,7 @@ def test_the_model_may_stand_by_itself(monkeypatch, serve, tiny):
     code, _, err = serve("runs/mine")
     assert (code, loaded) == (2, ["runs/mine"])
     assert "serve takes one model, but was given 'runs/mine' and --model" in err
+    assert main(["serve", "runs/mine", "--model", "sightline-tiny"]) == 2
 
 
 def test_options_reach_the_settings_and_the_engine(serve):
@@ -171,6 +172,15 @@ def test_what_is_not_installed_is_named_with_the_extra_that_has_it(serve, monkey
     code, _, err = serve()
     assert code == 2
     assert err == "sightline: serve needs uvicorn: pip install 'sightline[serve]'\n"
+
+
+def test_fetching_pictures_needs_a_client(serve, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("sightline.commands.serve.find_spec", lambda name: None if name == "httpx2" else found(name))
+    assert serve()[0] == 0
+    code, _, err = serve("--allow-image-urls", "images.example.org")
+    assert code == 2
+    assert err == "sightline: serve needs httpx2: pip install 'sightline[serve]'\n"
 
 
 @pytest.mark.slow

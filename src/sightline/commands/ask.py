@@ -5,7 +5,6 @@ It parses and prints; how answers come about, and how probable they are, is the 
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +23,7 @@ from sightline.commands.options import (
     Temperature,
     refuse_beside,
 )
+from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
     from sightline.engine.scoring import Score
@@ -79,7 +79,10 @@ def ask(
             temperature=temperature,
             seed=seed,
         )
-    print(json.dumps({"model": model, **as_dict(reply)}, ensure_ascii=False) if as_json else "")
+    if as_json:
+        print_json({"model": model, **as_dict(reply)})
+    else:
+        print()
     if stats:
         print(stats_line(reply), file=sys.stderr)
 
@@ -103,7 +106,7 @@ def _say_scores(model: str, scores: list[Score], as_json: bool) -> None:
     """In the order given as JSON, which programs read; the likeliest first to a person."""
     if as_json:
         listed = [{"text": one.text, "probability": one.probability, "logprob": one.logprob} for one in scores]
-        print(json.dumps({"model": model, "choices": listed}, ensure_ascii=False))
+        print_json({"model": model, "choices": listed})
         return
     from rich.cells import cell_len
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -73,7 +73,7 @@ def _added(source: str) -> list[Any]:
     from sightline.images import open_image, to_rgb
 
     try:
-        image = to_rgb(open_image(Path(source).expanduser()))
+        image = to_rgb(open_image(os.path.expanduser(source)))
     except (ValueError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return []

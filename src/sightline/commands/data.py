@@ -24,6 +24,7 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
+from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
     from sightline.data.check import Report
@@ -171,7 +172,7 @@ def stats(
     with _bar("read", opened) as advance:
         found = gather(opened, processor, lambda unread: advance(f"{unread} cannot be read" if unread else ""))
     if as_json:
-        print(json.dumps(found.as_dict() | {"model": model}, ensure_ascii=False))
+        print_json(found.as_dict() | {"model": model})
     else:
         print_figures(found)
     if out is not None:
@@ -239,7 +240,7 @@ def _say(found: Report, model: str, most: int, as_json: bool) -> None:
     from sightline.commands.data_figures import print_report
 
     if as_json:
-        print(json.dumps(found.as_dict() | {"model": model}, ensure_ascii=False))
+        print_json(found.as_dict() | {"model": model})
     else:
         print_report(found, model, most)
 

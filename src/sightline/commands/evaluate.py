@@ -5,7 +5,6 @@ It parses, prints and names files; asking and judging are `sightline.evaluation`
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -30,6 +29,7 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
+from sightline.commands.printing import print_json
 from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def evaluate(
     how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
     results, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
-        print(json.dumps(report, ensure_ascii=False))
+        print_json(report)
     else:
         _print_table(results)
         print(f"mistakes with their pictures: {out / 'mistakes.html'}")

@@ -5,7 +5,6 @@ It parses, prints and names files; the maps and how they are drawn are `sightlin
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import typer
 
 from sightline.commands.inputs import open_inputs
 from sightline.commands.options import Device, Dtype, Images, MaxNewTokens, Model, Quantize, Question, refuse_beside
+from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
     from sightline.explain.explanation import Explanation
@@ -87,7 +87,7 @@ def explain(
             on_progress=on_progress,
         )
     if as_json:
-        print(json.dumps({"model": model, "question": question, **found.as_dict()}, ensure_ascii=False))
+        print_json({"model": model, "question": question, **found.as_dict()})
     else:
         _print_words(found)
     if out is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from sightline.commands.options import Device, Dtype, Quantize
+from sightline.commands.printing import print_json
 
 EXAMPLE = "Example: sightline info sightline-tiny"
 
@@ -25,7 +25,7 @@ def info(
     loaded, processor = load(model, device, dtype, quantize)
     facts = _facts(model, loaded, processor)
     if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print_json(facts)
         return
     for name, value in facts.items():
         if isinstance(value, dict):

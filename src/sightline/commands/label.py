@@ -5,7 +5,6 @@ It parses, prints and names files; reading, asking and keeping are `sightline.la
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import closing
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sightline.commands.options import Device, Dtype, MaxNewTokens, Model, Quantize, Temperature
+from sightline.commands.printing import print_json
 from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _run(outcome: Outcome, rows: Rows, job: Job, answers: Answers, total: int) -
 def _report(outcome: Outcome, counts: dict[str, Any], as_json: bool) -> None:
     places, first = outcome.places, outcome.first_bad
     if as_json:
-        print(json.dumps({"out": str(places.out), **counts}, ensure_ascii=False))
+        print_json({"out": str(places.out), **counts})
     else:
         print(_summary(outcome, counts))
     if first is not None:

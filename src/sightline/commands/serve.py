@@ -86,8 +86,9 @@ def serve(
     ] = 30.0,
 ) -> None:
     """Serve a model to OpenAI's clients, and a page to talk to it."""
-    _need_extra()
-    if served is not None and model not in (DEFAULT, served):
+    _need_extra(*(("httpx2",) if allow_image_urls else ()))
+    given = context.get_parameter_source("model")
+    if served is not None and model != served and given is not None and given.name == "COMMANDLINE":
         raise ValueError(f"serve takes one model, but was given {served!r} and --model {model!r}: leave one out")
     model = served or model
     from sightline.serving.server import bind
@@ -142,8 +143,8 @@ def _serve(
     serve(create_app(state), state, listener, lambda url: _say(url, settings))
 
 
-def _need_extra() -> None:
-    if missing := [name for name in NEEDED if find_spec(name) is None]:
+def _need_extra(*more: str) -> None:
+    if missing := [name for name in (*NEEDED, *more) if find_spec(name) is None]:
         raise ImportError(f"serve needs {', '.join(missing)}: pip install 'sightline[serve]'")
 
 

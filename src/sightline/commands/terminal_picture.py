@@ -8,18 +8,20 @@ from PIL import Image
 
 
 def draw(image: Image.Image, width: int = 48) -> None:
-    """Print `image`, `width` characters wide, to stderr; where that is no terminal, only its size."""
+    """Print `image`, at most `width` characters wide and as many lines high, to stderr; only its size where that is no
+    terminal, or one without colours."""
     from rich.color import Color
     from rich.console import Console
     from rich.style import Style
     from rich.text import Text
 
     console = Console(file=sys.stderr)
-    if not console.is_terminal:
+    if not console.is_terminal or console.no_color or console.color_system is None:
         print(f"[a picture of {image.width} x {image.height} pixels]", file=sys.stderr)
         return
-    columns = min(width, console.width)
-    rows = max(2, round(columns * image.height / image.width / 2) * 2)
+    most = min(width, console.width)
+    scale = min(most / image.width, 2 * most / image.height)
+    columns, rows = max(1, round(image.width * scale)), max(2, round(image.height * scale / 2) * 2)
     pixels = image.resize((columns, rows)).load()
     assert pixels is not None
     for y in range(0, rows, 2):

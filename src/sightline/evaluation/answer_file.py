@@ -54,7 +54,7 @@ class AnswerFile:
         answers = list(answers)
         lines = "".join(json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers)
         with self.path.open("ab") as file:
-            file.write(lines.encode())
+            file.write(lines.encode(errors="backslashreplace"))  # half of a pair becomes JSON's own escape
         self._answers |= {answer.key: answer for answer in answers}
 
 

@@ -51,6 +51,12 @@ def test_the_copy_holds_the_good_rows_once_and_says_what_it_left_out(write, proc
     assert len(list(open_data(out.rename(tmp_path / "moved")))) == 3
 
 
+def test_half_of_a_pair_is_kept_as_it_is(write, processor, chat, tmp_path):
+    data = open_data(write(chat("Q", "A", images=["a.png"], note="\ud83d"), chat("Q", "")))
+    assert write_clean(data, check(data, processor, Limits()), tmp_path / "clean") == 1
+    assert [row.fields["note"] for row in open_data(tmp_path / "clean")] == ["\ud83d"]
+
+
 def test_a_picture_that_is_known_by_its_ending_keeps_it(processor, tmp_path):
     (tmp_path / "cat").mkdir()
     Image.effect_noise((40, 30), 90).convert("RGB").save(tmp_path / "cat/0.ppm")

@@ -54,7 +54,9 @@ def _write_rows(data: Data | Divided, start: int, report: Report, folder: Path, 
     folder.mkdir(parents=True, exist_ok=True)
     written, told = 0, _told(report)
     beside, apart = folder / (LEFTOVER + ROWS), folder / (LEFTOVER + DROPPED)
-    with beside.open("w", encoding="utf-8") as file, apart.open("w", encoding="utf-8") as dropped:
+    # Half of a pair in a text of the row, or a name that is no Unicode, becomes JSON's own escape.
+    how: Any = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace"}
+    with beside.open(**how) as file, apart.open(**how) as dropped:
         for number, (where, row) in enumerate(data.attempts(), start):
             if number in report.bad or number in report.repeated:
                 dropped.writelines(_dumped(line) for line in _reasons(number, where, report, told))
