@@ -7,6 +7,7 @@ import multiprocessing
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 import sightline
+from sightline.sole_writer import LOCK
 from sightline.training import checkpoint
 from sightline.training.checkpoint import checkpoints
 from sightline.training.looks import Looks
@@ -266,6 +268,33 @@ def test_a_folder_with_a_run_is_never_overwritten(finished):
 def test_resuming_nothing_is_an_error(recipe, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no whole checkpoint to resume"):
         train(recipe, tmp_path / "empty", resume=True, console=quiet())
+    assert not (tmp_path / "empty").exists()
+
+
+HOLD = """
+import pathlib, sys
+from sightline.sole_writer import sole_writer
+with sole_writer(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_in_one_folder_are_one_too_many(finished, tmp_path, resume):
+    pytest.importorskip("fcntl", reason="this system has no such locks")
+    recipe, out, *_ = finished
+    folder = tmp_path / "run"
+    shutil.copytree(out, folder) if resume else folder.mkdir()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != LOCK}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(FileExistsError, match=r"another process is writing .*: wait for it"):
+            train(recipe, folder, resume=resume, console=quiet())
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.name != LOCK} == before
+        other.stdin.close()
 
 
 def test_a_few_steps_lower_the_loss(make_recipe, tmp_path):

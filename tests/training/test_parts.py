@@ -45,10 +45,13 @@ def test_the_named_parts_and_no_others_have_gradients(model, trains):
 
 def test_a_trained_tower_stays_trainable_through_eval_and_train(model):
     assert model.config.freeze_vision
+    model.train()
     set_trainable(model, ("vision",))
+    assert model.vision_encoder.training, "or its activations are not checkpointed"
     model.eval()
     model.train()
     assert trained_parts(model) == {"vision"}
+    assert model.vision_encoder.training
     assert not model.config.freeze_vision
 
 

@@ -114,12 +114,28 @@ def test_compressed_shards_are_trained_on_as_they_are(blocks, make_recipe, shard
     assert model(**{name: whole[0][0][name] for name in ("input_ids", "pixel_values")}).logits.isfinite().all()
 
 
+def test_a_stream_that_is_looked_ahead_in_is_read_on(blocks, make_recipe, shard, monkeypatch):
+    """A batch may begin in one block and end in the next, and each of its rows be asked first whether it is barred."""
+    recipe = reading(lambda **sections: make_recipe(**{**sections, "train": {"batch_size": 3}}), shard())
+    _, processor = build(recipe)
+    data = StageBatches(recipe, recipe.stages[0], processor, 32)
+    (source,) = data.sources
+    source.barred = frozenset([b"nothing that is there"])
+    begun, attempts = [], Data.attempts
+    monkeypatch.setattr(Data, "attempts", lambda self: begun.append(1) or attempts(self))
+    for step in range(COUNT // 3):
+        data[step]
+    assert len(begun) <= 2
+
+
 def test_a_bad_row_of_a_shard_is_named(blocks, make_recipe, shard):
     recipe = reading(make_recipe, shard(bad=6))
     _, processor = build(recipe)
     data = StageBatches(recipe, recipe.stages[0], processor, 32)
-    with pytest.raises(ValueError, match=r"rows\.tar\.gz, 006: its \.json, \.txt or \.cls cannot be read"):
+    with pytest.raises(ValueError, match=r"rows\.tar\.gz, 006: its \.json, \.txt or \.cls cannot be read") as raised:
         [data[step] for step in range(3)]
+    # A shard that was mended is another, with which no run goes on.
+    assert str(raised.value).endswith("; mend it, or take the row out, and begin anew")
 
 
 def test_a_row_of_a_shard_that_cannot_teach_is_refused_in_its_batch(blocks, make_recipe, shard):

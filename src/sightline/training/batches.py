@@ -40,6 +40,8 @@ __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batche
 MicroBatch = dict[str, Tensor]
 
 REMEDY = "mend it and go on with --resume, or take the row out and begin anew"
+# Rows and what lies in them are known by their bytes, and a run goes on with no others.
+REMEDY_IN_A_ROW = "mend it, or take the row out, and begin anew"
 _PLACE = re.compile(r"^(sample|group) \d+(, image \d+)?:? ")  # which row of a batch it was says nothing to anyone
 
 
@@ -74,6 +76,7 @@ class StageBatches(Dataset[list[MicroBatch]]):
 
     def _micro_batches(self, step: int) -> list[MicroBatch]:
         size = self.settings.batch_size // self.settings.accumulate
+        # Each is taken as soon as it is found: a stream that looks ahead for the next would have to begin anew.
         groups = [self.sources[source].group(number) for source, number in self._places(step)]
         # Micro-batches of like length hold less padding, and add up to the same step.
         groups.sort(key=_letters)
@@ -82,18 +85,19 @@ class StageBatches(Dataset[list[MicroBatch]]):
     def _explained(self, step: int, error: Exception) -> Exception:
         """The error with the origin of the group that gives it, found by taking the step's groups one by one."""
         for source, number in self._places(step):
-            where = ""  # a row that cannot be read says itself which it is
+            where, remedy = "", REMEDY_IN_A_ROW  # a row that cannot be read says itself which it is
             drawn = isinstance(self.sources[source], WorldGroups)
             try:
                 group = self.sources[source].group(number)
                 self._check(source, number, group, drawn)
                 where = f"{self.sources[source].origin(number)}: "
+                remedy = REMEDY if all(map(_lies_beside, group)) else REMEDY_IN_A_ROW
                 self.encode([group])
             except CannotTeach as found:
                 return found
             except (ValueError, OSError) as found:
                 kind = FileNotFoundError if isinstance(found, FileNotFoundError) else ValueError
-                return kind(f"{where}{_PLACE.sub('', str(found))}" + ("" if drawn else f"; {REMEDY}"))
+                return kind(f"{where}{_PLACE.sub('', str(found))}" + ("" if drawn else f"; {remedy}"))
         return error
 
     def _check(self, source: int, number: int, group: Sequence[Sample], drawn: bool) -> None:
@@ -131,10 +135,11 @@ class StageBatches(Dataset[list[MicroBatch]]):
         """Where the rows of a step come from, for a message about it."""
         return [self.sources[source].origin(number) for source, number in self._places(step)]
 
-    def _places(self, step: int) -> list[tuple[int, int]]:
+    def _places(self, step: int) -> Iterator[tuple[int, int]]:
         size = self.settings.batch_size
-        dealt = [self.deal(place) for place in range(step * size, (step + 1) * size)]
-        return [(source, fresh(self.sources[source], number)) for source, number in dealt]
+        for place in range(step * size, (step + 1) * size):
+            source, number = self.deal(place)
+            yield source, fresh(self.sources[source], number)
 
 
 class _Opened:
@@ -157,6 +162,11 @@ class _Opened:
 
     def key(self, picture: Image.Image) -> bytes:
         return self._keys.get(id(picture), bytes(KEY_BYTES))
+
+
+def _lies_beside(sample: Sample) -> bool:
+    """Whether the sample's pictures are files of their own."""
+    return all(isinstance(picture, str) and picture[:5].lower() != "data:" for picture in sample["images"])
 
 
 def _letters(group: Sequence[Sample]) -> int:

@@ -31,7 +31,7 @@ Groups: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 # Kept for the process, not in an object that is sent to workers.
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def groups_of(rows: Data) -> Groups:
     """The groups of all rows. Where no rows can share a picture file, each is a group, and none is read.
 
@@ -103,7 +103,7 @@ class Windows:
 _counts: WeakKeyDictionary[Data, dict[int, dict[int, int]]] = WeakKeyDictionary()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=256)  # of as many files, each in the middle of a window; some 100 kB each
 def _window(rows: Data, seed: int, window: int, blocks: int, per_window: int) -> Groups:
     chosen = np.sort(_block_order(seed, blocks)[window * per_window : (window + 1) * per_window])
     numbers = (chosen[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()
@@ -111,6 +111,6 @@ def _window(rows: Data, seed: int, window: int, blocks: int, per_window: int) ->
     return _grouped((rows[number] for number in numbers.tolist()), numbers)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def _block_order(seed: int, blocks: int) -> np.ndarray:
     return np.random.default_rng((seed, blocks)).permutation(blocks)

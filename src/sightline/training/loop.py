@@ -16,6 +16,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
+from sightline.sole_writer import LOCK, sole_writer
 from sightline.training.batches import RegionBatches
 from sightline.training.build import build, reload
 from sightline.training.checkpoint import (
@@ -55,17 +56,20 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, console: Console |
 
     Raises:
         Stopped: SIGINT or SIGTERM came; a step that was under way was finished and saved, unless a second one came.
-        FileExistsError: `out` holds a run and `resume` is off: nothing is overwritten.
+        FileExistsError: `out` holds a run and `resume` is off, or another process runs there: nothing is overwritten.
         FileNotFoundError: `resume` is on and there is no whole checkpoint.
         ValueError: the run to resume builds another model or sees other data.
         FloatingPointError: a loss or gradient is not finite; the weights are untouched.
     """
-    with interruptible(out / "checkpoints"):
+    _check_place(out, resume)  # before anything is written there
+    out.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out), interruptible(out / "checkpoints"):
         return _train(recipe, out, resume, console or Console(stderr=True))
 
 
 def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
-    checkpoint = _place(out, resume, console)
+    _check_place(out, resume)  # another process may have begun meanwhile
+    checkpoint = _newest(out, console) if resume else None
     # Averages of weights would lie in memory beside those that the preflight makes.
     state = load_state(checkpoint, mapped=True) if checkpoint else None
     if state:
@@ -75,7 +79,6 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     else:
         _divide(recipe, console)
         recipe = settled(recipe)
-    out.mkdir(parents=True, exist_ok=True)
     transformers.utils.logging.disable_progress_bar()
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     run = _Run(recipe, model, processor, out, console)
@@ -93,23 +96,32 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     return out / "model"
 
 
-def _place(out: Path, resume: bool, console: Console) -> Path | None:
-    """The checkpoint to go on from, if any; the place is fit for the run."""
+def _newest(out: Path, console: Console) -> Path:
+    """The checkpoint to go on from."""
     folder = out / "checkpoints"
+    found = newest_good(folder, lambda line: console.print(f"warning: {line}", soft_wrap=True))
+    if found is None:
+        raise FileNotFoundError(f"there is no whole checkpoint to resume in {folder}: give another --out")
+    return found
+
+
+def _check_place(out: Path, resume: bool) -> None:
+    """Raise a FileNotFoundError or FileExistsError where the place is not fit for the run."""
+    there = checkpoints(out / "checkpoints")
     if resume:
-        found = newest_good(folder, lambda line: console.print(f"warning: {line}", soft_wrap=True))
-        if found is None:
-            remedy = "give another --out" if checkpoints(folder) else "start it without --resume"
-            raise FileNotFoundError(f"there is no whole checkpoint to resume in {folder}: {remedy}")
-        return found
-    if checkpoints(folder):
+        if not there:
+            raise FileNotFoundError(
+                f"there is no whole checkpoint to resume in {out / 'checkpoints'}: start it without --resume"
+            )
+        return
+    if there:
         raise FileExistsError(f"{out} already holds a run: add --resume to go on, or give another --out")
     # What a run leaves that ended before its first checkpoint may be begun anew.
     known = {"recipe.yaml", "log.jsonl", "checkpoints", "tensorboard", "base", "first_answers.json"}
-    left = {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} if out.exists() else set()
+    found = {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} if out.exists() else set()
+    left = found - {LOCK}
     if left - known or (left - {"checkpoints"} and not is_saved_recipe(out / "recipe.yaml")):
         raise FileExistsError(f"{out} is not empty and no run that could go on: give another --out")
-    return None
 
 
 def _divide(recipe: Recipe, console: Console) -> None:

@@ -137,9 +137,10 @@ def _plain_name(name: str) -> str:
 def _plain(model: VLM, deltas: Iterable[tuple[str, Tensor]]) -> VLM:
     if not any(is_adapter(name) for name, _ in model.named_parameters()):
         return model
-    weights = {_plain_name(name): weight for name, weight in model.state_dict().items() if not is_adapter(name)}
+    # In the machine's own memory: a GPU that holds the model once need not hold it twice.
+    weights = {_plain_name(name): weight.cpu() for name, weight in model.state_dict().items() if not is_adapter(name)}
     for name, delta in deltas:  # one at a time: each is as large as its weight
-        weights[name] = weights[name] + delta
+        weights[name] = weights[name] + delta.cpu()
     with torch.device("meta"):
         plain = VLM(deepcopy(model.config))
     plain.load_state_dict(weights, assign=True)

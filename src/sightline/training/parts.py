@@ -50,6 +50,7 @@ def set_trainable(model: VLM, trains: Sequence[str], lora: bool = False, blocks:
         parameter.requires_grad_(part in trains and moves)
     if "vision" in trains:
         model.config.freeze_vision = False
+        model.vision_encoder.train(model.training)  # in which mode activations are checkpointed
     else:
         model.vision_encoder.eval()
 

@@ -15,6 +15,7 @@ from sightline.training.stage import StageRun
 __all__ = ["Display"]
 
 SMOOTHING = 0.95
+SPEED_PERIOD = 3600.0  # seconds of steps from which what is left is told: one may take minutes
 
 
 class Display:
@@ -26,7 +27,12 @@ class Display:
     def __init__(self, console: Console, run: StageRun, flops: float = 0.0):
         columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TaskProgressColumn())
         self._progress = Progress(
-            *columns, TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=console
+            *columns,
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=SPEED_PERIOD,
         )
         self.run, self.flops = run, flops
         self._peak = peak_flops(run.device, run.dtype) if flops else 0.0

@@ -156,7 +156,7 @@ class WindowedGroups:
 
 
 # Kept for the process, not in the object, which is sent to the workers.
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def _permutation(seed: tuple[int, ...], length: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(length)
 

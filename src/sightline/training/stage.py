@@ -246,7 +246,7 @@ class StageRun:
             "average": self.average.state_dict() if self.average else None,
             "spikes": self.spikes.state_dict(),
             "rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
         }
 
     @torch.no_grad()
@@ -267,7 +267,9 @@ class StageRun:
         self.spikes.load_state_dict(state["spikes"])
         torch.set_rng_state(state["rng"])
         if self.device.type == "cuda":
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+            # Older checkpoints hold those of all devices that there were.
+            states, number = state["cuda_rng"], self.device.index or 0
+            torch.cuda.set_rng_state(states[number if number < len(states) else 0], self.device)
 
     def _load_average(self, state: dict[str, Any] | None) -> None:
         if self.average and state:
