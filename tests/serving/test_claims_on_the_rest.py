@@ -139,7 +139,9 @@ def test_responses_take_text_parts_turns_and_pictures(respond):
     past = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "A duck."}]}
     again = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Where?"}]}
     for more in ({}, {"id": "msg_1", "status": "completed"}):
-        assert respond([turns[1], past | more, again]).output_text
+        told = respond([turns[1], past | more, again])
+        assert told.status == "completed"
+        assert told.usage.input_tokens > respond([turns[1], again]).usage.input_tokens
     shown = [{"type": "input_image", "image_url": square(), "detail": "auto"}]
     shown.append({"type": "input_text", "text": "What colour is the square?"})
     assert "red" in respond([{"role": "user", "content": shown}]).output_text.lower()

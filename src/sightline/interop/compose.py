@@ -83,12 +83,12 @@ def compose(
     config.image_ids = [_id_of(tokenizer, image_token)] * config.num_image_tokens
     config.image_special_token = image_token * config.num_image_tokens
     config.image_processor = config.image_processor or images
-    config.vision_model_path = str(vision)
     config.check()
     weights = load_language(language, dtype)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         weights[name] = _grown(weights[name], range(known, len(tokenizer)), config.vocab_size)
     model = _joined(config, tower, weights, dtype)
+    model.config.vision_model_path = str(vision)  # a note of where it came from
     processor = VLMProcessor(
         default_image_processor(config), tokenizer, image_token=image_token, num_image_tokens=config.num_image_tokens
     )

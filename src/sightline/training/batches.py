@@ -97,6 +97,9 @@ class StageBatches(Dataset[list[MicroBatch]]):
                 return found
             except (ValueError, OSError) as found:
                 kind = FileNotFoundError if isinstance(found, FileNotFoundError) else ValueError
+                remedy = (
+                    REMEDY if kind is FileNotFoundError else remedy
+                )  # a picture that is missing lies beside its row
                 return kind(f"{where}{_PLACE.sub('', str(found))}" + ("" if drawn else f"; {remedy}"))
         return error
 
