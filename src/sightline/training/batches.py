@@ -85,21 +85,19 @@ class StageBatches(Dataset[list[MicroBatch]]):
     def _explained(self, step: int, error: Exception) -> Exception:
         """The error with the origin of the group that gives it, found by taking the step's groups one by one."""
         for source, number in self._places(step):
-            where, remedy = "", REMEDY_IN_A_ROW  # a row that cannot be read says itself which it is
+            where = ""  # a row that cannot be read says itself which it is
             drawn = isinstance(self.sources[source], WorldGroups)
             try:
                 group = self.sources[source].group(number)
                 self._check(source, number, group, drawn)
                 where = f"{self.sources[source].origin(number)}: "
-                remedy = REMEDY if all(map(_lies_beside, group)) else REMEDY_IN_A_ROW
                 self.encode([group])
             except CannotTeach as found:
                 return found
             except (ValueError, OSError) as found:
                 kind = FileNotFoundError if isinstance(found, FileNotFoundError) else ValueError
-                remedy = (
-                    REMEDY if kind is FileNotFoundError else remedy
-                )  # a picture that is missing lies beside its row
+                beside = kind is FileNotFoundError or (where and all(map(_lies_beside, group)))
+                remedy = REMEDY if beside else REMEDY_IN_A_ROW
                 return kind(f"{where}{_PLACE.sub('', str(found))}" + ("" if drawn else f"; {remedy}"))
         return error
 

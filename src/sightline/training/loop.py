@@ -107,19 +107,19 @@ def _newest(out: Path, console: Console) -> Path:
 
 def _check_place(out: Path, resume: bool) -> None:
     """Raise a FileNotFoundError or FileExistsError where the place is not fit for the run."""
-    there = checkpoints(out / "checkpoints")
+    begun = bool(checkpoints(out / "checkpoints"))
     if resume:
-        if not there:
+        if not begun:
             raise FileNotFoundError(
                 f"there is no whole checkpoint to resume in {out / 'checkpoints'}: start it without --resume"
             )
         return
-    if there:
+    if begun:
         raise FileExistsError(f"{out} already holds a run: add --resume to go on, or give another --out")
     # What a run leaves that ended before its first checkpoint may be begun anew.
     known = {"recipe.yaml", "log.jsonl", "checkpoints", "tensorboard", "base", "first_answers.json"}
-    found = {path.name for path in out.iterdir() if not path.name.startswith(LEFTOVER)} if out.exists() else set()
-    left = found - {LOCK}
+    there = out.iterdir() if out.exists() else ()
+    left = {path.name for path in there if not path.name.startswith((LEFTOVER, LOCK))}
     if left - known or (left - {"checkpoints"} and not is_saved_recipe(out / "recipe.yaml")):
         raise FileExistsError(f"{out} is not empty and no run that could go on: give another --out")
 

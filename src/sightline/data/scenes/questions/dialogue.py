@@ -13,7 +13,9 @@ from sightline.data.scenes.scene import SHAPES, Item, Scene, Shape
 __all__ = ["DIALOGUES"]
 
 MOST_TURNS = 4
-OF_NO_CATEGORY = 0.03  # how often it is asked of what category something is that is of none
+# So often that neither "yes" nor "no" is the better guess.
+NO_CATEGORY_SHARE = 0.03  # how often something of no category is asked about one
+OWN_CATEGORY_SHARE = 0.7  # how often something of a category is asked about its own
 
 # A turn, and the object that "it" is from then on; no turn where it cannot be asked.
 Step = tuple[Turn, Item | None] | None
@@ -94,13 +96,13 @@ def _relation(scene: Scene, item: Item, asking: Asking) -> Step:
 
 def _category(scene: Scene, item: Item, asking: Asking) -> Step:
     own = any(belongs(item.identity, key) for key in CATEGORIES)
-    if not own and asking.rng.random() >= OF_NO_CATEGORY:
-        return None  # or "no" would be the better guess
-    wanted = own and asking.rng.random() < 0.7
+    if not own and asking.rng.random() >= NO_CATEGORY_SHARE:
+        return None
+    wanted = own and asking.rng.random() < OWN_CATEGORY_SHARE
     fitting = [key for key in CATEGORIES if belongs(item.identity, key) is wanted]
     if not fitting:
         return None
-    # Or "no" would be the better guess for the small ones: most things are of a large one, few of a small one.
+    # Most things are of a large category, few of a small one, about which "no" would be the better guess again.
     sizes = [len(members(key)) for key in fitting]
     category = asking.rng.choices(fitting, [1 / size for size in sizes] if wanted else sizes)[0]
     if category == "food":

@@ -13,7 +13,7 @@ from sightline.data.scenes.scene import Identity, Pair, Scene
 __all__ = ["PAIRS"]
 
 NOTHING_SHARE = 0.15  # how often it is asked what is new where nothing is
-# Which picture is told first, and what is noted of an object that only the other one shows.
+# By kind: the order in which the pictures are told, and what is noted of an object that only the one told last shows.
 TOLD = {"added": (0, 1), "removed": (1, 0)}
 NOTES = {"added": {"en": "new", "zh": "新"}, "removed": {"en": "gone", "zh": "没了"}}
 
@@ -38,22 +38,22 @@ def _removed(pair: Pair, asking: Asking) -> QuestionAnswer:
 
 
 def _only_in(pair: Pair, asking: Asking, key: str) -> QuestionAnswer:
-    one, other = (pair.scenes[number] for number in TOLD[key])
-    new = _names(other) - _names(one)
-    if any(name in _names(one) for name in new):
+    first, last = (pair.scenes[number] for number in TOLD[key])
+    alone = _names(last) - _names(first)
+    if any(name in _names(first) for name in alone):
         return None  # a third duck beside two: is "a duck" new?
-    if not new and asking.rng.random() >= NOTHING_SHARE:
+    if not alone and asking.rng.random() >= NOTHING_SHARE:
         return None
-    item = next((item for item in other.objects if item.identity in new), None)
+    item = next((item for item in last.objects if item.identity in alone), None)
     return asking.phrase(key), _compared(pair, asking, key, asking.say(item))
 
 
 def _compared(pair: Pair, asking: Asking, key: str, result: str, numbered: bool = False) -> str:
     """`The first shows a duck, the second a duck and a cat (new). A cat.`; `numbered`: with how many each shows."""
     language = asking.language
-    one, other = scenes = [pair.scenes[number] for number in TOLD[key]]
+    first, last = scenes = [pair.scenes[number] for number in TOLD[key]]
     ordinals = [ORDINALS[language][number] for number in TOLD[key]]
-    sides = [_shown(one, language), _shown(other, language, _names(one), NOTES[key][language])]
+    sides = [_shown(first, language), _shown(last, language, _names(first), NOTES[key][language])]
     if numbered:
         colon = ": " if language == "en" else "个："
         sides = [f"{len(scene.objects)}{colon}{side}" for scene, side in zip(scenes, sides, strict=True)]
