@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 from importlib import resources
 from itertools import pairwise
 
@@ -197,8 +198,11 @@ def test_digits_are_read_from_left_to_right():
             assert (len(answer) == 1) == (kind == "digit")
             by_place = sorted(panel.items, key=lambda item: item.x)
             assert answer == "".join(digits.digit_label(item.index) for item in by_place)
+    counts = Counter()
     for panel, _, answer in asked("digits_count", "zh"):
         assert answer == str(len(panel.items))
+        counts[answer] += 1
+    assert max(counts.values()) < 0.45 * counts.total()  # half of all digits stand alone
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

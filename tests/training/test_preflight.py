@@ -193,6 +193,33 @@ def test_a_language_that_the_tokenizer_does_not_know_is_a_warning(with_rows):
     assert "carries" not in printed(preflight(run), run)
 
 
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        # A quarter of the places are the world's.
+        ({"samples": 400}, "rows.jsonl: 100 groups (a picture with its rows), each seen 3.0 times"),
+        (
+            {"samples": 40},
+            "100 groups (a picture with its rows), 30 of them seen: stages.some.samples=134 shows each once",
+        ),
+        ({"steps": 10}, "100 groups (a picture with its rows), 30 of them seen: stages.some.steps=34 shows each once"),
+        ({"minutes": 1}, ""),
+    ],
+)
+def test_how_often_a_file_is_seen_is_said(make_recipe, tmp_path, length, said):
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps(GOOD) + "\n") * 100)
+    recipe = make_recipe(
+        data={"world": {"weight": 1}, "files": [{"path": str(path), "weight": 3}]},
+        train={"batch_size": 4},
+        stages=[{"kind": "joint", "name": "some", **length}],
+    )
+    run = run_of(recipe)
+    text = printed(preflight(run), run)
+    assert said in text
+    assert ("groups" in text) == bool(said)
+
+
 def test_of_a_mixture_of_experts_the_first_loss_is_said_to_hold_the_routers_balance(make_recipe):
     sparse = {"use_moe": True, "n_routed_experts": 4, "num_experts_per_token": 2}
     for overrides, said in ((sparse, True), ({}, False)):

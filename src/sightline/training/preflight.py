@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
+from sightline.training.coverage import coverage
 from sightline.training.language import carried_by
 from sightline.training.memory import SavedForBackward, memory_limit, memory_used, peak_memory, reset_peak
 from sightline.training.parts import count_parameters
@@ -30,7 +32,7 @@ FEW = 2  # rows of each odd kind that are rehearsed beside the full batch of the
 class StageReport:
     """What preflight saw of a stage. Losses in nats, memory in bytes, `flops` a position of the worst batch.
 
-    `language` is a warning where the tokenizer carries what files say badly.
+    `coverage` has a line for each file, `language` is a warning where the tokenizer carries what files say badly.
     """
 
     first_loss: float
@@ -41,6 +43,7 @@ class StageReport:
     flops: float
     rows: str
     parameters: dict[Part, tuple[int, int]]
+    coverage: tuple[str, ...] = ()
     language: str = ""
 
 
@@ -82,8 +85,16 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
         flops=flops / run.objective.positions(plan.worst),
         rows=plan.rows,
         parameters=count_parameters(run.model),
-        language="" if isinstance(run.data, RegionBatches) else str(carried_by(run.data)),
+        **_of_files(run),
     )
+
+
+def _of_files(run: StageRun) -> dict[str, Any]:
+    """What is said of the files of a stage that reads any."""
+    if isinstance(run.data, RegionBatches):
+        return {}
+    files = run.recipe.data_of(run.stage).files
+    return {"coverage": tuple(coverage(run.stage, run.data, files)), "language": str(carried_by(run.data))}
 
 
 def _plan(run: StageRun, on_row: Callable[[int], None] | None = None) -> _Plan:

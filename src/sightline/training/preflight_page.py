@@ -21,6 +21,8 @@ def show(report: StageReport, run: StageRun, console: Console) -> None:
     if tune := run.recipe.tune:
         _say(console, f"tuning: {tune}, because {tune.because}")
     _say(console, f"rows: {report.rows}")
+    for line in report.coverage:
+        _say(console, line)
     if report.language:
         _say(console, f"warning: {report.language}")
     _say(console, f"worst batch: {report.worst}: peak {report.peak / 2**30:.2f} of {report.limit / 2**30:.1f} GiB")

@@ -142,7 +142,7 @@ class Bars(_Chart):
         zh_long, zh_short = ("最长", "最短") if self.horizontal else ("最高", "最矮")
         return {
             "en": {"part": "bar", "most": long, "least": short},
-            "zh": {"part": "柱子", "most": zh_long, "least": zh_short},
+            "zh": {"part": "柱子", "measure": "根", "most": zh_long, "least": zh_short},
         }
 
     @property
@@ -235,7 +235,7 @@ class Pie(_Chart):
     radius: ClassVar[float] = 0.28
     words: ClassVar[dict[str, dict[str, str]]] = {
         "en": {"part": "slice", "most": "largest", "least": "smallest"},
-        "zh": {"part": "扇形", "most": "最大", "least": "最小"},
+        "zh": {"part": "扇形", "measure": "个", "most": "最大", "least": "最小"},
     }
 
     def slice(self, index: int) -> tuple[float, float]:

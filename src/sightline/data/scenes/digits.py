@@ -24,6 +24,7 @@ __all__ = ["COLUMNS", "DIGIT_KINDS", "LEVELS", "SIDE", "Digit", "Digits", "digit
 SIDE, LEVELS, COLUMNS = 8, 16, 43  # of the sheet: pixels a digit, its darkest ink, digits a row
 TEST_EVERY = 5
 ONE_SHARE, MOST = 0.5, 4
+ONE_COUNTED_SHARE = 0.4  # how often a single digit is counted, which would be every second answer
 RIM = 1  # pixels of the sheet, around a digit: room for its edge
 MOST_TURN = 7.0  # degrees
 ENLARGED = 4  # times, before the ink's edge is drawn sharp
@@ -161,6 +162,8 @@ def _digits(panel: Digits, rng: random.Random, language: str) -> Found | None:
 
 
 def _digits_count(panel: Digits, rng: random.Random, language: str) -> Found | None:
+    if len(panel.items) == 1 and rng.random() >= ONE_COUNTED_SHARE:
+        return None
     return {}, str(len(panel.items))
 
 

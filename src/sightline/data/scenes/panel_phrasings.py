@@ -2,7 +2,8 @@
 
 The last wording of each is kept from training (`holdout.wordings`). The wording varies, the answer's form does not.
 Fields: {place} as in `language.PLACES`, {text} a print with its article, {word} a bare word, {label} a chart's label,
-{value} a number, {part} what carries a value (bar, slice), {most} and {least} what the extreme ones are called.
+{value} a number, {part} what carries a value (bar, slice), {measure} its Chinese measure word, {most} and {least} what
+the extreme ones are called.
 """
 
 import random
@@ -76,7 +77,7 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "图中有单词“{word}”吗？",
             "有没有写着“{word}”？",
             "这里印有“{word}”吗？",
-            "能看到单词“{word}”吗？",
+            "有没有“{word}”这个单词？",
         ],
     },
     "text_colour": {
@@ -104,7 +105,7 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "Read the handwritten digit.",
             "What is the handwritten digit?",
         ],
-        "zh": ["这是数字几？", "这里写的是数字几？", "读出这个手写数字。", "手写的数字是几？"],
+        "zh": ["这是哪个数字？", "这里写的是哪个数字？", "读出这个手写数字。", "手写的数字是几？"],
     },
     "digits": {
         "en": [
@@ -131,7 +132,12 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "Which label has the highest value?",
             "Name the {most} {part}.",
         ],
-        "zh": ["哪个{part}{most}？", "{most}的{part}的标签是什么？", "哪个标签的数值最大？", "说出{most}的{part}。"],
+        "zh": [
+            "哪{measure}{part}{most}？",
+            "{most}的{part}的标签是什么？",
+            "哪个标签的数值最大？",
+            "说出{most}的{part}。",
+        ],
     },
     "chart_smallest": {
         "en": [
@@ -140,7 +146,12 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "Which label has the lowest value?",
             "Name the {least} {part}.",
         ],
-        "zh": ["哪个{part}{least}？", "{least}的{part}的标签是什么？", "哪个标签的数值最小？", "说出{least}的{part}。"],
+        "zh": [
+            "哪{measure}{part}{least}？",
+            "{least}的{part}的标签是什么？",
+            "哪个标签的数值最小？",
+            "说出{least}的{part}。",
+        ],
     },
     "chart_value": {
         "en": [
@@ -152,7 +163,7 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
         "zh": [
             "“{label}”的数值是多少？",
             "“{label}”是多少？",
-            "{part}“{label}”的数值是几？",
+            "{part}“{label}”的数值是多少？",
             "读出{part}“{label}”的数值。",
         ],
     },
@@ -165,7 +176,7 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
         ],
         "zh": [
             "哪个标签的数值是{value}？",
-            "哪个{part}的数值是{value}？",
+            "哪{measure}{part}的数值是{value}？",
             "数值为{value}的{part}的标签是什么？",
             "谁的数值是{value}？",
         ],
@@ -191,7 +202,12 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             "Count the {part}s.",
             "What is the number of {part}s?",
         ],
-        "zh": ["有几个{part}？", "图表有多少个{part}？", "数一数有几个{part}。", "请数出有多少个{part}。"],
+        "zh": [
+            "有几{measure}{part}？",
+            "图表有多少{measure}{part}？",
+            "数一数有几{measure}{part}。",
+            "请数出有多少{measure}{part}。",
+        ],
     },
     "chart_more": {
         "en": [
@@ -201,10 +217,10 @@ PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
             'Is the {part} "{label}" larger than the {part} "{other}"?',
         ],
         "zh": [
-            "“{label}”比“{other}”大吗？",
-            "“{label}”的数值比“{other}”的大吗？",
+            "“{label}”是不是比“{other}”多？",
+            "“{label}”的数值是不是比“{other}”的大？",
             "“{label}”的数值是不是大于“{other}”？",
-            "{part}“{label}”比{part}“{other}”大吗？",
+            "{part}“{label}”的数值是不是比{part}“{other}”的高？",
         ],
     },
     "chart_describe": {

@@ -66,7 +66,7 @@ COMPARING: dict[str, dict[str, list[str]]] = {
             "其中哪个是{name}？",
             "图中哪个是{name}？",
             "哪个物体是{name}？",
-            "说出属于{name}的那一个。",
+            "说出是{name}的那一个。",
         ],
     },
     "category_which/food": {

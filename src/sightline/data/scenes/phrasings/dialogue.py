@@ -47,19 +47,19 @@ DIALOGUE: dict[str, dict[str, list[str]]] = {
             "Is it true that it is {relation} {other}?",
         ],
         "zh": [
-            "它在{other}的{relation}吗？",
+            "它是在{other}的{relation}吗？",
             "它是不是在{other}的{relation}？",
-            "那它在{other}的{relation}吗？",
+            "那它是在{other}的{relation}吗？",
             "它是在{other}的{relation}，对吗？",
         ],
     },
     "it/category": {
         "en": ["Is it {a}?", "And is it {a}?", "Would you call it {a}?", "Is that {a}?"],
-        "zh": ["它是{name}吗？", "它是不是{name}？", "它算{name}吗？", "那是{name}吗？"],
+        "zh": ["它是{name}吗？", "它是不是{name}？", "它是一种{name}吗？", "那是{name}吗？"],
     },
     "it/food": {
         "en": ["Can you eat it?", "Is it food?", "Could one eat it?", "Can it be eaten?"],
-        "zh": ["它可以吃吗？", "它能吃吗？", "可以吃它吗？", "这个能吃吗？"],
+        "zh": ["它能吃吗？", "它能不能吃？", "能吃它吗？", "这个能吃吗？"],
     },
     "it/count": {
         "en": [

@@ -35,7 +35,7 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "List the objects line by line.",
         ],
         "zh": [
-            "按行列出所有物体。",
+            "请逐行列出所有物体。",
             "从左到右、从上到下，图中有什么？",
             "逐行说出图中的物体。",
             "请按阅读顺序列出所有东西。",
@@ -88,15 +88,15 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "Can you see {a}?",
             "Does the picture show {a}?",
             "Does this image contain {a}?",
-            "Is {a} to be seen here?",
+            "Is {a} visible here?",
         ],
         "zh": [
             "图中有{name}吗？",
             "有没有{name}？",
-            "能看到{name}吗？",
+            "图里画着{name}吗？",
             "这张图片里有{name}吗？",
             "画面上有没有{name}？",
-            "你看得到{name}吗？",
+            "这幅图中有没有画{name}？",
         ],
     },
     "colour": {
@@ -140,7 +140,7 @@ NAMING: dict[str, dict[str, list[str]]] = {
             "Which shape is {colour}?",
             "What is the {colour} shape?",
             "Name the shape that is {colour}.",
-            "Which form does the {colour} one have?",
+            "What is the shape of the {colour} one?",
         ],
         "zh": [
             "{colour}的是什么形状？",

@@ -7,10 +7,10 @@ PAIRS: dict[str, dict[str, list[str]]] = {
         "en": [
             "Do the two pictures show the same objects?",
             "Are the same objects in both pictures?",
-            "Do both pictures hold the same?",
+            "Do both pictures contain the same objects?",
             "Is the second picture of the same objects as the first?",
             "Are the objects in the two pictures the same?",
-            "Does one picture show just the objects that the other does?",
+            "Do both pictures show exactly the same objects?",
         ],
         "zh": [
             "两张图片里的物体一样吗？",
@@ -33,7 +33,7 @@ PAIRS: dict[str, dict[str, list[str]]] = {
             "两张图片里的东西是一样的吗？",
             "两张图里的东西一样吗？",
             "这两张图片画的是一样的东西吗？",
-            "第二张图片和第一张是同样的东西吗？",
+            "第二张图片里的东西和第一张的一样吗？",
             "请问两张图中的物体相同吗？",
         ],
     },

@@ -84,6 +84,13 @@ class Asking:
         """`The duck.`"""
         return sentence(definite(item.identity, self.language), self.language)
 
+    def is_at(self, item: Item) -> str:
+        """`The duck is at the top left.`, and what parts it from the next sentence."""
+        named, place = definite(item.identity, self.language), self.place(item)
+        if self.language == "en":
+            return f"{sentence(f'{named} is {place}', 'en')} "
+        return sentence(f"{named}在{place}", "zh")
+
     def place(self, item: Item) -> str:
         return PLACES[self.language][item.row][item.col]
 

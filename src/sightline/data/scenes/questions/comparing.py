@@ -2,9 +2,9 @@
 
 from itertools import combinations
 
-from sightline.data.scenes.categories import CATEGORIES, belongs
+from sightline.data.scenes.categories import CATEGORIES, belongs, members
 from sightline.data.scenes.holdout import counts_of
-from sightline.data.scenes.language import COLONS, definite, plural
+from sightline.data.scenes.language import definite, plural, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
 from sightline.data.scenes.questions.counting import category_counts
 from sightline.data.scenes.scene import Identity, Item, Scene
@@ -69,8 +69,8 @@ def _odd_one_out(scene: Scene, asking: Asking) -> QuestionAnswer:
     if not item:
         return None
     odd, others = definite(item.identity, asking.language), _called_together(scene, item, asking.language)
-    result = f"all are {others} but {odd}." if asking.language == "en" else f"都是{others}，只有{odd}不是。"
-    return asking.phrase("odd_one_out"), f"{asking.listed(scene)}{COLONS[asking.language]}{result}"
+    answer = f"all are {others} but {odd}" if asking.language == "en" else f"都是{others}，只有{odd}不是"
+    return asking.phrase("odd_one_out"), sentence(answer, asking.language)
 
 
 def _called_together(scene: Scene, odd: Item, language: str) -> str:
@@ -78,12 +78,13 @@ def _called_together(scene: Scene, odd: Item, language: str) -> str:
     others = [item.identity for item in scene.objects if item is not odd]
     if len(set(others)) == 1:
         return plural(others[0], language)
-    category = next(
-        row
-        for key, row in CATEGORIES.items()
+    fitting = [
+        key
+        for key in CATEGORIES
         if belongs(odd.identity, key) is False and all(belongs(other, key) for other in others)
-    )
-    return category.plural if language == "en" else category.zh
+    ]
+    narrowest = CATEGORIES[min(fitting, key=lambda key: len(members(key)))]  # apples and pears are fruits before food
+    return narrowest.plural if language == "en" else narrowest.zh
 
 
 def odd_one(scene: Scene) -> Item | None:

@@ -1,10 +1,12 @@
 """Questions about two pictures: whether they show the same, what is new or gone, and which shows what.
 
-What follows from a comparison is said after what is compared, and what only one picture shows is noted there.
+What follows from a comparison is said after what is compared. The names told first are numbered there; in the other
+picture a name has its number, or a note where it is not among them.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, noted, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
@@ -25,8 +27,8 @@ def _names(scene: Scene) -> Counter[Identity]:
 def _same_different(pair: Pair, asking: Asking) -> QuestionAnswer:
     key = "same_different/single" if pair.first.layout == "single" else "same_different"
     result = asking.yes_no("same", _names(pair.first) == _names(pair.second))
-    # How many, too: where one is missing from the second, nothing is noted there.
-    return asking.phrase(key), _compared(pair, asking, "added", result, numbered=True)
+    # How many, too: names alone do not tell three ducks from two.
+    return asking.phrase(key), _compared(pair, asking, "added", result, totals=True)
 
 
 def _added(pair: Pair, asking: Asking) -> QuestionAnswer:
@@ -48,29 +50,26 @@ def _only_in(pair: Pair, asking: Asking, key: str) -> QuestionAnswer:
     return asking.phrase(key), _compared(pair, asking, key, asking.say(item))
 
 
-def _compared(pair: Pair, asking: Asking, key: str, result: str, numbered: bool = False) -> str:
-    """`The first shows a duck, the second a duck and a cat (new). A cat.`; `numbered`: with how many each shows."""
+def _compared(pair: Pair, asking: Asking, key: str, result: str, totals: bool = False) -> str:
+    """`The first shows a duck (1), the second a cat (new) and a duck (1). A cat.`; `totals`: with how many of all."""
     language = asking.language
-    first, last = scenes = [pair.scenes[number] for number in TOLD[key]]
+    scenes = [pair.scenes[number] for number in TOLD[key]]
     ordinals = [ORDINALS[language][number] for number in TOLD[key]]
-    sides = [_shown(first, language), _shown(last, language, _names(first), NOTES[key][language])]
-    if numbered:
+    numbers = {name: str(number) for number, name in enumerate(_names(scenes[0]), start=1)}
+    sides = [_shown(scene, language, numbers, NOTES[key][language]) for scene in scenes]
+    if totals:
         colon = ": " if language == "en" else "个："
         sides = [f"{len(scene.objects)}{colon}{side}" for scene, side in zip(scenes, sides, strict=True)]
     if language == "en":
         return f"The {ordinals[0]} shows {sides[0]}, the {ordinals[1]} {sides[1]}. {result}"
-    return f"{ordinals[0]}张是{sides[0]}，{ordinals[1]}张是{sides[1]}。{result}"
+    verb = "有" if totals else "是"
+    return f"{ordinals[0]}张{verb}{sides[0]}，{ordinals[1]}张{verb}{sides[1]}。{result}"
 
 
-def _shown(scene: Scene, language: str, known: Collection[Identity] | None = None, note: str = "") -> str:
-    """`a duck, a cat and a duck`: every object by its name, in reading order, with a note where it is not `known`."""
-    return enumerated(
-        [
-            noted(indefinite(name, language), "" if known is None or name in known else note, language)
-            for name in (item.identity for item in scene.objects)
-        ],
-        language,
-    )
+def _shown(scene: Scene, language: str, notes: Mapping[Identity, str] = MappingProxyType({}), other: str = "") -> str:
+    """`a duck, a cat and a duck`: every object by its name, in reading order, with its note, or `other` without one."""
+    names = [item.identity for item in scene.objects]
+    return enumerated([noted(indefinite(name, language), notes.get(name, other), language) for name in names], language)
 
 
 def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
@@ -90,9 +89,9 @@ def _in_picture(pair: Pair, asking: Asking) -> QuestionAnswer:
 
 
 PAIRS = {
-    "same_different": Kind(_same_different, ("pair",), most=1),
-    "added": Kind(_added, ("pair",), most=1),
-    "removed": Kind(_removed, ("pair",), most=1),
+    "same_different": Kind(_same_different, ("pair",), most=3),
+    "added": Kind(_added, ("pair",), most=3),
+    "removed": Kind(_removed, ("pair",), most=3),
     "which_picture": Kind(_which_picture, ("pair",), most=3),
     "in_picture": Kind(_in_picture, ("pair",), most=2),
 }

@@ -94,7 +94,8 @@ def _nearest(scene: Scene, asking: Asking) -> QuestionAnswer:
     if not answers:
         return None
     item, found = asking.rng.choice(answers)
-    return asking.phrase("nearest", item.identity), asking.say(found)
+    # Where it is, first: what is near is looked for from there.
+    return asking.phrase("nearest", item.identity), asking.is_at(item) + asking.say(found)
 
 
 def nearest(scene: Scene, item: Item) -> Item | None:
