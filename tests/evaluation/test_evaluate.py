@@ -126,6 +126,10 @@ def test_examples_are_mistakes_first_and_few_of_each_kind(world, oracle, tmp_pat
     ]
     assert [len(one.pictures) for one in shown[::4]] == [1, 1, 2, 2]
     assert len(examples(tasks, answers)) == 4 * (5 + 4)
+    one_kind = scene_tasks(world, ["size"], ["en"], 60)
+    oracle.say = lambda question: "Hm."
+    wrong = evaluate(None, None, one_kind, AnswerFile(tmp_path / "one", {}))
+    assert len(examples(one_kind, wrong)) == 60
 
 
 def test_photographs_are_kept_small(tmp_path):

@@ -46,7 +46,15 @@ def test_the_summary_says_what_is_not_beaten(tuned, majority, told):
 
 @pytest.mark.parametrize(
     ("gained", "lost", "told"),
-    [(20, 0, False), (6, 0, False), (5, 0, True), (14, 5, True), (30, 10, False)],
+    [
+        (20, 0, False),
+        (6, 0, False),
+        (5, 0, True),
+        (14, 5, True),
+        (30, 10, False),
+        (1200, 900, False),
+        (1100, 1090, True),
+    ],
 )
 def test_the_same_questions_tell_more_than_two_intervals(gained, lost, told):
     before = answers(*[0] * gained, *[1] * lost, *[1] * 100, *[0] * 60)

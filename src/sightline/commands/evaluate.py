@@ -228,9 +228,12 @@ def _write_page(
     from sightline.evaluation.page import Accuracy, Facts, Gallery, Section, render_report
 
     shown = {key.replace("_", " "): ", ".join(v) if isinstance(v, list) else v for key, v in facts.items()}
+    chosen = examples(tasks, answers)
+    shown_wrong, wrong = (sum(one.right < 1 for one in some) for some in (chosen, answers))
+    notes = [f"{shown_wrong:,} of {wrong:,} mistakes are shown; answers.jsonl has all."] if shown_wrong < wrong else []
     sections: list[Section] = [
         Accuracy("Accuracy", results),
-        Gallery("Answers", examples(tasks, answers)),
+        Gallery("Answers", chosen, notes),
         Facts("How it was measured", {**shown, **environment()}),
     ]
     summary = f"{results.summary()}, each asked alone and answered greedily."

@@ -63,7 +63,7 @@ def _small(picture: Image.Image) -> Image.Image:
 
 
 def examples(tasks: Tasks, answers: Sequence[Answer], most: int = 400) -> list[Example]:
-    """Mistakes and, a third as many, right answers of every kind and language: about `most`, 4 to 16 of each.
+    """Mistakes and, a third as many, right answers of every kind and language: about `most`, at least 4 of each.
 
     In the order of the kinds and languages; of each the first ones, mistakes before right answers.
     """
@@ -71,7 +71,7 @@ def examples(tasks: Tasks, answers: Sequence[Answer], most: int = 400) -> list[E
     for one in answers:
         wrong, good = cells.setdefault((one.kind, one.language), ([], []))
         (good if one.right == 1 else wrong).append(one)
-    share = min(16, max(4, most // max(1, len(cells))))
+    share = max(4, most // max(1, len(cells)))
     right = share // 4
     chosen = [one for wrong, good in cells.values() for one in (*wrong[: share - right], *good[:right])]
     return [example(tasks.question(one.key), one) for one in chosen]

@@ -146,7 +146,8 @@ def _are_told_apart(pairs: Sequence[tuple[Answer, Answer]]) -> bool:
         differences[other.shown or number] += other.right - one.right
     better, worse = (sum(sign * value > 0 for value in differences.values()) for sign in (1, -1))
     total = better + worse
-    return sum(comb(total, k) for k in range(better, total + 1)) < 0.025 * 2**total
+    # Whole numbers, for no float holds 2 to the power of a thousand.
+    return 40 * sum(comb(total, k) for k in range(better, total + 1)) < 2**total
 
 
 def _few_questions(answers: Sequence[Answer]) -> bool:

@@ -69,7 +69,7 @@ def probe(
     languages: Sequence[str],
     per_kind: int,
     batch_size: int = 32,
-    max_new_tokens: int = 128,
+    max_new_tokens: int | None = None,
 ) -> Results:
     """Accuracy on `per_kind` questions of each kind and language, the same ones every time; `str` of it is one line.
 
@@ -93,7 +93,7 @@ def probe_examples(
         key=lambda key: (key.number, (languages.index(key.language) + kinds.index(key.kind)) % len(languages)),
     )
     few = replace(tasks, keys=order[:count])
-    found = {question.key: example(question, one) for question, one in ask(model, processor, few, count, 64)}
+    found = {question.key: example(question, one) for question, one in ask(model, processor, few, count)}
     return [found[key] for key in few.keys]
 
 

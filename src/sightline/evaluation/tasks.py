@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -73,14 +72,11 @@ class Question:
 
     @property
     def shown(self) -> str:
-        """What stands for its pictures, where they are files or bytes that other questions may show, too.
-
-        Of a file it is the place, size and time: other pictures in the same places are told apart.
-        """
+        """A digest of its pictures, where they are files or bytes that other questions may show, too."""
         sources = [part["image"] for one in self.messages for part in one["content"] if part["type"] == "image"]
         if not sources or not all(isinstance(source, str | bytes) for source in sources):
             return ""
-        return hashlib.sha256(b"\0".join(map(_state_of, sources))).hexdigest()
+        return hashlib.sha256(b"".join(map(_digest, sources))).hexdigest()
 
     def opened(self) -> list[dict[str, Any]]:
         """The messages with their pictures opened.
@@ -279,11 +275,8 @@ def _text_of(message: dict[str, Any]) -> str:
     return "".join(part["text"] for part in message["content"] if part["type"] == "text")
 
 
-def _state_of(picture: str | bytes) -> bytes:
-    """Of a file its place, size and time, of what lies in the row itself the bytes."""
-    if isinstance(picture, bytes):
-        return picture
-    if picture[:5].lower() == "data:":
-        return picture.encode()
-    state = os.stat(picture)
-    return f"{picture} {state.st_size} {state.st_mtime_ns}".encode(errors="surrogateescape")
+def _digest(picture: str | bytes) -> bytes:
+    if isinstance(picture, str) and picture[:5].lower() != "data:":
+        with open(picture, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    return hashlib.sha256(picture if isinstance(picture, bytes) else picture.encode()).digest()
