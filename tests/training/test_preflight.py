@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 from rich.console import Console
 
 from sightline.training import preflight as module
@@ -14,6 +15,7 @@ from sightline.training.build import build
 from sightline.training.memory import SavedForBackward
 from sightline.training.preflight import preflight
 from sightline.training.preflight_page import show
+from sightline.training.rehearsals import plan_of
 from sightline.training.stage import StageRun
 
 
@@ -67,7 +69,7 @@ def test_the_longest_and_the_odd_rows_are_rehearsed(with_rows, monkeypatch):
     seen = []
     rehearse = run.rehearse
     monkeypatch.setattr(
-        run, "rehearse", lambda batches, name: seen.append(batches[0]["input_ids"].shape[1]) or rehearse(batches, name)
+        run, "rehearse", lambda batches, rows: seen.append(batches[0]["input_ids"].shape[1]) or rehearse(batches, rows)
     )
     report = preflight(run)
     assert seen[-1] == max(seen) > min(seen)
@@ -128,7 +130,8 @@ def test_a_batch_that_does_not_fit_is_an_error_with_remedies(make_recipe, monkey
     monkeypatch.setattr(run, "rehearse", out_of_memory)
     with pytest.raises(
         ValueError,
-        match=r"stage joint: the rehearsal of its rows \(.* does not fit into .* GiB: raise train.accumulate",
+        match=r"stage joint: the rehearsal of its longest rows \(.*\), .* rows of .* does not fit into .* GiB: "
+        "raise train.accumulate",
     ):
         preflight(run)
 
@@ -147,10 +150,10 @@ def kept(run, batch):
 def wide(make_recipe, monkeypatch):
     """A run whose process needs nothing, and what its full batch keeps."""
     run = run_of(make_recipe(model={"overrides": WIDE}, train={"batch_size": 48}))
-    plan = module._plan(run)
-    assert len(plan.worst["labels"]) == 48
+    (worst,) = plan_of(run.data, None).full
+    assert len(worst.batch["labels"]) == 48
     monkeypatch.setattr(module, "memory_used", lambda device: 0)
-    return run, kept(run, plan.worst)
+    return run, kept(run, worst.batch)
 
 
 def test_a_batch_that_fits_is_not_refused(wide, monkeypatch):
@@ -163,12 +166,55 @@ def test_a_batch_too_large_for_the_machine_is_said_before_it_is_tried(wide, monk
     run, needed = wide
     rehearsed, rehearse = [], run.rehearse
     monkeypatch.setattr(
-        run, "rehearse", lambda some, name: rehearsed.append(len(some[0]["labels"])) or rehearse(some, name)
+        run, "rehearse", lambda some, rows: rehearsed.append(len(some[0]["labels"])) or rehearse(some, rows)
     )
     monkeypatch.setattr(module, "memory_limit", lambda device: int(0.9 * needed))
-    with pytest.raises(ValueError, match=r"\(longest: 48 rows .* does not fit"):
+    with pytest.raises(ValueError, match=r"longest rows .*, 48 rows of .* does not fit"):
         preflight(run)
     assert max(rehearsed) == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_batch_of_one_or_two_rows_is_judged_beforehand_too(with_rows, monkeypatch, batch_size):
+    long = {"messages": [turn("user", "why? " * 50), turn("assistant", "because")]}
+    run = run_of(with_rows([GOOD, long], batch_size=batch_size))
+    tokens, rehearse = [], run.rehearse
+    monkeypatch.setattr(
+        run, "rehearse", lambda some, rows: tokens.append(some[0]["input_ids"].numel()) or rehearse(some, rows)
+    )
+    (worst,) = plan_of(run.data, None).full
+    needed = kept(run, worst.batch)
+    tokens.clear()
+    monkeypatch.setattr(module, "memory_used", lambda device: 0)
+    monkeypatch.setattr(module, "memory_limit", lambda device: needed // 5)
+    with pytest.raises(ValueError, match=r"its longest rows .* does not fit"):
+        preflight(run)
+    assert max(tokens) < worst.batch["input_ids"].numel()
+
+
+def test_many_pictures_in_short_rows_can_be_the_worst_batch(with_rows, tmp_path):
+    for colour in ("red", "blue"):
+        Image.new("RGB", (32, 32), colour).save(tmp_path / f"{colour}.png")
+    asked = [turn("user", "which?", 6), turn("assistant", "none")]
+    many = [{"messages": asked, "images": [f"{colour}.png"] * 6} for colour in ("red", "blue")]
+    words = {"messages": [turn("user", "why? " * 50), turn("assistant", "because")]}
+    run = run_of(with_rows([*many, words, words], batch_size=2))
+    pictures = {one.name: one.batch for one in plan_of(run.data, None).full}
+    assert len(pictures["most pictures"]["pixel_values"]) == 12
+    assert "pixel_values" not in pictures["longest"]
+    run = run_of(with_rows(many, batch_size=2))
+    assert [one.name for one in plan_of(run.data, None).full] == ["longest"]
+
+
+def test_a_loss_that_is_not_finite_names_the_rows(with_rows):
+    run = run_of(with_rows([GOOD]))
+    with torch.no_grad():
+        next(run.model.parameters()).fill_(math.nan)
+        run.model.get_output_embeddings().weight.fill_(math.nan)
+    with pytest.raises(
+        FloatingPointError, match=r"in the rehearsal of its longest rows \(.*rows\.jsonl, line 1\); .*weights"
+    ):
+        preflight(run)
 
 
 def test_memory_near_its_limit_is_a_warning(make_recipe):

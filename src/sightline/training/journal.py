@@ -51,6 +51,9 @@ class Journal:
             for name, value in figures.items():
                 if isinstance(value, (int, float)) and name != "step":
                     self._board.add_scalar(name, value, step)
+                elif isinstance(value, list):  # one of each sparse layer
+                    for layer, one in enumerate(value):
+                        self._board.add_scalar(f"{name}/{layer}", one, step)
 
     def __enter__(self) -> Journal:
         return self

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
+from sightline.training.batches import MicroBatch, RegionBatches
 from sightline.training.coverage import coverage
 from sightline.training.language import carried_by
 from sightline.training.memory import SavedForBackward, memory_limit, memory_used, peak_memory, reset_peak
 from sightline.training.parts import count_parameters
 from sightline.training.recipe import Part
-from sightline.training.rows import GroupSize, measure_groups, odd_groups, sampled_files
+from sightline.training.rehearsals import Rehearsal, plan_of
 from sightline.training.stage import StageRun
 
 __all__ = ["StageReport", "preflight", "remedies"]
-
-REGION_BATCHES = 3  # that are drawn to take the largest; a batch of pictures takes a second
-FEW = 2  # rows of each odd kind that are rehearsed beside the full batch of the longest
 
 
 @dataclass(frozen=True)
@@ -47,16 +44,6 @@ class StageReport:
     language: str = ""
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is rehearsed: the odd batches by name, a small one of the longest rows, and last the worst."""
-
-    odd: dict[str, MicroBatch]
-    small: MicroBatch | None
-    worst: MicroBatch
-    rows: str
-
-
 def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> StageReport:
     """Rehearse a stage that has not begun. Its weights, optimisers and random numbers are left as they were.
 
@@ -67,22 +54,25 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
             trained, or the worst batch does not fit into memory.
         FloatingPointError: its first loss is not finite.
     """
-    plan = _plan(run, on_row)
-    for name, batch in plan.odd.items():
-        _rehearse(run, batch, name)
-    _foresee(run, plan)
-    reset_peak(run.device)
-    # Beside the optimisers' state, which the rehearsals before have made.
-    loss, flops = _rehearse(run, plan.worst, "longest")
-    peak = peak_memory(run.device)
+    plan = plan_of(run.data, run.model.config.max_position_embeddings, on_row)
+    if run.stage.trains == ("projector",) and not any("pixel_values" in one.batch for one in (*plan.odd, *plan.full)):
+        raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
+    # What may not fit is judged first. The largest is taken last, beside the optimisers' state, which others have made.
+    full = sorted(plan.full, key=lambda one: _foreseen(run, one))
+    for one in plan.odd:
+        _rehearse(run, one)
+    for one in full:
+        reset_peak(run.device)
+        loss, flops = _rehearse(run, one)
+    worst, peak = full[-1].batch, peak_memory(run.device)
     run.forget()
     return StageReport(
         first_loss=loss,
-        guess=math.log(len(plan.worst["text_ids"]) if run.stage.is_contrastive else run.model.config.vocab_size),
+        guess=math.log(len(worst["text_ids"]) if run.stage.is_contrastive else run.model.config.vocab_size),
         peak=peak,
         limit=memory_limit(run.device),
-        worst=_shape(plan.worst),
-        flops=flops / run.objective.positions(plan.worst),
+        worst=_shape(worst),
+        flops=flops / run.objective.positions(worst),
         rows=plan.rows,
         parameters=count_parameters(run.model),
         **_of_files(run),
@@ -97,60 +87,28 @@ def _of_files(run: StageRun) -> dict[str, Any]:
     return {"coverage": tuple(coverage(run.stage, run.data, files)), "language": str(carried_by(run.data))}
 
 
-def _plan(run: StageRun, on_row: Callable[[int], None] | None = None) -> _Plan:
-    if isinstance(run.data, RegionBatches):
-        drawn = [batch for step in range(REGION_BATCHES) for batch in run.data[step]]
-        batch = max(drawn, key=lambda one: len(one["region_image"]))
-        rows = f"{len(batch['region_image'])} regions in the largest of the first {len(drawn)} batches"
-        # Twice, so that the second time has the optimisers' state beside it.
-        return _Plan({"largest": batch}, None, batch, rows)
-    sizes = measure_groups(run.data, run.model.config.max_position_embeddings, on_row)
-    if run.stage.trains == ("projector",) and not any(one.images for one in sizes):
-        raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
-    full = run.settings.batch_size // run.settings.accumulate
-    odd = odd_groups(sizes, full, FEW)
-    longest = odd.pop("longest")
-    encode = _Encoder(run.data)
-    small = encode(longest[:FEW]) if full > FEW else None
-    rest = sum(map(len, sampled_files(run.data)))
-    return _Plan({name: encode(few) for name, few in odd.items()}, small, encode(longest), _rows(sizes, rest))
-
-
-class _Encoder:
-    def __init__(self, data: StageBatches):
-        self.data = data
-
-    def __call__(self, groups: list[GroupSize]) -> MicroBatch:
-        return self.data.encode([self.data.sources[one.source].group(one.number) for one in groups])
-
-
-def _rows(sizes: list[GroupSize], rest: int) -> str:
-    """In words; `rest` is how many rows the files have of which only a part was read."""
-    by_length = sorted(sizes, key=lambda one: one.tokens)
-    return (
-        f"{len(sizes)} read, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
-        f"{by_length[-1].origin}), {sum(one.images == 0 for one in sizes)} without a picture"
-        + (f"; {rest:,} rows of large files are checked while the run is under way" if rest else "")
-    )
-
-
-def _rehearse(run: StageRun, batch: MicroBatch, name: str) -> tuple[float, float]:
+def _rehearse(run: StageRun, one: Rehearsal) -> tuple[float, float]:
     try:
-        return run.rehearse([batch], name)
+        return run.rehearse([one.batch], str(one))
     except torch.OutOfMemoryError:
-        raise ValueError(_too_large(run, batch, name)) from None
+        raise ValueError(_too_large(run, one)) from None
 
 
-def _foresee(run: StageRun, plan: _Plan) -> None:
-    """On a processor, where too large a batch ends in a killed process: judge it by what a small one keeps."""
-    if run.device.type == "cuda" or plan.small is None:
-        return
+def _foreseen(run: StageRun, one: Rehearsal) -> float:
+    """Bytes that a full batch keeps for its backward pass, judged by what its smaller like keeps.
+
+    Raises:
+        ValueError: on a processor, where it would end in a killed process.
+    """
+    if one.like is None:
+        return 0.0
     with SavedForBackward(run.model) as saved:
-        _rehearse(run, plan.small, "longest")
-    share = plan.worst["input_ids"].numel() / plan.small["input_ids"].numel()
+        _rehearse(run, replace(one, batch=one.like))
+    kept = saved.bytes * one.growth
     # Gradients and the optimisers' state are there by now; activations grow with the batch.
-    if memory_used(run.device) + saved.bytes * share > memory_limit(run.device):
-        raise ValueError(_too_large(run, plan.worst, "longest"))
+    if run.device.type != "cuda" and memory_used(run.device) + kept > memory_limit(run.device):
+        raise ValueError(_too_large(run, one))
+    return kept
 
 
 def _shape(batch: MicroBatch) -> str:
@@ -161,10 +119,10 @@ def _shape(batch: MicroBatch) -> str:
     return f"{rows} rows of {length} tokens, {pictures} pictures"
 
 
-def _too_large(run: StageRun, batch: MicroBatch, name: str) -> str:
+def _too_large(run: StageRun, one: Rehearsal) -> str:
     gib = memory_limit(run.device) / 2**30
     return (
-        f"stage {run.stage.name}: the rehearsal of its rows ({name}: {_shape(batch)}) does not fit into {gib:.1f} GiB: "
+        f"stage {run.stage.name}: the rehearsal of {one}, {_shape(one.batch)}, does not fit into {gib:.1f} GiB: "
         f"{remedies(run)}"
     )
 

@@ -66,6 +66,8 @@ class Display:
         ]
         if self._peak:
             parts.insert(5, f"{self.flops * rate / self._peak:.0%} of peak")
+        if skipped := self.run.spikes.skipped:
+            parts.append(f"{skipped} skipped")
         return "  ".join(parts)
 
     def _smooth(self, name: str, value: float) -> float:

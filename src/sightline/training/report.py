@@ -219,8 +219,11 @@ def _totals(records: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     if not records:
         return {}
     totals: dict[str, object] = {"steps": f"{records[-1]['step']:,}", "time in steps": _time(_sum(records, "seconds"))}
-    looks = _sum(records, "look_seconds")
-    return {**totals, "time in looks": _time(looks)} if looks else totals
+    if looks := _sum(records, "look_seconds"):
+        totals["time in looks"] = _time(looks)
+    if skipped := sum(record.get("skipped", False) for record in records):
+        totals["steps skipped as spikes"] = f"{skipped:,}"
+    return totals
 
 
 def _sum(records: Sequence[Mapping[str, Any]], key: str) -> float:

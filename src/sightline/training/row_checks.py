@@ -17,6 +17,10 @@ from sightline.processor import VLMProcessor
 __all__ = ["CannotTeach", "Limit", "can_teach", "check_length", "checked_row", "limit_of"]
 
 
+# Behind what is wrong with a row that is met while a run is under way: rows are known by their bytes.
+ANEW = "; a run goes on with no other rows, so begin anew then"
+
+
 class CannotTeach(ValueError):
     """A row can be read, but not learned from; the message names it and the remedy."""
 

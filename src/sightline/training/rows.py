@@ -175,17 +175,18 @@ def _check_length(sizes: _Sizes, limit: Limit | None, where: Callable[[int], str
 
 
 def odd_groups(sizes: Sequence[GroupSize], batch: int, few: int) -> dict[str, list[GroupSize]]:
-    """What a stage is most likely to fail on: a batch of the longest groups, and a `few` of each odd kind."""
+    """What a stage is most likely to fail on: a batch of the longest groups and one of those with most pictures, and a
+    `few` of each odd kind; rows with and without pictures only where a batch has place for both."""
     by_length = sorted(sizes, key=lambda one: one.tokens, reverse=True)
     by_images = sorted(sizes, key=lambda one: (one.images, one.tokens), reverse=True)
     without = [one for one in by_length if one.images == 0]
-    longest = [by_length[place % len(by_length)] for place in range(batch)]
+    longest, most_pictures = ([some[place % len(some)] for place in range(batch)] for some in (by_length, by_images))
     odd = {
         "longest": longest,
         "shortest": by_length[-few:],
-        "most pictures": by_images[:few],
+        "most pictures": most_pictures,
         "no picture": without[:few],
     }
-    if without and len(without) < len(sizes):
+    if without and len(without) < len(sizes) and batch > 1:
         odd["with and without pictures"] = [without[0], by_images[0]]
     return {name: groups for name, groups in odd.items() if groups}

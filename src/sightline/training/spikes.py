@@ -17,6 +17,7 @@ class SpikeFilter:
         self.rule = rule
         self.recent: deque[float] = deque(maxlen=rule.window if rule else 1)
         self.in_a_row = 0
+        self.skipped = 0
 
     def skips(self, loss: float) -> bool:
         """Whether the step with this loss is to be left out. Nothing is before the window is full.
@@ -37,12 +38,13 @@ class SpikeFilter:
                 f"the last {self.in_a_row} losses were all above {self.rule.factor:g} times the median of "
                 f"{statistics.median(self.recent):.3g}: this is no spike; lower the learning rate or look at the data"
             )
+        self.skipped += 1
         return True
 
     def state_dict(self) -> dict:
-        return {"recent": list(self.recent), "in_a_row": self.in_a_row}
+        return {"recent": list(self.recent), "in_a_row": self.in_a_row, "skipped": self.skipped}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from what `state_dict` gave."""
         self.recent.extend(state["recent"])
-        self.in_a_row = state["in_a_row"]
+        self.in_a_row, self.skipped = state["in_a_row"], state.get("skipped", 0)

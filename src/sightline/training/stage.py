@@ -33,6 +33,10 @@ __all__ = ["StageRun", "place_of"]
 
 Record = dict[str, Any]
 
+# What helps where a loss is not finite: before the first step no rate was in play.
+BEFORE = "look at these rows, and at the weights that the stage begins with"
+UNDER_WAY = "lower the learning rate or look at these rows"
+
 
 def place_of(recipe: Recipe) -> tuple[torch.device, torch.dtype]:
     """Where a run computes, and the dtype of its matrix products; `auto` asks the machine."""
@@ -164,8 +168,10 @@ class StageRun:
             record["skipped"] = True
         return record if found.routing is None else record | found.routing.record(self.model.config.scoring_func)
 
-    def rehearse(self, micro_batches: list[MicroBatch], name: str) -> tuple[float, float]:
+    def rehearse(self, micro_batches: list[MicroBatch], rows: str) -> tuple[float, float]:
         """The loss and floating-point operations of a step that moves nothing: its learning rate is zero.
+
+        `rows` says what rows they are, for people.
 
         The optimisers' state stays, as it would beside the next step; `forget` removes it.
 
@@ -176,7 +182,7 @@ class StageRun:
         with torch.random.fork_rng(devices=devices), FlopCounterMode(display=False) as counter:
             loss = self._backward(micro_batches).loss
         norm = torch.nn.utils.clip_grad_norm_(self.trained, self.settings.max_grad_norm)
-        self._check_finite(loss, norm, lambda: f"in the rehearsal of its {name} rows")
+        self._check_finite(loss, norm, lambda: f"in the rehearsal of {rows}", BEFORE)
         set_learning_rates(self.optimizers, 0.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -206,11 +212,11 @@ class StageRun:
         routing = StepRouting(routers, batches, self.model.config.image_token_id) if routers else None
         return _Gradients(float(sum(one.value for one in losses)), total, routing)
 
-    def _check_finite(self, loss: float, norm: Tensor, where: Callable[[], str]) -> None:
+    def _check_finite(self, loss: float, norm: Tensor, where: Callable[[], str], remedy: str = UNDER_WAY) -> None:
         if not (torch.isfinite(torch.tensor(loss)) and torch.isfinite(norm)):
             raise FloatingPointError(
                 f"the loss is {loss} and the gradient's norm {norm.item()} in stage {self.stage.name}, {where()}; the "
-                "weights are untouched: lower the learning rate or look at these rows"
+                f"weights are untouched: {remedy}"
             )
 
     def _this_step(self) -> str:

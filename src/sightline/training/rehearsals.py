@@ -1,0 +1,121 @@
+"""What a preflight takes through a step: batches of a stage's odd rows, and its largest ones with a smaller like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
+from sightline.training.rows import GroupSize, measure_groups, odd_groups, sampled_files
+
+__all__ = ["Plan", "Rehearsal", "plan_of"]
+
+REGION_BATCHES = 3  # that are drawn to take the largest; a batch of pictures takes a second
+FEW = 2  # rows of each odd kind that are rehearsed beside the full batches
+NAMED = 3  # rows that a message names
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """A micro-batch, how its rows are odd, and where these come from.
+
+    `like` is a smaller batch of such rows, by which a full one is judged before it is tried.
+    """
+
+    name: str
+    batch: MicroBatch
+    origins: tuple[str, ...] = ()
+    like: MicroBatch | None = None
+
+    def __str__(self) -> str:
+        found = ", ".join(self.origins[:NAMED]) + (" and more" if len(self.origins) > NAMED else "")
+        return f"its {self.name} rows" + (f" ({found})" if found else "")
+
+    @property
+    def growth(self) -> float:
+        """How many times as large as `like` it is, in tokens or in pictures."""
+        if self.like is None:
+            return 1.0
+        keys = [key for key in ("input_ids", "pixel_values") if key in self.like and key in self.batch]
+        return max(self.batch[key].numel() / self.like[key].numel() for key in keys)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is rehearsed, the odd rows first; and in words what was read to choose it."""
+
+    odd: list[Rehearsal]
+    full: list[Rehearsal]
+    rows: str
+
+
+def plan_of(
+    data: StageBatches | RegionBatches, position_limit: int | None, on_row: Callable[[int], None] | None = None
+) -> Plan:
+    """What to rehearse of a stage's data.
+
+    Args:
+        position_limit: the model's `max_position_embeddings`, if it has one.
+        on_row: as `measure_groups` tells it.
+
+    Raises:
+        ValueError: a row cannot be learned from.
+    """
+    if isinstance(data, RegionBatches):
+        return _of_regions(data)
+    sizes = measure_groups(data, position_limit, on_row)
+    full = data.settings.batch_size // data.settings.accumulate
+    few = min(FEW, full)
+    odd = odd_groups(sizes, full, few)
+    largest = {"longest": odd.pop("longest")}
+    # Its tower may hold more than the longest rows need elsewhere.
+    if _pictures(odd["most pictures"]) > _pictures(largest["longest"]):
+        largest["most pictures"] = odd["most pictures"]
+    odd["most pictures"] = odd["most pictures"][:few]
+    encode = _Encoder(data)
+    return Plan(
+        [encode(name, groups) for name, groups in odd.items()],
+        [encode(name, groups, _like(groups, sizes)) for name, groups in largest.items()],
+        _in_words(sizes, sum(map(len, sampled_files(data)))),
+    )
+
+
+def _of_regions(data: RegionBatches) -> Plan:
+    drawn = [batch for step in range(REGION_BATCHES) for batch in data[step]]
+    largest = Rehearsal("largest", max(drawn, key=lambda one: len(one["region_image"])))
+    rows = f"{len(largest.batch['region_image'])} regions in the largest of the first {len(drawn)} batches"
+    # Twice, so that the second time has the optimisers' state beside it.
+    return Plan([largest], [largest], rows)
+
+
+def _pictures(groups: Sequence[GroupSize]) -> int:
+    return sum(one.images for one in groups)
+
+
+def _like(groups: Sequence[GroupSize], sizes: Sequence[GroupSize]) -> Sequence[GroupSize]:
+    """Fewer groups than a full batch has; the shortest of as many pictures where that has one."""
+    if len(groups) > 1:
+        return groups[: min(FEW, len(groups) - 1)]
+    return [min((one for one in sizes if one.images == groups[0].images), key=lambda one: one.tokens)]
+
+
+class _Encoder:
+    def __init__(self, data: StageBatches):
+        self.data = data
+
+    def __call__(self, name: str, groups: Sequence[GroupSize], like: Sequence[GroupSize] = ()) -> Rehearsal:
+        origins = tuple(dict.fromkeys(one.origin for one in groups))
+        return Rehearsal(name, self._batch(groups), origins, self._batch(like) if like else None)
+
+    def _batch(self, groups: Sequence[GroupSize]) -> MicroBatch:
+        return self.data.encode([self.data.sources[one.source].group(one.number) for one in groups])
+
+
+def _in_words(sizes: Sequence[GroupSize], rest: int) -> str:
+    """`rest` is how many rows the files have of which only a part was read."""
+    by_length = sorted(sizes, key=lambda one: one.tokens)
+    return (
+        f"{len(sizes)} read, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
+        f"{by_length[-1].origin}), {sum(one.images == 0 for one in sizes)} without a picture"
+        + (f"; {rest:,} rows of large files are checked while the run is under way" if rest else "")
+    )
