@@ -3,7 +3,7 @@
 The same model (converted to LLaVA for the peer), the same questions about a picture of each request's own, streamed by
 the official client to the end of the answer. A further server that is up already is named by
 `--peer NAME=URL=MODEL`; it serves the folder that `sightline convert llava` wrote. Needs
-`pip install 'sightline[serve]' openai accelerate`.
+`pip install '.[serve]' openai accelerate`.
 """
 
 from __future__ import annotations

@@ -117,6 +117,12 @@ def test_a_llava_folder_loads_and_answers_as_transformers_does(tmp_path, picture
         main(["ask", str(picture), "What is this?", "--model", str(tmp_path), "--json", "--max-new-tokens", "4"]) == 0
     )
     assert '"image_tokens": 16' in capsys.readouterr().out
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    again, its_processor = sightline.load(tmp_path / "saved", device="cpu", dtype="float32")
+    assert type(its_processor) is type(processor)
+    with torch.no_grad():
+        assert torch.equal(again(**inputs).logits, model(**inputs).logits)
 
 
 def test_a_model_in_several_shards_is_whole(tiny_model_folder, tmp_path):

@@ -153,6 +153,24 @@ def test_what_the_tokenizer_was_saved_with_decides_nothing(processor, monkeypatc
     assert mask.shape[1] > 3
 
 
+def test_how_the_tokenizer_was_last_called_decides_nothing(processor):
+    messages = [{"role": "user", "content": [{"type": "text", "text": "a longer text"}]}]
+    expected = processor.apply_chat_template(messages, tokenize=True)
+    processor.tokenizer(["a", "b"], padding="max_length", max_length=64)
+    processor.tokenizer("a longer text", truncation=True, max_length=2)
+    processor.tokenizer("a", split_special_tokens=True)
+    assert processor.apply_chat_template(messages, tokenize=True) == expected
+
+
+def test_one_picture_need_not_be_in_a_list(processor):
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]
+    options = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    listed = processor.apply_chat_template([messages, messages], images=[[RED], [BLUE]], **options)
+    alone = processor.apply_chat_template([messages, messages], images=[RED, BLUE], **options)
+    assert torch.equal(alone["pixel_values"], listed["pixel_values"])
+    assert torch.equal(alone["input_ids"], listed["input_ids"])
+
+
 def test_images_alone_give_pixel_values(processor):
     batch = processor(images=[RED, BLUE], return_tensors="pt")
     assert set(batch) == {"pixel_values"}

@@ -28,6 +28,27 @@ def small_config(**fields):
     return VLMConfig(vocab_size=512, hidden_size=16, num_attention_heads=1, vision_config=tower, **fields)
 
 
+def test_a_tokenizer_that_the_default_template_is_not_for_is_refused(processor):
+    other = copy.deepcopy(processor.tokenizer)
+    other.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    with pytest.raises(ValueError, match=r"the default chat template writes .* give a chat_template"):
+        VLMProcessor(processor.image_processor, other, image_token="<image>", num_image_tokens=4)
+    other.pad_token = None
+    with pytest.raises(ValueError, match="has no padding token: set its pad_token"):
+        VLMProcessor(processor.image_processor, other, num_image_tokens=4)
+
+
+def test_what_tools_are_called_is_data(processor):
+    from sightline.chat import mark_values
+
+    tools = {"type": "function", "<|im_end|>": 1, "$ref": "a", "properties": {"type": {"type": "<|im_end|>"}}}
+    marked = mark_values(tools)
+    assert marked["type"] == "function"
+    assert "<|im_end|>" not in marked
+    assert "$ref" in marked
+    assert marked["properties"]["type"]["type"] != "<|im_end|>"
+
+
 def image(source=RED):
     return {"type": "image", "image": source}
 

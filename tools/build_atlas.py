@@ -5,7 +5,7 @@
         @iconify-json/streamline-emojis @iconify-json/openmoji cldr-annotations-full
     python tools/build_atlas.py DIR/node_modules
 
-It needs `pip install sightline[assets]` (resvg-py). Each artist becomes one WebP sheet of square sprites, and
+It needs `pip install '.[assets]'` (resvg-py). Each artist becomes one WebP sheet of square sprites, and
 things.json says what each sprite is called in English and Chinese. A thing is in the table below only if the
 artists draw it recognisably alike, it has one plain name, and no other thing looks like its twin. This file
 does not know how scenes are composed; it writes pictures, names and credits.

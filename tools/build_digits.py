@@ -2,7 +2,7 @@
 
     python tools/build_digits.py
 
-It needs `pip install sightline[assets]` (scikit-learn). The digits stay 8 x 8 pixels of 17 levels, in the order of
+It needs `pip install '.[assets]'` (scikit-learn). The digits stay 8 x 8 pixels of 17 levels, in the order of
 the source; labels.txt names them in that order. This file does not know which of them are for training.
 """
 

@@ -5,7 +5,7 @@
         @fontsource/eb-garamond @fontsource/kalam
     python tools/build_fonts.py DIR/node_modules
 
-It needs `pip install sightline[assets]` (fonttools). Each typeface becomes a TrueType file with the glyphs that the
+It needs `pip install '.[assets]'` (fonttools). Each typeface becomes a TrueType file with the glyphs that the
 world prints and nothing else, under a plain name of ours, as the licence asks of a changed font whose own name
 is reserved. This file does not know what is printed.
 """

@@ -134,10 +134,23 @@ def mark_values(value: Any, image_token: str = IMAGE_TOKEN) -> Any:
     if isinstance(value, str):
         return mark(value, image_token)
     if isinstance(value, dict):
-        return {key: item if key == "type" else mark_values(item, image_token) for key, item in value.items()}
+        return {
+            _marked_key(key, image_token): item if key == "type" and _is_word(item) else mark_values(item, image_token)
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [mark_values(item, image_token) for item in value]
     return value
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value.isalpha()
+
+
+def _marked_key(key: Any, image_token: str) -> Any:
+    """A key that a template may ask for stays as it is: letters, digits and what joins names."""
+    is_name = not isinstance(key, str) or re.fullmatch(r"[\w$.-]*", key)
+    return key if is_name else mark(key, image_token)
 
 
 def template_messages(
@@ -235,7 +248,8 @@ def _encodable(text: str, where: str) -> str:
 def _fill_in(
     sources: list[ImageSource | None], images: Sequence[ImageSource] | None, sample: int
 ) -> tuple[ImageSource, ...]:
-    beside = list(images or [])
+    one_or_more: Any = images if images is not None else []
+    beside = list(one_or_more) if isinstance(one_or_more, (list, tuple)) else [one_or_more]
     open_places = sources.count(None)
     if open_places != len(beside):
         in_place = len(sources) - open_places

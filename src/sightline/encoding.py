@@ -51,7 +51,11 @@ class ChatEncoder:
         self.image_token = image_token
         self.image_token_id = vocab[image_token]
         self.image_run = [self.image_token_id] * num_image_tokens
-        self._tokenizer = tokenizer.backend_tokenizer
+        # Of its own: what a caller last asked of the shared one (padding, truncation, spelling) stays with that.
+        self._tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._tokenizer.encode_special_tokens = False
         self._typed_tokenizer = _without_added_tokens(self._tokenizer)
         self._at_id = vocab.get(AT_TOKEN) if image_token == IMAGE_TOKEN else None
         if self._at_id is None and self.image_token_id in self._typed_tokenizer.encode(image_token).ids:

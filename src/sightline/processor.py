@@ -36,7 +36,7 @@ from sightline.encoding import (
 from sightline.image_processing import default_image_processor
 from sightline.images import ImageSource, load_rgb
 from sightline.rendering import render
-from sightline.tokenizer import IMAGE_TOKEN
+from sightline.tokenizer import END_TOKEN, IMAGE_TOKEN, START_TOKEN
 
 __all__ = ["VLMProcessor"]
 
@@ -77,6 +77,14 @@ class VLMProcessor(ProcessorMixin):
         self.image_token = image_token
         self.num_image_tokens = num_image_tokens
         template = chat_template or tokenizer.chat_template or CHAT_TEMPLATE
+        vocab = tokenizer.get_vocab()
+        if template == CHAT_TEMPLATE and not (image_token == IMAGE_TOKEN and {START_TOKEN, END_TOKEN} <= vocab.keys()):
+            raise ValueError(
+                f"the default chat template writes {START_TOKEN}, {END_TOKEN} and {IMAGE_TOKEN}, which this tokenizer "
+                "or image_token is not for: give a chat_template, or join the parts with `sightline convert build`"
+            )
+        if tokenizer.pad_token_id is None:
+            raise ValueError("the tokenizer has no padding token: set its pad_token")
         super().__init__(image_processor, tokenizer, chat_template=template)
         self._encoder = ChatEncoder(tokenizer, image_token, num_image_tokens)
         self.image_token_id = self._encoder.image_token_id

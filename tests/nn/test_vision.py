@@ -85,6 +85,24 @@ def test_a_tower_that_lacks_a_weight_is_not_made_up(tmp_path, clip_folder, kind)
         get_vision_model(tmp_path)
 
 
+def test_a_tokenizer_that_needs_one_more_package_is_not_needed(tmp_path, monkeypatch):
+    siglip_folder(tmp_path)
+
+    def needs_sentencepiece(*args, **options):
+        raise ImportError("SiglipTokenizer requires the SentencePiece library")
+
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", needs_sentencepiece)
+    _, processor = get_vision_model(tmp_path)
+    assert isinstance(processor, SiglipImageProcessorPil)
+
+
+def test_a_tower_in_half_precision_is_read_as_the_model_around_it(tmp_path, clip_folder):
+    CLIPModel.from_pretrained(clip_folder).to(torch.bfloat16).save_pretrained(tmp_path)
+    CLIPImageProcessorPil(**SQUARE).save_pretrained(tmp_path)
+    tower, _ = get_vision_model(tmp_path)
+    assert {weight.dtype for weight in tower.parameters()} == {torch.float32}
+
+
 @pytest.mark.parametrize("layer", [-5, 4, 99])
 def test_a_block_that_is_not_there_is_refused(clip_folder, layer):
     tower, _ = get_vision_model(clip_folder)

@@ -1,6 +1,7 @@
 """Parts read from elsewhere than a folder of transformers': a GGUF file, and the tower of a checkpoint of ours."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,11 @@ def test_the_tower_of_a_checkpoint_of_ours_is_taken_as_it_was_trained(tiny_model
     assert torch.equal(model.encode_images(pixels), trained.encode_images(pixels))
     assert model.config.num_image_tokens == trained.config.num_image_tokens
     assert Path(model.config.vision_model_path) == tiny_model_folder
+
+
+def test_a_training_runs_folder_is_a_tower_too(tiny_model_folder, gguf_file, tmp_path):
+    shutil.copytree(tiny_model_folder, tmp_path / "run" / "model")
+    expected, _ = compose(tiny_model_folder, gguf_file)
+    model, _ = compose(tmp_path / "run", gguf_file)
+    for name, weight in expected.vision_encoder.state_dict().items():
+        assert torch.equal(model.vision_encoder.state_dict()[name], weight)

@@ -192,11 +192,29 @@ def test_saved_and_reloaded_it_is_the_same_model(pair, tmp_path):
     assert torch.equal(again(tokens).logits, ours(tokens).logits)
 
 
+def test_a_part_of_each_head_is_turned_by_glm_alone():
+    rope = {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.5}
+    with pytest.raises(ValueError, match=r"partial_rotary_factor=0\.5 of a 'llama' model is not supported"):
+        from_transformers_config(LlamaConfig(**SIZES, rope_parameters=rope))
+
+
+def test_a_folder_that_lacks_a_weight_is_not_made_up(tmp_path):
+    theirs = randomised(LlamaConfig(**SIZES))
+    lacking = {name: weight for name, weight in theirs.state_dict().items() if "layers.1.mlp.up" not in name}
+    theirs.save_pretrained(tmp_path, state_dict=lacking)
+    with pytest.raises(ValueError, match=r"lacks the weight model\.layers\.1\.mlp\.up_proj\.weight"):
+        causal_lm_from_transformers(tmp_path)
+
+
 @pytest.mark.parametrize("pair", ["llama", "mixtral"], indirect=True)
 def test_a_folder_of_transformers_converts(pair, tmp_path):
     theirs, ours = pair
     theirs.save_pretrained(tmp_path)
-    from_folder = causal_lm_from_transformers(tmp_path).state_dict()
+    taken = causal_lm_from_transformers(tmp_path)
+    tokens = torch.arange(3, 20)[None]
+    with torch.no_grad():
+        assert torch.equal(taken(tokens).logits, ours(tokens).logits)
+    from_folder = taken.state_dict()
     assert [key for key, weight in ours.state_dict().items() if not torch.equal(weight, from_folder[key])] == []
 
 

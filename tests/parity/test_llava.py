@@ -154,7 +154,10 @@ def test_on_disk_the_experts_are_single(pair, tmp_path):
 def test_a_folder_of_transformers_converts(pair, tmp_path):
     theirs, ours = pair
     theirs.save_pretrained(tmp_path)
-    from_folder = vlm_from_llava(tmp_path).state_dict()
+    taken = vlm_from_llava(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(taken(**batch()).logits, ours(**batch()).logits)
+    from_folder = taken.state_dict()
     assert [key for key, weight in ours.state_dict().items() if not torch.equal(weight, from_folder[key])] == []
 
 

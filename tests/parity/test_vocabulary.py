@@ -1,5 +1,7 @@
 """A vocabulary that has grown carries new words in one token each, and everything else as before."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,6 +86,18 @@ def test_it_is_saved_and_loaded_as_it_is(larger, tmp_path):
     model, processor = sightline.load(tmp_path, device="cpu", dtype="float32")
     assert torch.equal(model.lm_head.weight, larger[0].lm_head.weight)
     assert [processor.encode_text(text) for text in TEXTS] == [larger[1].encode_text(text) for text in TEXTS]
+
+
+def test_control_tokens_beside_the_models_vocabulary_keep_their_ids(loaded):
+    tokenizer = deepcopy(loaded[1].tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>", "<|more|>"]})
+    before = tokenizer.get_vocab()
+    larger, made_of = with_words(tokenizer, ["Ġphotographs"])
+    assert made_of
+    after = larger.get_vocab()
+    assert {token: after[token] for token in before} == before
+    assert larger("a<image>b<|more|>")["input_ids"] == tokenizer("a<image>b<|more|>")["input_ids"]
+    assert len(set(after.values())) == len(after) == len(before) + len(made_of)
 
 
 def test_no_words_change_nothing(loaded):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sightline.config import VLMConfig
 from sightline.image_processing import default_image_processor
-from sightline.interop.language import copy_weights
+from sightline.interop.language import rebuilt
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
@@ -37,9 +37,6 @@ def resized(model: VLM, processor: VLMProcessor, image_size: int) -> tuple[VLM, 
     weights = dict(model.state_dict())
     old, new = (tower.vision_config.image_size // tower.vision_config.patch_size for tower in (model.config, config))
     weights[_POSITIONS] = interpolated(weights[_POSITIONS], old, new)
-    larger = VLM._from_config(config, dtype=model.dtype)
-    copy_weights(larger, weights)
-    larger.generation_config = deepcopy(model.generation_config)
     fitted = VLMProcessor(
         default_image_processor(config),
         processor.tokenizer,
@@ -47,7 +44,7 @@ def resized(model: VLM, processor: VLMProcessor, image_size: int) -> tuple[VLM, 
         image_token=processor.image_token,
         num_image_tokens=config.num_image_tokens,
     )
-    return torch.nn.Module.to(larger, model.device).train(model.training), fitted
+    return rebuilt(model, config, weights), fitted
 
 
 def interpolated(

@@ -16,7 +16,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from sightline.config import VLMConfig
 from sightline.interop.families import language_fields, names, refuse_unknown
-from sightline.interop.language import adopt
+from sightline.interop.language import adopt, whole
 from sightline.nn.vlm import VLM
 
 # Their prefix -> ours; the first that fits.
@@ -38,16 +38,18 @@ _KNOWN = names(
 )
 
 
-def vlm_from_llava(source: LlavaForConditionalGeneration | str | Path) -> VLM:
+def vlm_from_llava(source: LlavaForConditionalGeneration | str | Path, take: bool = False) -> VLM:
     """`source`, a Llava model or its folder or hub id, as a `VLM` with its own copy of the weights.
+
+    `take`: with the weights themselves, so that a large model lies in memory once; `source` is spent then.
 
     Raises:
         ValueError: a field asks for what ours cannot compute, or a weight is left over or missing.
         OSError: there is no checkpoint at `source`.
     """
-    if not isinstance(source, LlavaForConditionalGeneration):
-        source = LlavaForConditionalGeneration.from_pretrained(source, dtype="auto")
-    return adopt(VLM, from_llava_config(source.config), source, rename(source.state_dict()))
+    given = isinstance(source, LlavaForConditionalGeneration)
+    model: Any = source if given else whole(LlavaForConditionalGeneration, source)  # type: ignore[arg-type]
+    return adopt(VLM, from_llava_config(model.config), model, rename, take or not given)
 
 
 def from_llava_config(config: LlavaConfig) -> VLMConfig:

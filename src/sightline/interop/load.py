@@ -67,7 +67,7 @@ def load(
     if quantize == "torchao" and place.type == "cpu":
         raise ValueError("quantize='torchao' is for a GPU, and this is a CPU: take quantize='int8'")
     kind = best_dtype(place) if dtype == "auto" else named_dtype(dtype)
-    source = _locate(name)
+    source = located(name)
     with _without_progress_bar(), _in_one_line(source, name):
         model, processor = _load(source, str(name), kind)
     if quantize == "int8" and not is_quantized(model):
@@ -85,13 +85,14 @@ def load_processor(name: str | Path) -> tuple[VLMConfig, VLMProcessor]:
         FileNotFoundError: as `load`.
         ValueError: the checkpoint is of another kind; or as `load`.
     """
-    source = _locate(name)
+    source = located(name)
     with _in_one_line(source, name):
         screen_descriptions(source, str(name))
         config = _read_config(source, name)
         if not isinstance(config, VLMConfig):
             raise ValueError(f"{name} is a {config.model_type!r} checkpoint; a sightline_vlm is needed here")
-        return config, _processor(source)
+        processor: Any = _processor(source)
+        return config, processor
 
 
 def stored_dtype(name: str | Path) -> torch.dtype:
@@ -100,15 +101,20 @@ def stored_dtype(name: str | Path) -> torch.dtype:
     Raises:
         FileNotFoundError, ValueError: as `load`.
     """
-    source = _locate(name)
+    source = located(name)
     with _in_one_line(source, name):
         screen_descriptions(source, str(name))
         found = _read_config(source, name).dtype
     return found if isinstance(found, torch.dtype) else torch.float32
 
 
-def _processor(source: str) -> VLMProcessor:
-    return VLMProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
+def _processor(source: str) -> ProcessorMixin:
+    """Ours, or Llava's own where a model that was loaded from a Llava checkpoint was saved beside it."""
+    from sightline.interop.llava_processor import BoundedLlavaProcessor
+
+    saved, _ = ProcessorMixin.get_processor_dict(source)
+    kind: Any = BoundedLlavaProcessor if saved.get("processor_class") == "LlavaProcessor" else VLMProcessor
+    return kind.from_pretrained(source, backend="pil", trust_remote_code=False)
 
 
 def _load(source: str, name: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMixin]:
@@ -142,9 +148,10 @@ def _load_llava(
     from sightline.interop.llava import vlm_from_llava
     from sightline.interop.llava_processor import BoundedLlavaProcessor
 
-    model = vlm_from_llava(_whole(LlavaForConditionalGeneration, config, source, name, dtype, held))
+    model = vlm_from_llava(_whole(LlavaForConditionalGeneration, config, source, name, dtype, held), take=True)
     processor: Any = BoundedLlavaProcessor.from_pretrained(source, backend="pil", trust_remote_code=False)
     model.config.image_processor = processor.image_processor.to_dict()
+    model.config.image_special_token = processor.image_token * model.config.num_image_tokens
     return model, processor
 
 
@@ -229,7 +236,7 @@ def named_dtype(given: str | torch.dtype) -> torch.dtype:
     return kind
 
 
-def _locate(name: str | Path) -> str:
+def located(name: str | Path) -> str:
     if str(name) == DEFAULT_MODEL:
         return str(resources.files("sightline") / "assets" / DEFAULT_MODEL)
     run = Path(name) / "model"  # of a training run's folder, the model that it ended with

@@ -23,7 +23,7 @@ from transformers import (
 
 from sightline.config import VLMConfig
 from sightline.image_processing import default_image_processor
-from sightline.interop.load import DEFAULT_MODEL, load
+from sightline.interop.load import load, located
 from sightline.nn.vision import build_tower, get_vision_model
 
 __all__ = ["load_language", "load_tokenizer", "load_tower", "read_config"]
@@ -39,7 +39,8 @@ def load_tower(source: str | Path) -> tuple[Any, dict[str, Any], int]:
         FileNotFoundError: there is no checkpoint, or a file of it is missing.
         ValueError: it is neither CLIP nor SigLIP, nor a checkpoint of ours, or lacks a weight.
     """
-    if str(source) == DEFAULT_MODEL or isinstance(read_config(source, "vision tower"), VLMConfig):
+    source = located(source)
+    if isinstance(read_config(source, "vision tower"), VLMConfig):
         return _own_tower(source)
     try:
         tower, processor = get_vision_model(source)

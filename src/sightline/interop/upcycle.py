@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sightline.config import VLMConfig
-from sightline.interop.language import copy_weights
+from sightline.interop.language import rebuilt
 from sightline.nn.vlm import VLM
 
 __all__ = ["upcycle"]
@@ -39,10 +39,7 @@ def upcycle(
         raise ValueError(f"noise is a standard deviation, not {noise}")
     config = _config(model.config, n_routed_experts, num_experts_per_token)
     generator = torch.Generator().manual_seed(seed)
-    sparse = VLM._from_config(config, dtype=model.dtype)
-    copy_weights(sparse, _weights(model, config, noise, generator))
-    sparse.generation_config = deepcopy(model.generation_config)
-    return torch.nn.Module.to(sparse, model.device).train(model.training)
+    return rebuilt(model, config, _weights(model, config, noise, generator))
 
 
 def _config(dense: VLMConfig, experts: int, chosen: int) -> VLMConfig:

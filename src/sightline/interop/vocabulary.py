@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from sightline.interop.language import copy_weights
+from sightline.interop.language import rebuilt
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
@@ -46,9 +46,6 @@ def grown(model: VLM, processor: VLMProcessor, words: Sequence[str]) -> tuple[VL
     for name in _ROWS:
         if name in weights:
             weights[name] = _with_rows(weights[name], config.vocab_size, made_of)
-    larger = VLM._from_config(config, dtype=model.dtype)
-    copy_weights(larger, weights)
-    larger.generation_config = deepcopy(model.generation_config)
     fitted = VLMProcessor(
         processor.image_processor,
         tokenizer,
@@ -56,7 +53,7 @@ def grown(model: VLM, processor: VLMProcessor, words: Sequence[str]) -> tuple[VL
         image_token=processor.image_token,
         num_image_tokens=processor.num_image_tokens,
     )
-    return torch.nn.Module.to(larger, model.device).train(model.training), fitted
+    return rebuilt(model, config, weights), fitted
 
 
 def with_words(
@@ -67,6 +64,10 @@ def with_words(
     if state["model"]["type"] != "BPE":
         raise ValueError(f"only a byte-level BPE tokenizer can grow by words, and this is a {state['model']['type']}")
     vocab: dict[str, int] = state["model"]["vocab"]
+    # Control tokens that stand beside the model's vocabulary are numbered behind it, and it grows: inside it they keep
+    # their ids.
+    for added in state["added_tokens"]:
+        vocab.setdefault(added["content"], added["id"])
     old = tokenizer.backend_tokenizer.model
     merges: dict[tuple[str, str], int] = {}
     made_of: dict[int, list[int]] = {}

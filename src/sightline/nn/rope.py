@@ -54,11 +54,10 @@ class RotaryEmbedding(nn.Module):
         self, x: Float[Tensor, ...], position_ids: Int[Tensor, "#batch seq"]
     ) -> tuple[Float[Tensor, "#batch seq rotated"], Float[Tensor, "#batch seq rotated"]]:
         """cos and sin in x's dtype; `rotated` is head_dim times the partial rotary factor."""
-        # Autocast would run this product in half precision, where position 300 is already inexact.
-        with torch.autocast(device_type=x.device.type, enabled=False):
-            angles = position_ids[..., None].float() * self.inv_freq.to(x.device).float()
-            angles = torch.cat((angles, angles), dim=-1)
-            cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
+        # In half precision position 300 is already inexact. Autocast leaves products of elements as they are.
+        angles = position_ids[..., None].float() * self.inv_freq.to(x.device).float()
+        angles = torch.cat((angles, angles), dim=-1)
+        cos, sin = angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
         return cos.to(x.dtype), sin.to(x.dtype)
 
 

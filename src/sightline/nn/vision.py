@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from jaxtyping import Float
 from PIL import Image
@@ -55,7 +56,7 @@ def get_vision_model(model_path: str | Path) -> tuple[PreTrainedModel, Any]:
 
 def _whole(kind: Any, model_path: str | Path, part: str) -> Any:
     """The model of that class; transformers would make up weights that the checkpoint lacks, but not in `part`."""
-    model, report = kind.from_pretrained(model_path, output_loading_info=True)
+    model, report = kind.from_pretrained(model_path, dtype=torch.get_default_dtype(), output_loading_info=True)
     if missing := [name for name in report["missing_keys"] if name.startswith(part)]:
         raise ValueError(f"the vision tower {str(model_path)!r} lacks the weight {min(missing)}")
     return model
@@ -71,7 +72,7 @@ def _tower_processor(model_path: str | Path) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(model_path, backend="pil", trust_remote_code=False)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ImportError):  # for SigLIP's tokenizer, which is not needed, one more package is
         return AutoImageProcessor.from_pretrained(model_path, backend="pil", trust_remote_code=False)
 
 
