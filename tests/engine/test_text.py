@@ -1,8 +1,11 @@
 """Text as it comes: pieces join to the whole, and no part of a stop text is ever shown."""
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
 
 from sightline.engine.text import TextStream
 
@@ -33,6 +36,23 @@ def test_bytes_that_are_no_character_come_at_the_end_as_decoding_gives_them(proc
     stream = TextStream(processor)
     assert stream.push(first) == ""
     assert stream.finish() == processor.decode([first])
+
+
+def test_a_byte_that_fits_none_costs_no_answer():
+    # As Llama 2's: what is no token falls back to its bytes, and a run of these is decoded as one.
+    vocab = {"▁a": 0, "▁b": 1} | {f"<0x{byte:02X}>": 2 + byte for byte in range(256)}
+    backend = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True))
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    llama = SimpleNamespace(
+        tokenizer=SimpleNamespace(backend_tokenizer=backend),
+        decode=lambda tokens, skip_special_tokens: backend.decode(tokens, skip_special_tokens=skip_special_tokens),
+    )
+    stream = TextStream(llama)
+    tokens = [0, *(2 + byte for byte in "叫".encode()), 2 + 0xE5, 1, 0]
+    pieces = [*(stream.push(token) for token in tokens), stream.finish()]
+    assert "".join(pieces) == stream.text
+    assert stream.text.startswith(" a叫")
+    assert stream.text.endswith(" b a")
 
 
 def test_the_end_token_is_no_text(processor):

@@ -228,6 +228,7 @@ def test_a_choice_longer_than_the_model_reaches_is_a_400_that_says_both_numbers(
     assert answer.status_code == 400
     assert "max_position_embeddings 128" in answer.json()["error"]["message"]
     assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert answer.json()["error"]["param"] == "messages"
 
 
 def test_the_openai_client_decides_by_what_is_in_a_picture(served, red_square):

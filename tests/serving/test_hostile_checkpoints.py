@@ -88,6 +88,11 @@ def test_a_folder_without_weights_is_refused(folder, refused):
     assert "holds no weights" in refused()
 
 
+def test_a_quantisation_that_is_null_is_none(folder):
+    change(folder / "config.json", quantization_config=None)
+    sightline.load(folder, device="cpu")
+
+
 @pytest.mark.parametrize("model_type", ["sightline_vlm", "llava", "unheard_of"])
 @pytest.mark.parametrize(
     ("file", "name"),

@@ -316,7 +316,9 @@ def test_resuming_another_run_is_refused_and_a_longer_one_is_not(finished, make_
     ):
         train(make_recipe(stages=[before, *FIVE[1:]]), tmp_path / "run", resume=True, console=quiet())
     longer = make_recipe(stages=[*FIVE[:4], {**FIVE[4], "steps": 5}])
-    train(longer, tmp_path / "run", resume=True, console=quiet())
+    console = quiet()
+    train(longer, tmp_path / "run", resume=True, console=console)
+    assert re.search(r"changed: stages\.\w+\.steps: 5, before 4", console.file.getvalue())
     assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 15))
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from sightline.config import PRESETS
-from sightline.training.recipe_file import check_same_run, is_saved_recipe, load_recipe, save_recipe
+from sightline.training.recipe_file import changes, check_same_run, is_saved_recipe, load_recipe, save_recipe
 
 HEAD = "name: here\nmodel: {preset: sightline-tiny}\ndata: {world: {}}\n"
 STAGES = "stages:\n  - {kind: tower, steps: 3}\n  - {kind: joint, name: end, samples: 10}\n"
@@ -15,6 +15,25 @@ def path(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text(HEAD + STAGES)
     return file
+
+
+def test_a_key_that_stands_twice_is_an_error_with_its_line(path):
+    path.write_text(HEAD + "train: {lr: 0.0003}\n" + STAGES + "train: {batch_size: 8}\n")
+    with pytest.raises(ValueError, match=r"'train' stands twice .*line 8"):
+        load_recipe(path)
+
+
+def test_a_rate_that_reaches_no_stage_is_an_error_that_names_those_that_would(path):
+    own = ["stages.tower.train={lr: 0.1}", "stages.end.train={lr: 0.2}"]
+    with pytest.raises(ValueError, match=r"reaches no stage.*give stages\.tower\.train\.lr and stages\.end\.train\.lr"):
+        load_recipe(path, [*own, "train.lr=0.3"])
+    assert load_recipe(path, [*own[:1], "train.lr=0.3"]).train.lr == 0.3
+
+
+def test_what_a_run_goes_on_with_otherwise_is_said(path):
+    before, now = load_recipe(path), load_recipe(path, ["train.lr=0.1", "stages.end.samples=12"])
+    assert changes(now, before) == [f"train.lr: 0.1, before {before.train.lr}", "stages.end.samples: 12, before 10"]
+    assert changes(before, before) == []
 
 
 def test_defaults_fill_what_the_file_leaves_out(path):

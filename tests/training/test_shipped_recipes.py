@@ -48,7 +48,7 @@ def stand_ins(tmp_path_factory):
 
 
 def small(name, root):
-    """The recipe, cut down to what a test can train: its stages, each of one step, are its own."""
+    """The recipe, cut down to what a test can train: its stages, each of two steps, are its own."""
     overrides: dict[str, list[str]] = {
         "tiny-smollm2": [f"model.vision={root / 'vlm'}", f"model.language={root / 'language'}"],
         "clip-smollm2": [f"model.vision={root / 'tower'}", f"model.language={root / 'language'}"],
@@ -58,7 +58,7 @@ def small(name, root):
     }
     fields = load_recipe(f"recipes/{name}.yaml", [*SMALL_RUN, *overrides.get(name, [])]).model_dump()
     for stage in fields["stages"]:
-        stage |= dict.fromkeys(("samples", "tokens", "minutes"), None) | {"steps": 1}
+        stage |= dict.fromkeys(("samples", "tokens", "minutes"), None) | {"steps": 2}
         stage["train"].pop("batch_size", None)
         stage["train"].pop("accumulate", None)
         for file in stage["data"].get("files", ()):
@@ -80,7 +80,7 @@ def test_a_shipped_recipe_trains_every_stage_and_leaves_a_model(name, stand_ins,
     recipe = small(name, stand_ins)
     folder = train(recipe, tmp_path / "run", console=Console(file=io.StringIO(), width=200))
     stages = [json.loads(line)["stage"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert stages == [stage.name for stage in recipe.stages]
+    assert stages == [stage.name for stage in recipe.stages for _ in range(2)]
     model, processor = sightline.load(folder, device="cpu", dtype="float32")
     assert model.config.use_moe == (name in ("tiny-moe", "moe-upcycle"))
     messages = [{"role": "user", "content": [{"type": "image", "image": str(stand_ins / "red.png")}]}]

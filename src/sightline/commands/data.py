@@ -60,7 +60,8 @@ def check(
         int | None, typer.Option(min=1, help="Tokens a row may have; as many as the model reads if not given.")
     ] = None,
     max_answer: Annotated[
-        int | None, typer.Option(min=1, help="Tokens from which on an answer is remarked upon; half of those.")
+        int | None,
+        typer.Option(min=1, help="Warn of answers of as many tokens or more; half of --max-length if not given."),
     ] = None,
     min_side: Annotated[int, typer.Option(min=1, help="Pixels that a picture's shorter side must have.")] = 16,
     held_out: Annotated[

@@ -41,7 +41,7 @@ def explain(
         int | None, typer.Option(min=1, help="Patches a side of what is hidden; a third of the picture if not given.")
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Patches from one to the next; half a window if not given.")
+        int | None, typer.Option(min=1, help="Patches that the window moves at a time; half a window if not given.")
     ] = None,
     memory: Annotated[int, typer.Option(min=1, help="MiB that attention, or hidden windows, may take.")] = 512,
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT, whatever it is.")] = False,

@@ -26,7 +26,7 @@ Temperature = Annotated[float, typer.Option(min=0, help="0: always the likeliest
 Seed = Annotated[int | None, typer.Option(help="Makes sampling repeatable.")]
 Quantize = Annotated[
     str | None,
-    typer.Option(help="int8: the language model's weights in a quarter of the memory; torchao: so on a GPU."),
+    typer.Option(help="int8: the language model's weights in a quarter of the memory; torchao: the same on a GPU."),
 ]
 Format = Annotated[
     str | None,

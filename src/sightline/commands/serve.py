@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: sightline serve runs/finetune --port 8000"
 MIB = 2**20
 NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "llguidance")
-STEP_TOKENS = 512  # that a step computes; each answer of a batch takes one at least
 KEY_VARIABLE = "SIGHTLINE_API_KEY"
 ANYWHERE = ("0.0.0.0", "::")
 DEFAULT = "sightline-tiny"
@@ -55,7 +54,8 @@ def serve(
         ),
     ] = None,
     allowed_hosts: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="What clients may call this server, as behind a proxy.")
+        str | None,
+        typer.Option(metavar="NAME,...", help="Names by which clients may address this server, as behind a proxy."),
     ] = None,
     allow_image_urls: Annotated[
         str | None, typer.Option(metavar="HOST,...", help="Fetch pictures from these hosts; else from nowhere.")
@@ -72,13 +72,14 @@ def serve(
     compile: Annotated[bool, typer.Option("--compile", help="Faster steps, after a minute or more at first.")] = False,
     max_batch_size: Annotated[int, typer.Option(min=1, help="Answers worked on at once.")] = 32,
     kv_cache_mib: Annotated[
-        int | None, typer.Option(min=1, help="For keys and values; 512, or what the longest text takes, if not given.")
+        int | None,
+        typer.Option(min=1, help="For keys and values; 512 to 2048, as the longest text takes, if not given."),
     ] = None,
     image_cache_mib: Annotated[int, typer.Option(min=0, help="For the features of pictures seen before.")] = 256,
     queue: Annotated[int, typer.Option(min=0, help="Answers that may wait for a place; one more is refused.")] = 64,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Of an answer; else what the model has room for.")] = (
-        None
-    ),
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="The most of an answer; what the model has room for if not given.")
+    ] = (None),
     max_images: Annotated[int, typer.Option(min=0, help="Pictures of one request.")] = 16,
     max_body_mib: Annotated[int, typer.Option(min=1, help="The size of one request, its pictures included.")] = 32,
     shutdown_seconds: Annotated[
@@ -105,7 +106,7 @@ def serve(
     settings = Settings(
         model_name=served_name or _name(model),
         api_keys=_keys(api_key),
-        allowed_hosts=(*(() if host in ANYWHERE else (host,)), *_listed("--allowed-hosts", allowed_hosts)),
+        allowed_hosts=(*(() if host in ANYWHERE else (host,)), *_hosts(allowed_hosts)),
         image_hosts=_image_hosts(allow_image_urls),
         limits=limits,
     )
@@ -116,7 +117,6 @@ def serve(
             listener,
             settings,
             max_batch_size=max_batch_size,
-            max_batch_tokens=max(STEP_TOKENS, max_batch_size),
             kv_cache_bytes=None if kv_cache_mib is None else kv_cache_mib * MIB,
             image_cache_bytes=image_cache_mib * MIB,
             compile=compile,
@@ -168,6 +168,18 @@ def _listed(option: str, given: str | None) -> tuple[str, ...]:
     if not all(names) or any("/" in name for name in names):
         raise ValueError(f"{option} is names with commas between them, as example.org,192.168.1.5, but not {given!r}")
     return names
+
+
+def _hosts(given: str | None) -> tuple[str, ...]:
+    hosts = _listed("--allowed-hosts", given)
+    for host in hosts:
+        try:
+            is_address = bool(ipaddress.ip_address(host.strip("[]")))
+        except ValueError:
+            is_address = False
+        if "*" in host or (":" in host and not is_address):
+            raise ValueError(f"--allowed-hosts is whole names without ports, but not {host!r}: name each one")
+    return hosts
 
 
 def _image_hosts(given: str | None) -> tuple[str, ...]:

@@ -160,9 +160,9 @@ class Engine:
         model: a `VLM` in eval mode.
         processor: its processor.
         max_batch_size: answers under way at once.
-        max_batch_tokens: tokens computed in one step; a longer prompt takes several.
-        kv_cache_bytes: the budget of keys and values, allocated at once. None: 512 MiB, or more where the model's
-            longest text takes more. What a batch reads of one layer is copied beside it.
+        max_batch_tokens: tokens computed in one step; a longer prompt takes several. None: 512, or `max_batch_size`.
+        kv_cache_bytes: the budget of keys and values, allocated at once. None: 512 MiB, and up to 2 GiB where the
+            model's longest text takes more. What a batch reads of one layer is copied beside it.
         image_cache_bytes: the budget of image features that are kept.
         block_size: tokens a block of the KV cache.
         prefix_caching: whether prompts take over what earlier ones with the same beginning have computed. Never with
@@ -180,7 +180,7 @@ class Engine:
         processor: Any,
         *,
         max_batch_size: int = 32,
-        max_batch_tokens: int = 512,
+        max_batch_tokens: int | None = None,
         kv_cache_bytes: int | None = None,
         image_cache_bytes: int = 256 * MIB,
         block_size: int = 16,
@@ -188,16 +188,23 @@ class Engine:
         compile: bool = False,
     ):
         self.model, self.processor = model, processor
+        if block_size < 1:
+            raise ValueError(f"block_size is at least 1, not {block_size}")
         per_block = bytes_per_block(model.config, block_size, model.dtype)
         whole = -(-model.config.max_position_embeddings // block_size) * per_block
-        budget = max(512 * MIB, whole + per_block) if kv_cache_bytes is None else kv_cache_bytes
+        budget = max(512 * MIB, min(whole + per_block, 2048 * MIB)) if kv_cache_bytes is None else kv_cache_bytes
         blocks = budget // per_block - 1  # the cache has one more, for padding
         if blocks < 1:
             raise ValueError(f"kv_cache_bytes={kv_cache_bytes} holds no two blocks of {per_block} bytes: raise it")
         pool = BlockPool(blocks, block_size)
         cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
         self._core = EngineCore(
-            Scheduler(pool, max_batch_size, max_batch_tokens, prefix_caching and not _depends_on_length(model)),
+            Scheduler(
+                pool,
+                max_batch_size,
+                max_batch_tokens or max(512, max_batch_size),
+                prefix_caching and not _depends_on_length(model),
+            ),
             Runner(model, cache, FusedWeights(model), compile=compile),
             ImageCache(image_cache_bytes),
             end_tokens=_end_tokens(model),
@@ -238,10 +245,8 @@ class Engine:
         prompt, pictures = messages if isinstance(messages, Prepared) else self.prepare(messages, salt)
         params = self._core.bounded(prompt, params)
         self._core.check(prompt, params)
-        handle, core = (
-            Handle(self.processor, params, listener),
-            self._core,
-        )  # the thread holds the core, never the engine
+        handle = Handle(self.processor, params, listener)
+        core = self._core  # which the thread holds, never the engine
         handle._cancel = self._loop.submit(
             lambda: core.add(prompt, pictures, params, handle._on_token, handle._on_end, rules), handle._fail
         )
@@ -291,7 +296,7 @@ class Engine:
 
     def prepare_text(self, text: str | Sequence[int], salt: bytes = b"") -> Prepared:
         """A text, or its token ids, that the answer goes on from, without a template and without pictures."""
-        ids = self._reader.text_ids(text) if isinstance(text, str) else text
+        ids = self._reader.prompt_ids(text) if isinstance(text, str) else text
         return Prepared(Prompt(tuple(ids), salt=salt), {})
 
     def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:

@@ -100,6 +100,13 @@ class PromptReader:
             plain, return_tensors="pt", processor_kwargs={"images": pictures}, **options
         )
 
+    def prompt_ids(self, text: str) -> list[int]:
+        """The ids of a prompt without a template: what the tokenizer begins every text with, and the text's own."""
+        ids = self.text_ids(text)
+        tokenizer = self._processor.tokenizer
+        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        return ids if ids[:1] == begin or tokenizer("a")["input_ids"][:1] != begin else begin + ids
+
     def text_ids(self, text: str) -> list[int]:
         """The ids of `text` alone, without a template: never a placeholder or a control token."""
         if isinstance(self._processor, VLMProcessor):

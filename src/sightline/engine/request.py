@@ -93,8 +93,9 @@ class SamplingParams:
     prompt_lookup: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.stop, str):
-            object.__setattr__(self, "stop", (self.stop,))
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())  # None is the default, as in JSON
+        object.__setattr__(self, "stop", stop)
+        object.__setattr__(self, "logit_bias", self.logit_bias or {})
         for name, kind, low, high in _RANGES:
             value = getattr(self, name)
             if value is None and name in ("seed", "logprobs"):

@@ -61,6 +61,7 @@ class Runner:
         self._finish: Finish = finish
         self._wants_compile = compile
         self._adopt()
+        self._stale = False  # whether weights were replaced that could not be taken over
         self._version = self.weights.version
 
     @property
@@ -74,8 +75,10 @@ class Runner:
         Raises:
             ValueError: the model has another device or dtype than the cache now.
         """
-        if self.weights.refresh():
+        self._stale = self.weights.refresh() or self._stale
+        if self._stale:
             self._adopt()
+            self._stale = False
         before, self._version = self._version, self.weights.version
         return self._version != before
 

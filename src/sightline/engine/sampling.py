@@ -61,7 +61,8 @@ class Chooser:
             ValueError: a rule gives something of another shape; or as the rule does.
         """
         given = torch.tensor([ids if self.rules else []], device=logits.device, dtype=torch.int64)
-        scores = logits.float()[None]
+        # Copied where there are rules, which may write in place: the logits are also reported.
+        scores = logits.to(torch.float32, copy=bool(self.rules))[None]
         for rule in self.rules:
             before, scores = scores.shape, rule(given, scores)
             if scores.shape != before:

@@ -39,7 +39,7 @@ class TextStream:
     def push(self, token: int) -> str:
         """The text that is certain now that `token` follows; `stopped` tells whether a stop text has been met."""
         self._tokens.append(token)
-        self._decoded += self._stream.step(self._backend, token) or ""
+        self._decoded += self._step(token)
         if not self._stop:
             return self._hand_out(len(self._decoded))
         found = [place for text in self._stop if (place := self._decoded.find(text)) >= 0]
@@ -51,9 +51,21 @@ class TextStream:
 
     def finish(self) -> str:
         """What was held back: the start of a stop text that did not come, bytes that are no whole character."""
-        if not self.stopped:
-            self._decoded = self._decode(self._tokens, skip_special_tokens=True)
+        whole = self._decode(self._tokens, skip_special_tokens=True)
+        if not self.stopped and whole.startswith(self.text):
+            self._decoded = whole
         return self._hand_out(len(self._decoded))
+
+    def _step(self, token: int) -> str:
+        try:
+            return self._stream.step(self._backend, token) or ""
+        except Exception as error:  # the library's own class
+            if not str(error).startswith("Invalid prefix"):
+                raise
+        # A tokenizer that falls back to bytes decodes a run of them as one: a byte that fits none unmakes characters
+        # that were whole. What has been handed out stays.
+        self._stream = DecodeStream(skip_special_tokens=True)
+        return self._stream.step(self._backend, token) or ""
 
     def _withheld(self) -> int:
         """How many characters at the end may yet become a stop text."""

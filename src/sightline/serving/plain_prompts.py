@@ -51,7 +51,9 @@ def _read(given: str | list[int], state: State, salt: bytes, controls: frozenset
         wrong = {state.processor.image_token_id}.intersection(prepared.prompt.ids)
     else:
         most = min(state.model.config.vocab_size, len(state.processor.tokenizer))
-        wrong = {token for token in given if token >= most or token in controls}
+        begin = state.processor.tokenizer.bos_token_id  # which a text may begin with
+        own = given[1:] if given[0] == begin else given
+        wrong = {token for token in own if token >= most or token in controls}
     if wrong:
         message = f"token {min(wrong)} stands for no text: control tokens and placeholders are the chat template's"
         raise APIError(f"{field}: {message}", param=field)

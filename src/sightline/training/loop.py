@@ -39,7 +39,7 @@ from sightline.training.preflight_page import show
 from sightline.training.progress import Display
 from sightline.training.put_back import put_back
 from sightline.training.recipe import Recipe, Stage
-from sightline.training.recipe_file import check_same_run, is_saved_recipe, load_recipe, save_recipe
+from sightline.training.recipe_file import changes, check_same_run, is_saved_recipe, load_recipe, save_recipe
 from sightline.training.report import write_report
 from sightline.training.rows import count_rows
 from sightline.training.settling import settled
@@ -74,7 +74,10 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     state = load_state(checkpoint, mapped=True) if checkpoint else None
     if state:
         recipe = settled(recipe, out / "recipe.yaml")
-        check_same_run(recipe, load_recipe(out / "recipe.yaml"), state["stage"])
+        saved = load_recipe(out / "recipe.yaml")
+        check_same_run(recipe, saved, state["stage"])
+        for line in changes(recipe, saved):
+            console.print(f"changed: {line}", soft_wrap=True, highlight=False, markup=False)
         _divide(recipe, console)
     else:
         _divide(recipe, console)

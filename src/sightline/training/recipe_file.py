@@ -6,6 +6,7 @@ An error names the place in the file and, for an unknown key, the nearest known 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ from sightline.training.sections import first_problem
 from sightline.training.shipped import find_recipe
 from sightline.whole_file import write_whole
 
-__all__ = ["check_same_run", "is_saved_recipe", "load_recipe", "save_recipe"]
+__all__ = ["changes", "check_same_run", "is_saved_recipe", "load_recipe", "save_recipe"]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose floats are those of YAML 1.2: 1e-5 is a number and no text."""
+    """YAML whose floats are those of YAML 1.2 (1e-5 is a number and no text), and in which no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -52,15 +62,18 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     try:
         fields = _read(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{path} holds no sections (a YAML mapping)")
     for override in overrides or []:
         _override(fields, override)
     try:
-        return Recipe.model_validate(fields)
+        recipe = Recipe.model_validate(fields)
     except ValidationError as error:
         raise ValueError(f"{path}: {first_problem(error, Recipe)}") from None
+    for override in overrides or []:
+        _check_reach(recipe, override)
+    return recipe
 
 
 def check_same_run(recipe: Recipe, saved: Recipe, over: int = 0) -> None:
@@ -120,6 +133,30 @@ def _without_places(data: DataSection) -> DataSection:
     return data.model_copy(update={"files": files})
 
 
+def changes(recipe: Recipe, saved: Recipe) -> list[str]:
+    """What a run goes on with otherwise than it began, as `train.lr: 0.001, before 0.0003`."""
+    now, before = (dict(_leaves(one.model_dump(mode="json", exclude_none=True))) for one in (recipe, saved))
+    places = dict.fromkeys((*before, *now))
+    return [
+        f"{place}: {now.get(place)}, before {before.get(place)}"
+        for place in places
+        if now.get(place) != before.get(place)
+    ]
+
+
+def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every single value of a recipe by its dotted place; a stage's by its name."""
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        inside = [(one.get("name", number), one) for number, one in enumerate(value)]  # type: ignore[assignment]
+    else:
+        yield place, value
+        return
+    for key, one in inside:
+        yield from _leaves(one, f"{place}.{key}" if place else str(key))
+
+
 def save_recipe(recipe: Recipe, path: Path) -> None:
     """Write the recipe with every default spelled out."""
     write_whole(path, _dumped(recipe))
@@ -161,6 +198,14 @@ def _override(fields: dict[str, Any], override: str) -> None:
     if not isinstance(inside, dict):
         raise ValueError(f"the override {override!r} names no key of a section")
     inside[last] = _value(override, value)
+
+
+def _check_reach(recipe: Recipe, override: str) -> None:
+    """Raise ValueError for a value of `train` that no stage takes, as each has its own."""
+    section, _, name = override.partition("=")[0].partition(".")
+    if section == "train" and all(name in stage.train for stage in recipe.stages):
+        places = " and ".join(f"stages.{stage.name}.train.{name}" for stage in recipe.stages)
+        raise ValueError(f"the override {override!r} reaches no stage, as each has a value of its own: give {places}")
 
 
 def _value(override: str, value: str) -> Any:

@@ -18,7 +18,7 @@ from sightline.serving.bodies import StrictRoute
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.item_turns import parts_of, turns_of
 from sightline.serving.logprobs import clamped
-from sightline.serving.messages import Turn, check_turns, open_turns, read_turns
+from sightline.serving.messages import Turn, about, check_turns, open_turns, read_turns
 from sightline.serving.response_events import response_usage
 from sightline.serving.schemas.decisions import (
     ChoiceQuestion,
@@ -73,7 +73,9 @@ async def _score(body: ScoreRequest, state: State, who: Identity) -> ScoreResult
     _check_alike([((text,), f"choices[{index}]") for index, text in enumerate(body.choices)])
     turns = read_turns(body.messages, limits)
     with state.answering.place() as place:
-        graded = await _grade(place, await open_turns(turns, state, who), body.choices, state, who)
+        messages = await open_turns(turns, state, who)
+        with about("messages"):
+            graded = await _grade(place, messages, body.choices, state, who)
     choices = [
         ScoredChoice(index=index, text=one.text, logprob=clamped(one.logprob), probability=one.probability)
         for index, one in enumerate(graded.scores)
@@ -95,7 +97,8 @@ async def _decide(body: DecisionRequest, state: State, who: Identity) -> Decisio
         opened = await open_turns(turns + asked, state, who)
         for question, own, wordings in zip(body.questions, opened[len(turns) :], texts, strict=True):
             messages = _followed(opened[: len(turns)], own)
-            graded = await _grade(place, messages, [text for group in wordings for text in group], state, who)
+            with about("input"):
+                graded = await _grade(place, messages, [text for group in wordings for text in group], state, who)
             answers.append(deciding.answer(question, deciding.probabilities(wordings, graded.scores)))
             counts.append(graded.usage)
     return Decision(model=body.model, answers=answers, usage=response_usage(_sum(counts)))

@@ -19,7 +19,7 @@ from sightline.explain.occlusion import Windows
 from sightline.serving.answering import Question, unless_gone
 from sightline.serving.bodies import StrictRoute
 from sightline.serving.errors import ERRORS, APIError
-from sightline.serving.messages import Turn, open_turns, read_turns
+from sightline.serving.messages import Turn, about, open_turns, read_turns
 from sightline.serving.schemas.chat import TextPart
 from sightline.serving.schemas.explain import Explained, ExplainRequest
 from sightline.serving.security import Identity, identity
@@ -100,7 +100,9 @@ async def _read(body: ExplainRequest, conversation: Sequence[Turn], state: State
         return Question([messages])
 
     most = min(_MAX_NEW_TOKENS, state.settings.limits.max_tokens or _MAX_NEW_TOKENS)
-    async with await state.answering.start([SamplingParams(max_new_tokens=most)], read, salt=who.salt) as choices:
+    with about("messages"):
+        started = await state.answering.start([SamplingParams(max_new_tokens=most)], read, salt=who.salt)
+    async with started as choices:
         replies = await choices.replies()
     check_finished(replies)
     (reply,) = replies
