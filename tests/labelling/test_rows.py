@@ -37,6 +37,16 @@ def test_a_table_is_read_from_any_row_on(tmp_path):
     assert wheres(rows) == ["rows.csv, line 2", "rows.csv, line 4"]
 
 
+def test_a_linked_file_is_read_by_its_own_name_and_place(tmp_path):
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs/0a1b").write_text("image,question\n0.png,Why?\n")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/rows.csv").symlink_to(tmp_path / "blobs/0a1b")
+    rows = open_rows(tmp_path / "set/rows.csv")
+    assert wheres(rows) == ["rows.csv, line 2"]
+    assert rows.folder == tmp_path / "set"
+
+
 def test_a_broken_line_is_one_row_that_says_so(write_lines):
     path = write_lines({"image": "a"}, "{broken", "", "[1]", {"image": "b"})
     items = list(open_rows(path).read(0, 9))

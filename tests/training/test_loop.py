@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import multiprocessing
+import re
 import shutil
 import signal
 import subprocess

@@ -101,9 +101,10 @@ def _print_tops(name: str, tops: Tops[str]) -> None:
     first = tops.first(FEW)
     if not first:
         return
-    total = tops.counts.total()
     print(f"\n{name}: {'' if tops.exact else 'more than '}{len(tops.counts):,} different")
-    rows = [[_short(text), _bar(count, first[0][1]), f"{count:,}", f"{count / total:.1%}"] for text, count in first]
+    rows = [
+        [_short(text), _bar(count, first[0][1]), f"{count:,}", f"{count / tops.total:.1%}"] for text, count in first
+    ]
     _table(["", "", "", ""], rows)
 
 

@@ -120,7 +120,7 @@ def evaluate(
     if asked is None:
         side = loaded.config.vision_config.image_size
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
-    out = out or Path("runs") / _run_name(model, file.stem if file else tasks, axis, quantize)
+    out = out or Path("runs") / _run_name(model, Path(file).stem if file else tasks, axis, quantize)
     how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
     results, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
@@ -130,7 +130,7 @@ def evaluate(
         print(f"mistakes with their pictures: {out / 'mistakes.html'}")
 
 
-def _file(tasks: str | None) -> Path | None:
+def _file(tasks: str | None) -> str | None:
     """The file or folder that `--tasks` names, or None where it names kinds; a kind goes before a folder so called."""
     from sightline.data.scenes import KINDS
 
@@ -138,7 +138,7 @@ def _file(tasks: str | None) -> Path | None:
         return None
     folder = tasks.rpartition("@")[0]  # of FOLDER@SPLIT
     named = "." in tasks or "/" in tasks or os.path.exists(tasks) or (folder and os.path.exists(folder))
-    return Path(tasks) if named else None
+    return tasks if named else None
 
 
 def _refuse(options: dict[str, Any], subject: str) -> None:

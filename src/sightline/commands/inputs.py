@@ -20,7 +20,7 @@ def open_inputs(images: list[str], question: str) -> tuple[list[Any], str]:
     if [*images, question].count("-") > 1:
         raise ValueError("stdin ('-') can be read once: as one image or as the question")
     if question == "-":
-        question = sys.stdin.read()
+        question = sys.stdin.read().rstrip("\r\n")  # as a shell does
     if not question.strip():
         raise ValueError("the question is empty")
     if not images and os.path.isfile(question):

@@ -46,7 +46,12 @@ def label(
         Path | None, typer.Option(help="Where paths of pictures start; beside DATA if not given.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first rows; without it, the rest.")] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Drop what OUT holds, and begin anew.")] = False,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Drop what OUT holds, and begin anew; where that is stopped, leave this out to go on."
+        ),
+    ] = False,
     model: Model = "sightline-tiny",
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -85,7 +90,8 @@ def label(
     answers = _answers(rows, job, (name, device, dtype, quantize, batch_size), _workers(ray, workers))
     with closing(answers), Outcome(places) as outcome:
         outcome.claim({**_settings(job), **answers.identity()}, restart)
-        counts = _run(outcome, rows, job, answers, min(len(rows), limit or len(rows)))
+        again = "the same command without --restart" if restart else "the same command"
+        counts = _run(outcome, rows, job, answers, min(len(rows), limit or len(rows)), again)
     _report(outcome, counts, as_json)
 
 
@@ -129,8 +135,10 @@ def _settings(job: Job) -> dict[str, Any]:
     return asked | {name: getattr(params, name) for name in ("max_new_tokens", "temperature", "seed")}
 
 
-def _run(outcome: Outcome, rows: Rows, job: Job, answers: Answers, total: int) -> dict[str, Any]:
-    """Check what is there, answer the rest up to `total`, and count."""
+def _run(
+    outcome: Outcome, rows: Rows, job: Job, answers: Answers, total: int, again: str = "the same command"
+) -> dict[str, Any]:
+    """Check what is there, answer the rest up to `total`, and count; `again` is what goes on where it is stopped."""
     from sightline.labelling.label import check
 
     done = 0
@@ -139,7 +147,7 @@ def _run(outcome: Outcome, rows: Rows, job: Job, answers: Answers, total: int) -
             done = check(outcome, rows, job, lambda: advance(1, ""))
     started = time.perf_counter()
     if done < total:
-        with counted("label", "rows", total, done, outcome.places.out) as advance:
+        with counted("label", "rows", total, done, outcome.places.out, again) as advance:
             for record in answers.records(done, total):
                 outcome.add(record)
                 advance(1, f"{outcome.bad} bad" if outcome.bad else "")

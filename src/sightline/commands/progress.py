@@ -14,7 +14,9 @@ __all__ = ["counted"]
 
 
 @contextmanager
-def counted(what: str, unit: str, total: int, done: int, where: object) -> Iterator[Callable[[int, str], None]]:
+def counted(
+    what: str, unit: str, total: int, done: int, where: object, again: str = "the same command"
+) -> Iterator[Callable[[int, str], None]]:
     """A function of how many `unit` have come and of a note about them; the bar adds their rate and what is left.
 
     Stopped by Ctrl-C, it says how many of all are in `where`.
@@ -49,5 +51,5 @@ def counted(what: str, unit: str, total: int, done: int, where: object) -> Itera
             bar = progress.add_task(what, total=total, completed=done, note="")
             yield advance
     except KeyboardInterrupt:
-        print(f"stopped with {done + now} of {total} {unit} in {where}; the same command goes on", file=sys.stderr)
+        print(f"stopped with {done + now} of {total} {unit} in {where}; {again} goes on", file=sys.stderr)
         raise

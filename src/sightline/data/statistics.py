@@ -75,6 +75,7 @@ class Statistics:
             "guessed": self.guessed(),
             "numbers": {name: numbers.as_dict() for name, numbers in self.numbers.items()},
             "different_answers": len(self.answers.counts),
+            "different_answers_are_all": self.answers.exact,
             "answers": dict(self.answers.first(most)),
             "questions": dict(self.questions.first(most)),
         }

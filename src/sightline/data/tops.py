@@ -17,10 +17,12 @@ class Tops(Generic[Thing]):
 
     def __init__(self, most: int = 100_000):
         self.most, self.counts, self.exact = most, Counter[Thing](), True
+        self.total = 0  # of all that came, what is forgotten too
         self._floor = 0
 
     def add(self, thing: Thing) -> None:
         self.counts[thing] += 1
+        self.total += 1
         if len(self.counts) > self.most:
             self.exact = False
             # Until half of the room is free, or each new thing would mean a search.

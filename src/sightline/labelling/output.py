@@ -185,8 +185,10 @@ def _lock(file: BinaryIO, out: Path) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         raise FileExistsError(f"another process is writing {out}: wait for it, or give another --out") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def _compare(there: dict[str, Any], settings: dict[str, Any], out: Path) -> None:

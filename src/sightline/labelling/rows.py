@@ -28,7 +28,9 @@ def open_rows(data: str | os.PathLike[str], skip: Path | None = None) -> Rows:
     Raises:
         FileNotFoundError, ValueError, ImportError: as `open_items`.
     """
-    return open_items(Path(data).resolve(), skip)
+    path = Path(data)
+    # A linked file keeps its name and folder, which say what it is and where its pictures lie.
+    return open_items(path.resolve() if path.is_dir() else path.parent.resolve() / path.name, skip)
 
 
 def options_of(rows: Rows) -> frozenset[str]:

@@ -87,6 +87,11 @@ def test_captions_go_before_the_names_of_folders_unless_these_are_said_to_be_cla
     assert answers(open_data(tmp_path, format="classes"), said) == ["10 cats"]
 
 
+def test_a_caption_that_is_empty_or_a_number_hides_no_others(tmp_path, said):
+    rows = open_data(captioned(tmp_path / "10_dog", "", "4821", "a dog"))
+    assert said(rows[2])[1] == ("assistant", "a dog")
+
+
 def test_boxes_of_detectors_are_no_captions(tmp_path):
     with pytest.raises(ValueError, match="nothing that tells what to learn"):
         open_data(captioned(tmp_path, "0 0.5 0.5 0.1 0.1\n"))

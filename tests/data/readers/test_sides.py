@@ -220,6 +220,40 @@ def test_a_held_out_split_beside_files_of_other_names_is_refused(tmp_path):
         open_data(tmp_path / "set@test")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("en/train-0.parquet", "en/test-0.parquet"),
+        ("vqa_train.parquet", "vqa_test.parquet"),
+        ("in1k-train-0000.parquet", "in1k-validation-00.parquet"),
+        ("Training.parquet", "Evaluation.parquet"),
+    ],
+)
+def test_splits_of_other_names_are_not_put_together(tmp_path, names):
+    for name in names:
+        parquet(tmp_path / "set" / name, [1])
+    with pytest.raises(ValueError, match=f"holds {names[1]} beside {names[0]}: give the folder or the files of one"):
+        open_data(tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    "folders", [("Training/glioma", "Testing/glioma"), ("brain/train/a", "brain/val/a"), ("train/a", "TEST/a")]
+)
+def test_folders_of_pictures_of_two_splits_are_not_put_together(tmp_path, folders):
+    for number, folder in enumerate(folders):
+        save(tmp_path / folder / "0.png", number)
+    with pytest.raises(ValueError, match=r"holds folders called .* and .*: give that of one split, or format classes"):
+        open_data(tmp_path)
+    assert len(open_data(tmp_path, format="classes")) == 2
+
+
+def test_a_held_out_side_without_answers_is_said_to_be_one(tmp_path):
+    (tmp_path / "train.csv").write_text("question,answer\n" + "".join(f"Q{n},A\n" for n in range(4)))
+    (tmp_path / "test.csv").write_text("question\nQ9\n")
+    with pytest.raises(ValueError, match=r"test\.csv is taken for what .*train\.csv holds out.*data\.held_out=0\.1"):
+        open_sides(tmp_path)
+
+
 @pytest.mark.parametrize("format", [None, "classes"])
 def test_a_class_may_be_called_train(tmp_path, format):
     for number, name in enumerate(("bus", "car", "train")):

@@ -89,6 +89,20 @@ def test_of_answer_and_answers_the_one_is_said_and_all_stay(write_lines, said):
     assert row.fields == {"answers": ["a", "b"]}
 
 
+@pytest.mark.parametrize(("given", "taught"), [(1, "Maine"), (0, "Ohio"), (2, "2"), ("Maine", "Maine")])
+def test_a_number_beside_choices_is_the_choice(write_lines, said, given, taught):
+    fields = {"image": "0.png", "question": "Which?", "choices": ["Ohio", "Maine"], "answer": given}
+    (row,) = open_data(write_lines(fields))
+    assert said(row) == asked("Which?", taught)
+    assert row.fields["choices"] == ["Ohio", "Maine"]
+
+
+@pytest.mark.parametrize("said_of", ["PNG", "Convert it to .png", "Which is lossless: GIF or\nphoto.jpg"])
+def test_text_about_pictures_is_none(write_lines, said, said_of):
+    (row,) = open_data(write_lines({"question": said_of, "answer": said_of, "source": said_of}))
+    assert said(row) == asked(said_of, said_of, pictures=0)
+
+
 def test_of_vqav2_s_annotators_the_most_frequent_answer_is_said(write_lines, said):
     answers = [{"answer": text, "answer_id": n} for n, text in enumerate(("one", "two", "two"), 1)]
     (row,) = open_data(write_lines({"image": "0.png", "question": "Q", "answers": answers}))

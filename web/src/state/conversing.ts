@@ -149,7 +149,7 @@ class Writer {
     this.timer = undefined;
     this.change({ text: this.text });
     // Whole sentences, each once.
-    const whole = /^[\s\S]*[.!?。！？\n](?=\s|$)/.exec(this.text.slice(this.said))?.[0] ?? "";
+    const whole = /^[\s\S]*([.!?](?=\s|$)|[。！？\n])/.exec(this.text.slice(this.said))?.[0] ?? "";
     this.said += whole.length;
     if (whole.trim()) this.speak(whole.trim());
   }

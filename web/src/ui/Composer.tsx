@@ -1,6 +1,6 @@
 // A question being written: text and pictures, picked, dropped or pasted. What is asked with it is its owner's business.
 import { ArrowUp, ImagePlus, Square, X } from "lucide-react";
-import { type KeyboardEvent, useEffect, useId, useRef } from "react";
+import { type KeyboardEvent, type MouseEvent, useCallback, useEffect, useId, useRef } from "react";
 import { type Draft, EMPTY, isReady, withoutReading } from "../lib/draft";
 import { isComposing } from "../lib/keys";
 import { addPictures, changeDraft, findDraft, useDraft } from "../state/drafts";
@@ -32,8 +32,8 @@ export function Composer(props: Props) {
   const canSend = ready && isReady(draft) && !writing;
   const held = draft.reading.length > 0 ? t.reading(draft.reading.map(({ name }) => name)) : undefined;
   const change = (change: Partial<Draft>) => changeDraft(draftId, change);
-  const addFiles = (files: File[]) => void addPictures(draftId, files);
-  useEffect(() => receive((files) => void addPictures(draftId, files)), [draftId]);
+  const addFiles = useCallback((files: File[]) => void addPictures(draftId, files), [draftId]);
+  useEffect(() => receive(addFiles), [addFiles]);
 
   // A question that is edited is what its reader wants to type in next.
   const edited = onCancel !== undefined;
@@ -45,6 +45,10 @@ export function Composer(props: Props) {
     const now = findDraft(draftId); // what was put in since it was drawn counts, too
     if (canSend && isReady(now)) onSend(now);
     else if (held) speak(held); // why it isn't sent
+  };
+  // The second click of a double click on Send, whose place this button has taken, is no wish to stop.
+  const stop = (event: MouseEvent) => {
+    if (event.detail < 2) onStop?.();
   };
   const press = (event: KeyboardEvent<HTMLTextAreaElement>) => {
     if (isComposing(event)) return;
@@ -58,6 +62,9 @@ export function Composer(props: Props) {
   return (
     <form
       className="composer"
+      onPaste={() => {
+        receive(addFiles); // the listener that hands over is the window's, and comes next
+      }}
       onSubmit={(event) => {
         event.preventDefault();
         send();
@@ -87,7 +94,7 @@ export function Composer(props: Props) {
       <textarea
         id={id ?? own}
         ref={field}
-        rows={1}
+        rows={3} // where the browser does not fit it to its text
         value={draft.text}
         placeholder={placeholder}
         onChange={(event) => change({ text: event.target.value })}
@@ -103,7 +110,7 @@ export function Composer(props: Props) {
           </button>
         )}
         {onStop ? (
-          <button type="button" className="button primary round" aria-label={t.stop} title={t.stop} onClick={onStop}>
+          <button type="button" className="button primary round" aria-label={t.stop} title={t.stop} onClick={stop}>
             <Square size={14} fill="currentColor" aria-hidden="true" />
           </button>
         ) : (

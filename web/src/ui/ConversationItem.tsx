@@ -14,9 +14,10 @@ interface Props {
   conversation: Conversation;
   shown: boolean;
   onChoose: () => void;
+  onRemoved: () => void;
 }
 
-export function ConversationItem({ conversation, shown, onChoose }: Props) {
+export function ConversationItem({ conversation, shown, onChoose, onRemoved }: Props) {
   const t = useText();
   const [renaming, setRenaming] = useState(false);
   const title = titleOf(conversation) || t.untitled;
@@ -51,7 +52,10 @@ export function ConversationItem({ conversation, shown, onChoose }: Props) {
           icon={Trash2}
           size={14}
           label={`${t.delete} ${t.options(title)}`}
-          onClick={() => remove(conversation.id)}
+          onClick={() => {
+            remove(conversation.id);
+            onRemoved(); // how to undo it stands beside the conversation
+          }}
         />
       </span>
     </li>

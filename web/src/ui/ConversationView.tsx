@@ -7,6 +7,7 @@ import { path, titleOf } from "../lib/tree";
 import { languageOf } from "../lib/words";
 import { ask, stopWriting } from "../state/conversing";
 import { dropDraft } from "../state/drafts";
+import { look } from "../state/looking";
 import { open, usePage, useText } from "../state/store";
 import { isOwn } from "../state/writing";
 import { AnswerView } from "./AnswerView";
@@ -105,6 +106,7 @@ function useFollowing() {
   const [away, setAway] = useState(false);
 
   const toEnd = () => {
+    look(null); // following waits while a word is looked at
     following.current = true;
     scroller.current?.scrollTo({ top: scroller.current.scrollHeight });
   };
@@ -113,22 +115,22 @@ function useFollowing() {
     const box = scroller.current;
     const column = box?.firstElementChild;
     if (!box || !column) return;
-    const look = () => {
+    const measure = () => {
       following.current = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR;
       setAway(!following.current);
     };
     const follow = () => {
       const { focus, current } = usePage.getState();
       if (following.current && !focus && current) box.scrollTo({ top: box.scrollHeight });
-      else look();
+      else measure();
     };
     const observer = new ResizeObserver(follow);
     observer.observe(box);
     observer.observe(column);
-    box.addEventListener("scroll", look, { passive: true });
+    box.addEventListener("scroll", measure, { passive: true });
     return () => {
       observer.disconnect();
-      box.removeEventListener("scroll", look);
+      box.removeEventListener("scroll", measure);
     };
   }, []);
 

@@ -16,9 +16,6 @@ export function DropZone() {
       depth = Math.max(0, depth + change);
       setOver(depth > 0);
     };
-    const enter = (event: DragEvent) => move(event, 1);
-    const leave = (event: DragEvent) => move(event, -1);
-    const hover = (event: DragEvent) => move(event, 0);
     const drop = (event: DragEvent) => {
       if (!fromOutside(event)) return;
       event.preventDefault();
@@ -29,16 +26,21 @@ export function DropZone() {
       else say("problem", text().noFiles);
     };
     const paste = (event: ClipboardEvent) => {
-      const files = [...(event.clipboardData?.files ?? [])];
-      if (files.length && handOver(files)) event.preventDefault();
+      const given = event.clipboardData;
+      const words = given?.getData("text") && given.getData("text/html"); // office programs add a picture of the text
+      if (given?.files.length && !words && handOver([...given.files])) event.preventDefault();
+    };
+    const listeners = {
+      dragenter: (event: DragEvent) => move(event, 1),
+      dragleave: (event: DragEvent) => move(event, -1),
+      dragover: (event: DragEvent) => move(event, 0),
+      drop,
+      paste,
     };
     const ended = new AbortController();
-    const { signal } = ended;
-    window.addEventListener("dragenter", enter, { signal });
-    window.addEventListener("dragleave", leave, { signal });
-    window.addEventListener("dragover", hover, { signal });
-    window.addEventListener("drop", drop, { signal });
-    window.addEventListener("paste", paste, { signal });
+    for (const [name, listener] of Object.entries(listeners)) {
+      window.addEventListener(name, listener as EventListener, ended); // of which it reads the signal
+    }
     return () => ended.abort();
   }, []);
 

@@ -15,7 +15,7 @@ const THEMES = [
   ["dark", Moon],
 ] as const;
 
-/** `onChoose` is told when another conversation was chosen. */
+/** `onChoose` is told when another conversation was chosen, or one deleted: then the list has been of use. */
 export function Sidebar({ onChoose = () => {} }: { onChoose?: () => void }) {
   const t = useText();
   const conversations = usePage((page) => page.conversations);
@@ -46,6 +46,7 @@ export function Sidebar({ onChoose = () => {} }: { onChoose?: () => void }) {
               conversation={one}
               shown={one.id === current}
               onChoose={() => choose(one.id)}
+              onRemoved={onChoose}
             />
           ))}
         </ul>

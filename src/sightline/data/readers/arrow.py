@@ -69,7 +69,7 @@ def _copied(path: Path, group: int) -> Path:
                 shutil.rmtree(old, ignore_errors=True)
         copies.mkdir(parents=True, exist_ok=True)
         _write(path, group, beside)
-        beside.replace(copy)
+        _put(beside, copy)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(
             f"{path} cannot be copied to {folder}, which reading it in any order needs: {one_line(error)}; "
@@ -79,6 +79,14 @@ def _copied(path: Path, group: int) -> Path:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
     return copy
+
+
+def _put(beside: Path, copy: Path) -> None:
+    try:
+        beside.replace(copy)
+    except OSError:
+        if not copy.is_file():  # else another process was faster with the same one, and Windows holds what is mapped
+            raise
 
 
 def _write(path: Path, group: int, copy: Path) -> None:

@@ -36,7 +36,7 @@ def find(path: Path, format: str | None = None) -> Items:
         files = files or sorted(
             one.name
             for one in path.iterdir()
-            if ends(one.name, LINES) and one.is_file() and not holds_no_rows(one.name)
+            if ends(one.name, LINES) and one.name[0] != "." and one.is_file() and not holds_no_rows(one.name)
         )
         if len(files) > 1:
             raise ValueError(f"{path} holds {len(files)} files of rows ({', '.join(files[:3])}): give one of them")

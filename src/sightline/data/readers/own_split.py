@@ -25,6 +25,7 @@ __all__ = [
     "files_of_split",
     "holds_no_rows",
     "own_split",
+    "side_of",
     "split_of",
 ]
 
@@ -33,6 +34,10 @@ NO_ROWS = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.js
 BESIDE_LABELS = (".job.json", ".bad.jsonl")  # what `sightline label` leaves beside its rows
 HELD_OUT_NAMES = ("validation", "val", "valid", "dev", "test")  # what chooses among models goes before what judges them
 SPLITS = frozenset({"train", *HELD_OUT_NAMES})
+# As `datasets` looks for them, between whatever separates words.
+_WORD = re.compile(
+    r"(?:^|[-._ /0-9])(train(?:ing)?|valid(?:ation)?|val|dev|test(?:ing)?|eval(?:uation)?)(?=[-._ /0-9]|$)", re.I
+)
 _FILE = re.compile(r"(train|validation|valid|val|dev|test)(-\d+-of-\d+(-\w+)?|[-_.]\d+)?")
 
 
@@ -59,17 +64,32 @@ def split_of(name: str) -> str | None:
     return match[1] if match else None
 
 
+def side_of(name: str) -> str | None:
+    """Whether a path in a data set's folder speaks of what is learned from ("train") or of what is held out ("test").
+
+    >>> [side_of(one) for one in ("en/train-0.parquet", "in1k-validation-00.tar", "Testing/a/1.png", "contest.tar")]
+    ['train', 'test', 'test', None]
+    """
+    match = _WORD.search(name)
+    return None if match is None else "train" if match[1].lower().startswith("train") else "test"
+
+
 def check_one_split(path: Path, names: Iterable[str]) -> None:
     """Refuse a held-out split of `path` among other files of rows: all of them would be learned from.
 
     Raises:
         ValueError: as said; the message says how one split is given.
     """
+    names = list(names)
     found = {split_of(name): name for name in names}
     if len(found) > 1 and not found.keys().isdisjoint(HELD_OUT_NAMES):
         splits = sorted(split for split in found if split is not None)
         beside = f" beside {found[None]}" if None in found else ""
         raise ValueError(f"{path} holds {', '.join(splits)}{beside}: give one of them, as {path}@{splits[-1]}")
+    sides = {side_of(name): name for name in names}
+    if "test" in sides and len(sides) > 1:
+        other = next(name for side, name in sides.items() if side != "test")
+        raise ValueError(f"{path} holds {sides['test']} beside {other}: give the folder or the files of one split")
 
 
 def files_of_split(address: Path) -> tuple[Path, list[Path]] | None:

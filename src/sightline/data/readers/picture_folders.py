@@ -16,8 +16,12 @@ from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, SPLITS
 __all__ = ["describe_pictures", "is_training_alone", "open_pictures"]
 
 SHOWN = 5  # names in a message
+LOOKED_AT = 50  # captions that are opened to see whether they hold words: some may be empty, or numbers
 # What folders of pictures are called beside folders of labels, in lower case.
 NO_CLASSES = {"images", "image", "img", "imgs", "pictures", "photos", "jpegimages"}
+# What folders of the two sides are called at any depth, in lower case.
+_SIDES = dict.fromkeys(("train", "training"), "train")
+_SIDES |= dict.fromkeys(("test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"), "test")
 OF_A_RUN = {"recipe.yaml", "settings.json"}  # in the folders of training and evaluation, whose rows are their own
 
 
@@ -66,6 +70,12 @@ def _refuse_splits(path: Path, pictures: list[str], sure: bool) -> None:
             f"{path} holds {', '.join(sorted(splits))} beside {min(tops - splits)}: give one of these folders, or "
             "format classes if all are classes"
         )
+    sides = {_SIDES[part]: part for name in pictures for part in name.lower().split("/")[:-1] if part in _SIDES}
+    if not sure and len(sides) > 1:
+        raise ValueError(
+            f"{path} holds folders called {' and '.join(sorted(sides.values()))}: give that of one split, or format "
+            "classes if these are classes"
+        )
 
 
 def _refuse_rows_below(path: Path, names: Sequence[str]) -> None:
@@ -82,10 +92,14 @@ def _refuse_rows_below(path: Path, names: Sequence[str]) -> None:
 def _have_captions(path: Path, pictures: list[str], names: set[str]) -> bool:
     """Whether text files lie beside most pictures, and hold words: boxes of detectors lie there too, in numbers."""
     captioned = [name for name in pictures if caption_of(name) in names]
-    if 2 * len(captioned) <= len(pictures):
-        return False
-    with (path / caption_of(captioned[0])).open(encoding="utf-8", errors="replace") as file:
-        return any(character.isalpha() for character in file.read(1000))
+    return 2 * len(captioned) > len(pictures) and any(
+        _has_words(path / caption_of(name)) for name in captioned[:LOOKED_AT]
+    )
+
+
+def _has_words(file: Path) -> bool:
+    with file.open(encoding="utf-8", errors="replace") as held:
+        return any(map(str.isalpha, held.read(1000)))
 
 
 def describe_pictures(items: PictureItems, asked: str) -> str:

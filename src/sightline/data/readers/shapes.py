@@ -149,7 +149,13 @@ class Reading:
             filter(None, (_one_of(names, fields, "image", where) for names in (IMAGES, IMAGES_TOO))), None
         )
         if image is None:
-            refuse_picture(fields, where)
+            said = {self.question_column, self.answer_column}
+            others = {
+                name: value
+                for name, value in fields.items()
+                if name not in said and not _may_answer(name) and name.lower() not in QUESTIONS
+            }
+            refuse_picture(others, where)
         return image
 
     def _answer(self, fields: dict[str, Any], where: str, has_question: bool) -> str | None:
@@ -179,6 +185,7 @@ class Reading:
         given = fields.get(table.answer)
         if isinstance(given, str) and table.answer in TEXTS:
             given = _listed(given) or given
+        given = _chosen(given, fields.get("choices"))
         answer = _one_answer(given)
         question = _words(fields.get(table.question or ""), where, "question") or table.asked
         sources = _pictures(fields.get(table.image or ""))
@@ -211,6 +218,14 @@ def _one_of(names: Sequence[str], fields: dict[str, Any], what: str, where: str)
 
 def _may_answer(name: str) -> bool:
     return name.lower() in (*ANSWERS, *LABELS, *CAPTIONS)
+
+
+def _chosen(given: Any, choices: Any) -> Any:
+    """The choice that a whole number stands for, as in ScienceQA, counted from 0; anything else as it is."""
+    texts = _listed(choices) if isinstance(choices, str) else choices
+    if type(given) is not int or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        return given
+    return texts[given] if 0 <= given < len(texts) and str(given) not in texts else given
 
 
 def _one_answer(given: Any) -> Any:
@@ -284,7 +299,13 @@ def _seems_a_picture(value: Any) -> bool:
         return bool(value) and all(map(_seems_a_picture, value))
     if isinstance(value, dict):
         return value.keys() == {"bytes", "path"}
-    return isinstance(value, bytes) or (isinstance(value, str) and value.rpartition(".")[2].lower() in PICTURES)
+    return isinstance(value, bytes) or (isinstance(value, str) and _names_a_picture(value))
+
+
+def _names_a_picture(text: str) -> bool:
+    """Whether it may be a picture's path: not an ending alone, nor a sentence that ends with one."""
+    stem, dot, ending = text.strip().rpartition(".")
+    return bool(dot and stem and not stem[-1].isspace()) and ending.lower() in PICTURES and "\n" not in text
 
 
 def _words(value: Any, where: str, what: str) -> str:

@@ -97,6 +97,23 @@ class Sides:
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+def _own_sides(own: tuple[str, str], on_row: Callable[[], None], options: dict[str, Any]) -> Sides:
+    """The two sides of a data set that comes divided."""
+    train = open_data(own[0], **options)
+    try:
+        held_out = open_data(own[1], **options)
+        if held_out.is_in_order_only:
+            return Sides(
+                train, None, f"its own {held_out.path} can be read in order only and is left out: decompress it"
+            )
+        return _two_places(train, held_out, on_row)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(
+            f"{error} ({own[1]} is taken for what {own[0]} holds out: if it has no answers, give the latter with "
+            "data.held_out=0.1)"
+        ) from None
+
+
 def open_sides(
     path: str | os.PathLike[str],
     share: Share = "auto",
@@ -120,12 +137,7 @@ def open_sides(
     streamed = bool(options.get("streaming"))
     own = own_split(path) if share == "auto" and validation is None and not streamed else None
     if own is not None:
-        train, held_out = (open_data(side, **options) for side in own)
-        if held_out.is_in_order_only:
-            return Sides(
-                train, None, f"its own {held_out.path} can be read in order only and is left out: decompress it"
-            )
-        return _two_places(train, held_out, on_row)
+        return _own_sides(own, on_row, options)
     rows = open_data(path, **options)
     if validation is not None:
         # What is asked again and again is kept, even where the other side is a stream.
