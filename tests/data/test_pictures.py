@@ -131,6 +131,7 @@ def test_the_most_frequent_are_kept_however_many_others_come():
         tops.add(f"once {number}")
         tops.add(("often", "seldom")[number % 4 == 0])
     assert not tops.exact
+    assert tops.total == 10_000
     assert [name for name, _ in tops.first(2)] == ["often", "seldom"]
     assert len(tops.counts) <= 100
     few = Tops(most=100)

@@ -58,7 +58,7 @@ def test_ask_stats_go_to_stderr(ask, picture):
 
 def test_ask_reads_the_question_or_an_image_from_stdin(ask, picture, monkeypatch):
     direct = ask(picture, "What is this?")[1]
-    stdin(monkeypatch, b"What is this?")
+    stdin(monkeypatch, b"What is this?\n")
     assert ask(picture, "-")[1] == direct
     stdin(monkeypatch, picture.read_bytes())
     assert ask("-", "What is this?")[1] == direct
