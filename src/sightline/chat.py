@@ -130,12 +130,14 @@ def is_torn(rendered: str) -> bool:
 
 
 def mark_values(value: Any, image_token: str = IMAGE_TOKEN) -> Any:
-    """`mark` every string inside `value` (tools, documents), except the types that templates compare."""
+    """`mark` every string inside `value` (tools, documents), keys too, except the names that templates compare."""
     if isinstance(value, str):
         return mark(value, image_token)
     if isinstance(value, dict):
         return {
-            _marked_key(key, image_token): item if key == "type" and _is_word(item) else mark_values(item, image_token)
+            key if _is_name(key) else mark_values(key, image_token): item
+            if key == "type" and _is_name(item)
+            else mark_values(item, image_token)
             for key, item in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -143,14 +145,9 @@ def mark_values(value: Any, image_token: str = IMAGE_TOKEN) -> Any:
     return value
 
 
-def _is_word(value: Any) -> bool:
-    return isinstance(value, str) and value.isalpha()
-
-
-def _marked_key(key: Any, image_token: str) -> Any:
-    """A key that a template may ask for stays as it is: letters, digits and what joins names."""
-    is_name = not isinstance(key, str) or re.fullmatch(r"[\w$.-]*", key)
-    return key if is_name else mark(key, image_token)
+def _is_name(value: Any) -> bool:
+    """Whether it may be a key or type that a template asks for: letters, digits and what joins them."""
+    return isinstance(value, str) and re.fullmatch(r"[\w$.-]*", value) is not None
 
 
 def template_messages(
@@ -248,8 +245,7 @@ def _encodable(text: str, where: str) -> str:
 def _fill_in(
     sources: list[ImageSource | None], images: Sequence[ImageSource] | None, sample: int
 ) -> tuple[ImageSource, ...]:
-    one_or_more: Any = images if images is not None else []
-    beside = list(one_or_more) if isinstance(one_or_more, (list, tuple)) else [one_or_more]
+    beside = [images] if isinstance(images, ImageSource) else list(images or [])
     open_places = sources.count(None)
     if open_places != len(beside):
         in_place = len(sources) - open_places

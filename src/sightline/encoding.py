@@ -13,7 +13,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from sightline.chat import Turn, segments
+from sightline.chat import CHAT_TEMPLATE, Turn, segments
 from sightline.images import ImageSource
 from sightline.tokenizer import AT_TOKEN, END_TOKEN, IMAGE_TOKEN, START_TOKEN
 
@@ -24,6 +24,7 @@ __all__ = [
     "batched",
     "check_counts",
     "check_lengths",
+    "check_tokenizer",
     "group_images",
     "images_beside",
     "labelled",
@@ -110,6 +111,18 @@ class ChatEncoder:
         if self._at_id is not None and self.image_token_id in ids:
             ids = [self._at_id if token == self.image_token_id else token for token in ids]
         return ids
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerFast, template: str, image_token: str) -> None:
+    """Raise ValueError where the tokenizer cannot pad, or the default template's tokens are none of its own."""
+    written = {START_TOKEN, END_TOKEN, IMAGE_TOKEN}
+    if template == CHAT_TEMPLATE and not (image_token == IMAGE_TOKEN and written <= tokenizer.get_vocab().keys()):
+        raise ValueError(
+            f"the default chat template writes {', '.join(sorted(written))}, which this tokenizer or image_token is not "
+            "for: give a chat_template, or join the parts with `sightline convert build`"
+        )
+    if tokenizer.pad_token_id is None:
+        raise ValueError("the tokenizer has no padding token: set its pad_token")
 
 
 def _without_added_tokens(tokenizer: Tokenizer) -> Tokenizer:

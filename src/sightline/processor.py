@@ -27,6 +27,7 @@ from sightline.encoding import (
     batched,
     check_counts,
     check_lengths,
+    check_tokenizer,
     group_images,
     images_beside,
     labelled,
@@ -36,7 +37,7 @@ from sightline.encoding import (
 from sightline.image_processing import default_image_processor
 from sightline.images import ImageSource, load_rgb
 from sightline.rendering import render
-from sightline.tokenizer import END_TOKEN, IMAGE_TOKEN, START_TOKEN
+from sightline.tokenizer import IMAGE_TOKEN
 
 __all__ = ["VLMProcessor"]
 
@@ -58,8 +59,8 @@ class VLMProcessor(ProcessorMixin):
     `image_token` stands once for each image in rendered text, and is expanded to `num_image_tokens` ids.
 
     Raises:
-        ValueError: the tokenizer has no such token, or writes it for typed text as well; `num_image_tokens` is no
-            number of patches.
+        ValueError: the tokenizer has no such token, writes it for typed text as well, cannot pad or is not the default
+            template's where no other is given; `num_image_tokens` is no number of patches.
     """
 
     valid_processor_kwargs = VLMProcessorKwargs
@@ -76,18 +77,11 @@ class VLMProcessor(ProcessorMixin):
             raise ValueError(f"num_image_tokens={num_image_tokens} is not between 1 and {MAX_IMAGE_TOKENS}")
         self.image_token = image_token
         self.num_image_tokens = num_image_tokens
-        template = chat_template or tokenizer.chat_template or CHAT_TEMPLATE
-        vocab = tokenizer.get_vocab()
-        if template == CHAT_TEMPLATE and not (image_token == IMAGE_TOKEN and {START_TOKEN, END_TOKEN} <= vocab.keys()):
-            raise ValueError(
-                f"the default chat template writes {START_TOKEN}, {END_TOKEN} and {IMAGE_TOKEN}, which this tokenizer "
-                "or image_token is not for: give a chat_template, or join the parts with `sightline convert build`"
-            )
-        if tokenizer.pad_token_id is None:
-            raise ValueError("the tokenizer has no padding token: set its pad_token")
-        super().__init__(image_processor, tokenizer, chat_template=template)
         self._encoder = ChatEncoder(tokenizer, image_token, num_image_tokens)
         self.image_token_id = self._encoder.image_token_id
+        template = chat_template or tokenizer.chat_template or CHAT_TEMPLATE
+        check_tokenizer(tokenizer, template, image_token)
+        super().__init__(image_processor, tokenizer, chat_template=template)
 
     @classmethod
     def from_config(cls, config: VLMConfig, tokenizer: PreTrainedTokenizerFast) -> VLMProcessor:

@@ -3,9 +3,11 @@
 import gc
 import threading
 import weakref
+from copy import deepcopy
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from sightline.engine.engine import Engine
 
@@ -112,6 +114,17 @@ def test_a_request_that_the_budget_can_never_hold_is_refused(loaded):
         pytest.raises(ValueError, match=r"do not fit into the KV cache: shorten them or raise kv_cache_bytes"),
     ):
         engine.submit(ask("What is this? " * 8, "red"))
+
+
+def test_a_large_batch_has_steps_of_as_many_tokens(loaded):
+    with Engine(*loaded, max_batch_size=600, kv_cache_bytes=2**22) as engine:
+        assert engine._core.scheduler.max_batch_tokens == 600
+
+
+@pytest.mark.parametrize("size", [{"block_size": 0}, {"block_size": -1}, {"max_batch_tokens": 0}])
+def test_a_size_of_nothing_is_refused_by_name(loaded, size):
+    with pytest.raises(ValueError, match=next(iter(size))):
+        Engine(*loaded, **size)
 
 
 def test_an_answer_that_may_take_all_positions_takes_what_the_budget_holds(loaded):
@@ -357,6 +370,21 @@ def test_a_text_without_a_template_is_gone_on_from(engine, loaded):
     wanted = model.generate(ids, max_new_tokens=6, do_sample=False, bad_words_ids=[[model.config.image_token_id]])
     assert list(reply.tokens) == wanted[0, ids.shape[1] :].tolist()
     assert reply.usage.prompt_tokens == ids.shape[1]
+
+
+def test_a_text_begins_with_what_the_tokenizer_begins_every_text_with(loaded):
+    model, processor = loaded
+    begun = deepcopy(processor)
+    begun.tokenizer.add_special_tokens({"bos_token": begun.tokenizer.eos_token})
+    begin = begun.tokenizer.bos_token_id
+    pieces = TemplateProcessing(
+        single=f"{begun.tokenizer.bos_token} $A", special_tokens=[(begun.tokenizer.bos_token, begin)]
+    )
+    begun.tokenizer.backend_tokenizer.post_processor = pieces
+    with Engine(model, begun, kv_cache_bytes=2**22) as engine:
+        own = processor.encode_text("What")
+        assert list(engine.prepare_text("What").prompt.ids) == [begin, *own]
+        assert list(engine.prepare_text(own).prompt.ids) == own
 
 
 def test_what_nobody_waits_for_is_not_even_read(engine, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sightline.config import LLMConfig
-from sightline.engine.kv_cache import PagedKVCache, bytes_per_block
+from sightline.engine.kv_cache import PagedKVCache, bytes_per_block, default_budget
 from sightline.engine.step import Copy
 
 CONFIG = LLMConfig(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2)
@@ -97,3 +97,16 @@ def test_the_workspace_grows_in_powers_of_two():
 def test_a_cache_without_room_is_an_error(blocks, size):
     with pytest.raises(ValueError, match=f"num_blocks={blocks}, block_size={size}"):
         cache_of(blocks, size)
+
+
+def test_without_a_budget_the_longest_text_fits_up_to_two_gibibytes():
+    def budget(positions):
+        config = LLMConfig(
+            hidden_size=1024, num_attention_heads=16, num_hidden_layers=28, max_position_embeddings=positions
+        )
+        return default_budget(config, 16, torch.float32)
+
+    per_token = 2 * 28 * 1024 * 4
+    assert budget(1024) == 2**29
+    assert budget(4096) == (4096 + 16) * per_token
+    assert budget(131_072) == 2**31

@@ -124,6 +124,21 @@ def test_a_wrong_value_is_named(wrong, message):
         SamplingParams(**wrong)
 
 
+def test_null_is_the_default_of_stop_texts_and_biases():
+    assert (SamplingParams(stop=None).stop, SamplingParams(logit_bias=None).logit_bias) == ((), {})
+
+
+def test_a_rule_that_writes_in_place_leaves_the_logits_alone(logits):
+    before = logits.clone()
+
+    def ban(ids, scores):
+        scores[:, 3] = -float("inf")
+        return scores
+
+    assert Chooser(SamplingParams(), 0, [ban]).scores([1], logits[0])[3] == -float("inf")
+    assert torch.equal(logits, before)
+
+
 def test_one_stop_text_is_not_its_letters():
     assert SamplingParams(stop="END").stop == ("END",)
 

@@ -80,13 +80,13 @@ def test_the_model_may_stand_by_itself(monkeypatch, serve, tiny):
 
 def test_options_reach_the_settings_and_the_engine(serve):
     options = (
-        "--api-key one --api-key two --allowed-hosts Proxy.example,10.0.0.1,[::2] --allow-image-urls *.example.org"
+        "--api-key one --api-key two --allowed-hosts Proxy.example,10.0.0.1,[::2],::3 --allow-image-urls *.example.org"
     )
     options += " --queue 3 --max-tokens 9 --max-images 2 --max-body-mib 1 --shutdown-seconds 5 --max-batch-size 4"
     assert serve(*options.split())[0] == 0
     settings = serve.state.settings
     assert settings.api_keys == ("one", "two")
-    assert settings.allowed_hosts == ("127.0.0.1", "proxy.example", "10.0.0.1", "[::2]")
+    assert settings.allowed_hosts == ("127.0.0.1", "proxy.example", "10.0.0.1", "[::2]", "::3")
     assert settings.image_hosts == ("*.example.org",)
     limits = settings.limits
     assert (limits.queue, limits.max_tokens, limits.images, limits.body_bytes) == (3, 9, 2, 2**20)
@@ -155,7 +155,10 @@ def test_a_taken_port_is_one_line_before_a_model_is_loaded(serve):
         (["--api-key", "two words"], "an API key is"),
         (["--api-key", "键"], "an API key is"),
         (["--allowed-hosts", "a,,b"], "--allowed-hosts is names"),
-        (["--allowed-hosts", "*.example.org"], "--allowed-hosts is whole names without ports, but not '*.example.org'"),
+        (
+            ["--allowed-hosts", "*.example.org"],
+            "--allowed-hosts is whole names, each of them, without ports, but not '*.example.org'",
+        ),
         (["--allowed-hosts", "example.org:8443"], "without ports, but not 'example.org:8443'"),
         (["--allow-image-urls", "https://example.org/"], "--allow-image-urls is names"),
         (["--allow-image-urls", "example.org:8080"], "names without ports"),

@@ -319,7 +319,7 @@ def test_resuming_another_run_is_refused_and_a_longer_one_is_not(finished, make_
     longer = make_recipe(stages=[*FIVE[:4], {**FIVE[4], "steps": 5}])
     console = quiet()
     train(longer, tmp_path / "run", resume=True, console=console)
-    assert re.search(r"changed: stages\.\w+\.steps: 5, before 4", console.file.getvalue())
+    assert re.search(r"changed: stages\.\w+\.steps: 5, before 3", console.file.getvalue())
     assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 15))
 
 

@@ -243,12 +243,15 @@ def test_a_language_that_the_tokenizer_does_not_know_is_a_warning(with_rows):
     ("length", "said"),
     [
         # A quarter of the places are the world's.
-        ({"samples": 400}, "rows.jsonl: 100 groups (a picture with its rows), each seen 3.0 times"),
+        ({"samples": 400}, "rows.jsonl: 100 groups (of rows about one picture), each seen 3.0 times"),
         (
             {"samples": 40},
-            "100 groups (a picture with its rows), 30 of them seen: stages.some.samples=134 shows each once",
+            "100 groups (of rows about one picture), 30 of them seen: stages.some.samples=134 shows each once",
         ),
-        ({"steps": 10}, "100 groups (a picture with its rows), 30 of them seen: stages.some.steps=34 shows each once"),
+        (
+            {"steps": 10},
+            "100 groups (of rows about one picture), 30 of them seen: stages.some.steps=34 shows each once",
+        ),
         ({"minutes": 1}, ""),
     ],
 )

@@ -21,6 +21,9 @@ def test_a_key_that_stands_twice_is_an_error_with_its_line(path):
     path.write_text(HEAD + "train: {lr: 0.0003}\n" + STAGES + "train: {batch_size: 8}\n")
     with pytest.raises(ValueError, match=r"'train' stands twice .*line 8"):
         load_recipe(path)
+    path.write_text(HEAD + STAGES + "train: {{lr}}\n")
+    with pytest.raises(ValueError, match="cannot be read as YAML"):
+        load_recipe(path)
 
 
 def test_a_rate_that_reaches_no_stage_is_an_error_that_names_those_that_would(path):
@@ -105,7 +108,7 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ("model.overrides.freeze_vision=true", r"freeze_vision cannot be overridden"),
         ("data.world.languages=[fr]", r"data\.world\.languages\.0: .*'en' or 'zh'"),
         ("data={}", r"data: there is nothing to read"),
-        ("train.seed=[", r"is not YAML"),
+        ("train.seed=[", r"cannot be read as YAML"),
         ("train.seed=-1", r"train\.seed: .*greater than or equal to 0"),
         ("train.step=4", r"train\.step is no key of a recipe$"),
         ("data.files=[{pth: x}]", r"data\.files\.0\.pth is no key of a recipe; did you mean 'path'\?"),

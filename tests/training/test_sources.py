@@ -15,7 +15,7 @@ from sightline.training.batches import RegionBatches, StageBatches, batches_from
 from sightline.training.build import build
 from sightline.training.contrast import patch_weights
 from sightline.training.grouping import MOST
-from sightline.training.row_checks import ANEW
+from sightline.training.row_checks import BEGIN_ANEW
 from sightline.training.rows import count_rows, measure_groups
 from sightline.training.sources import BLOCK, Deal, FileGroups
 
@@ -324,7 +324,7 @@ def test_a_row_that_cannot_teach_is_refused_in_its_batch_as_in_preflight(
         measure_groups(batches, 60)
     with pytest.raises(ValueError, match=rf"written\.jsonl, line 2: .*{message}") as caught:
         next(batches_from(batches, 0, workers, 60))
-    assert str(caught.value) == f"{before.value}{ANEW}"
+    assert str(caught.value) == f"{before.value}{BEGIN_ANEW}"
 
 
 def test_a_picture_of_the_built_in_world_is_not_to_be_mended(make_recipe, processor):

@@ -233,6 +233,7 @@ def test_a_spike_is_skipped_and_too_many_in_a_row_stop_the_run(make_recipe):
     run.objective.loss = lambda *args: original(*args)._replace(value=original(*args).value * 5)
     before = weights(model)
     assert run.take(batch)["skipped"]
+    assert run.spikes.skipped == 1
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     assert not any(p.grad is not None and p.grad.any() for p in run.trained), "the next step would take it after all"
     resumed = run_of(recipe, model, processor)

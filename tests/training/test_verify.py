@@ -2,12 +2,14 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from rich.console import Console
 
 from sightline.training import journal, memory
+from sightline.training.journal import Journal
 from sightline.training.loop import train
 from sightline.training.recipe_file import load_recipe
 from sightline.training.shipped import find_recipe
@@ -32,6 +34,15 @@ def test_a_recipe_without_a_log_says_so(make_recipe):
 def test_the_default_recipe_reproduces_the_log_that_ships_with_it():
     path = find_recipe("tiny")
     assert verify(load_recipe(path), log_of(path), 2).reproduces
+
+
+def test_what_a_step_says_of_each_layer_is_drawn_layer_by_layer(tmp_path, monkeypatch):
+    drawn = []
+    board = SimpleNamespace(add_scalar=lambda *given: drawn.append(given), close=lambda: None)
+    monkeypatch.setattr("sightline.training.journal._board", lambda folder, step: board)
+    with Journal(tmp_path, 0) as journal:
+        journal.write({"step": 1, "stage": "joint", "loss": 2.0, "text_entropy": [0.5, 0.25]})
+    assert drawn == [("loss", 2.0, 1), ("text_entropy/0", 0.5, 1), ("text_entropy/1", 0.25, 1)]
 
 
 def test_a_run_without_tensorboard_says_so_and_logs_all_the_same(make_recipe, tmp_path, monkeypatch):

@@ -170,15 +170,19 @@ def _listed(option: str, given: str | None) -> tuple[str, ...]:
     return names
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
 def _hosts(given: str | None) -> tuple[str, ...]:
     hosts = _listed("--allowed-hosts", given)
     for host in hosts:
-        try:
-            is_address = bool(ipaddress.ip_address(host.strip("[]")))
-        except ValueError:
-            is_address = False
-        if "*" in host or (":" in host and not is_address):
-            raise ValueError(f"--allowed-hosts is whole names without ports, but not {host!r}: name each one")
+        if "*" in host or (":" in host and not _is_address(host)):
+            raise ValueError(f"--allowed-hosts is whole names, each of them, without ports, but not {host!r}")
     return hosts
 
 

@@ -20,7 +20,7 @@ from sightline.engine.blocks import BlockPool
 from sightline.engine.core import EngineCore
 from sightline.engine.image_cache import ImageCache
 from sightline.engine.job import Job
-from sightline.engine.kv_cache import PagedKVCache, bytes_per_block
+from sightline.engine.kv_cache import PagedKVCache, bytes_per_block, default_budget
 from sightline.engine.loop import EngineLoop
 from sightline.engine.prompts import PreparedImage, PromptReader
 from sightline.engine.request import Piece, Prompt, Reply, SamplingParams, TokenLogprob
@@ -191,18 +191,18 @@ class Engine:
         if block_size < 1:
             raise ValueError(f"block_size is at least 1, not {block_size}")
         per_block = bytes_per_block(model.config, block_size, model.dtype)
-        whole = -(-model.config.max_position_embeddings // block_size) * per_block
-        budget = max(512 * MIB, min(whole + per_block, 2048 * MIB)) if kv_cache_bytes is None else kv_cache_bytes
+        budget = default_budget(model.config, block_size, model.dtype) if kv_cache_bytes is None else kv_cache_bytes
         blocks = budget // per_block - 1  # the cache has one more, for padding
         if blocks < 1:
             raise ValueError(f"kv_cache_bytes={kv_cache_bytes} holds no two blocks of {per_block} bytes: raise it")
+        step_tokens = max(512, max_batch_size) if max_batch_tokens is None else max_batch_tokens
         pool = BlockPool(blocks, block_size)
         cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
         self._core = EngineCore(
             Scheduler(
                 pool,
                 max_batch_size,
-                max_batch_tokens or max(512, max_batch_size),
+                step_tokens,
                 prefix_caching and not _depends_on_length(model),
             ),
             Runner(model, cache, FusedWeights(model), compile=compile),
@@ -295,7 +295,10 @@ class Engine:
                 handle.cancel()
 
     def prepare_text(self, text: str | Sequence[int], salt: bytes = b"") -> Prepared:
-        """A text, or its token ids, that the answer goes on from, without a template and without pictures."""
+        """A text, or its token ids, that the answer goes on from, without a template and without pictures.
+
+        Before a text stands what the tokenizer begins every text with, if anything.
+        """
         ids = self._reader.prompt_ids(text) if isinstance(text, str) else text
         return Prepared(Prompt(tuple(ids), salt=salt), {})
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from sightline.config import LLMConfig
 from sightline.engine.step import Copy
 
-__all__ = ["PagedKVCache", "bytes_per_block"]
+__all__ = ["PagedKVCache", "bytes_per_block", "default_budget"]
 
 
 # The compiler's own code for a gather copies number by number on a CPU; in an operation of its own it stays a memcpy.
@@ -28,6 +28,13 @@ def bytes_per_block(config: LLMConfig, block_size: int, dtype: torch.dtype) -> i
     """What one block takes: keys and values of `block_size` tokens in all layers."""
     per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim
     return per_token * block_size * dtype.itemsize
+
+
+def default_budget(config: LLMConfig, block_size: int, dtype: torch.dtype) -> int:
+    """Bytes of a cache where none are given: what the model's longest text takes, between 512 MiB and 2 GiB."""
+    per_block = bytes_per_block(config, block_size, dtype)
+    longest = -(-config.max_position_embeddings // block_size) + 1  # and one for padding
+    return min(max(longest * per_block, 2**29), 2**31)
 
 
 class PagedKVCache:

@@ -64,6 +64,9 @@ class PromptReader:
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor: Any = processor
         self._plain: Any = None if isinstance(processor, VLMProcessor) else _plain_tokenizer(processor)
+        tokenizer = self._processor.tokenizer
+        begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+        self._begin = [tokenizer.bos_token_id] if begins else []
 
     def read(self, messages: Messages, salt: bytes = b"") -> tuple[Prompt, dict[bytes, PreparedImage]]:
         """The prompt that asks for the next answer, and its pictures by key; equal ones are there once.
@@ -103,9 +106,7 @@ class PromptReader:
     def prompt_ids(self, text: str) -> list[int]:
         """The ids of a prompt without a template: what the tokenizer begins every text with, and the text's own."""
         ids = self.text_ids(text)
-        tokenizer = self._processor.tokenizer
-        begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-        return ids if ids[:1] == begin or tokenizer("a")["input_ids"][:1] != begin else begin + ids
+        return ids if ids[: len(self._begin)] == self._begin else [*self._begin, *ids]
 
     def text_ids(self, text: str) -> list[int]:
         """The ids of `text` alone, without a template: never a placeholder or a control token."""

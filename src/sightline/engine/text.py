@@ -1,6 +1,7 @@
 """From tokens to text as they come: whole characters only, and never a part of a stop text.
 
-It knows a tokenizer, not a model. The pieces of an answer join to what decoding all of its tokens at once gives.
+It knows a tokenizer, not a model. The pieces of an answer join to what decoding all of its tokens at once gives, unless
+that would take back what has been handed out.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ class TextStream:
 
     def finish(self) -> str:
         """What was held back: the start of a stop text that did not come, bytes that are no whole character."""
-        whole = self._decode(self._tokens, skip_special_tokens=True)
-        if not self.stopped and whole.startswith(self.text):
-            self._decoded = whole
+        if not self.stopped:
+            whole = self._decode(self._tokens, skip_special_tokens=True)
+            self._decoded = whole if whole.startswith(self.text) else self._decoded
         return self._hand_out(len(self._decoded))
 
     def _step(self, token: int) -> str:
@@ -64,7 +65,7 @@ class TextStream:
                 raise
         # A tokenizer that falls back to bytes decodes a run of them as one: a byte that fits none unmakes characters
         # that were whole. What has been handed out stays.
-        self._stream = DecodeStream(skip_special_tokens=True)
+        self._stream = DecodeStream(ids=self._tokens[-2:-1], skip_special_tokens=True)
         return self._stream.step(self._backend, token) or ""
 
     def _withheld(self) -> int:

@@ -63,7 +63,7 @@ def _small(picture: Image.Image) -> Image.Image:
 
 
 def examples(tasks: Tasks, answers: Sequence[Answer], most: int = 400) -> list[Example]:
-    """Mistakes and, a third as many, right answers of every kind and language: about `most`, at least 4 of each.
+    """Mistakes and right answers of every kind and language, three to one where there are so many: about `most`.
 
     In the order of the kinds and languages; of each the first ones, mistakes before right answers.
     """

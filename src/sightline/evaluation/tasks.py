@@ -72,7 +72,11 @@ class Question:
 
     @property
     def shown(self) -> str:
-        """A digest of its pictures, where they are files or bytes that other questions may show, too."""
+        """A digest of its pictures, where they are files or bytes that other questions may show, too.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
         sources = [part["image"] for one in self.messages for part in one["content"] if part["type"] == "image"]
         if not sources or not all(isinstance(source, str | bytes) for source in sources):
             return ""

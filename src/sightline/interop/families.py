@@ -129,7 +129,7 @@ def _check_rope(config: PreTrainedConfig) -> None:
         shown = f"rope_parameters={config.rope_parameters!r}" if nested else f"rope_type={kind!r}"
         raise ValueError(f"{shown} is not supported; use one of {', '.join(_ROPE_TYPES)} for all layers")
     # GLM's code turns a part of each head; the others would turn all of it, whatever is written there.
-    part = (config.rope_parameters or {}).get("partial_rotary_factor", 1.0)
+    part = (config.rope_parameters or {}).get("partial_rotary_factor") or 1.0
     if part != 1.0 and config.model_type != "glm4_moe":
         raise ValueError(f"partial_rotary_factor={part} of a {config.model_type!r} model is not supported")
 

@@ -31,6 +31,7 @@ __all__ = [
     "best_dtype",
     "load",
     "load_processor",
+    "located",
     "named_dtype",
     "pick_device",
     "stored_dtype",
@@ -91,7 +92,9 @@ def load_processor(name: str | Path) -> tuple[VLMConfig, VLMProcessor]:
         config = _read_config(source, name)
         if not isinstance(config, VLMConfig):
             raise ValueError(f"{name} is a {config.model_type!r} checkpoint; a sightline_vlm is needed here")
-        processor: Any = _processor(source)
+        processor = _processor(source)
+        if not isinstance(processor, VLMProcessor):
+            raise ValueError(f"{name} was loaded from a Llava checkpoint and keeps its processor; ours is needed here")
         return config, processor
 
 
@@ -237,6 +240,7 @@ def named_dtype(given: str | torch.dtype) -> torch.dtype:
 
 
 def located(name: str | Path) -> str:
+    """Where a model lies that may be given by a shipped name or as a training run's folder; else as it was given."""
     if str(name) == DEFAULT_MODEL:
         return str(resources.files("sightline") / "assets" / DEFAULT_MODEL)
     run = Path(name) / "model"  # of a training run's folder, the model that it ended with

@@ -66,7 +66,7 @@ def load_language(source: str | Path, dtype: torch.dtype) -> dict[str, Tensor]:
         FileNotFoundError: there is no checkpoint, or a part of it is missing.
         ValueError: a weight is missing.
     """
-    folder, extra = _located(source)
+    folder, extra = _with_gguf(source)
     if extra:
         extra["quantization_config"] = GgufConfig(dequantize=True)
     try:
@@ -88,7 +88,7 @@ def load_tokenizer(source: str | Path) -> PreTrainedTokenizerFast:
         FileNotFoundError: there is none.
         ValueError: it is not byte-level.
     """
-    folder, extra = _located(source)
+    folder, extra = _with_gguf(source)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **extra)
     except (OSError, ValueError) as error:
@@ -111,7 +111,7 @@ def read_config(source: str | Path, kind: str) -> PreTrainedConfig:
         FileNotFoundError: there is none; `kind` says of what.
         ImportError: it is a GGUF file, and the package for it is not installed.
     """
-    folder, extra = _located(source)
+    folder, extra = _with_gguf(source)
     looks_local = str(source).startswith(("/", ".", "~")) or str(source).count("/") != 1
     if looks_local and not (Path(source).is_file() if extra else Path(source).is_dir()):
         raise FileNotFoundError(f"there is no {kind} at {str(source)!r}: give a folder or a hub id")
@@ -124,7 +124,7 @@ def read_config(source: str | Path, kind: str) -> PreTrainedConfig:
     return config
 
 
-def _located(source: str | Path) -> tuple[str | Path, dict[str, Any]]:
+def _with_gguf(source: str | Path) -> tuple[str | Path, dict[str, Any]]:
     """The folder or hub id, and what transformers must be told besides to read a GGUF file."""
     if Path(source).suffix != ".gguf":
         return source, {}

@@ -167,11 +167,15 @@ def _numbers(value: Any) -> Iterator[tuple[str, int]]:
                 yield field, number
 
 
+def _method(quantization: Any) -> Any:
+    return quantization.get("quant_method") if isinstance(quantization, dict) else quantization
+
+
 def _refuse_code(described: dict[str, Any] | None, where: str) -> None:
     for field, value, _ in _fields(described):
         if field in ("auto_map", "custom_pipelines") and value:
             raise ValueError(f"{where} names code of its own ({field}), which is never run: remove it to do without")
-        if field == "quantization_config" and value and value.get("quant_method") != QUANTIZED:
+        if field == "quantization_config" and value and _method(value) != QUANTIZED:
             raise ValueError(
                 f"{where} says that its weights are quantised in a way that this package does not read: load the "
                 "unquantised checkpoint, and quantise it with quantize='int8' (on a GPU, or 'torchao')"

@@ -72,7 +72,7 @@ def _tower_processor(model_path: str | Path) -> Any:
 
     try:
         return AutoProcessor.from_pretrained(model_path, backend="pil", trust_remote_code=False)
-    except (OSError, ValueError, ImportError):  # for SigLIP's tokenizer, which is not needed, one more package is
+    except (OSError, ValueError, ImportError):  # a tokenizer, which is not needed here, may lack its package
         return AutoImageProcessor.from_pretrained(model_path, backend="pil", trust_remote_code=False)
 
 

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from sightline.data.readers import Data
 from sightline.data.sample import sample_of
 from sightline.processor import VLMProcessor
-from sightline.training.row_checks import ANEW, Limit, check_length, checked_row
+from sightline.training.row_checks import BEGIN_ANEW, Limit, check_length, checked_row
 
 __all__ = ["RowWatch"]
 
@@ -64,7 +64,7 @@ class RowWatch:
                 self.files = []
                 return
             if said:
-                raise ValueError(said + ANEW)
+                raise ValueError(said + BEGIN_ANEW)
             _done[self.files.pop(0)] = self.limit
 
 

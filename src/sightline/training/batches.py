@@ -31,7 +31,7 @@ from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.holdout import sides_of_files
 from sightline.training.recipe import Recipe, Stage
-from sightline.training.row_checks import ANEW, CannotTeach, can_teach, check_length, checked_row, limit_of
+from sightline.training.row_checks import BEGIN_ANEW, CannotTeach, can_teach, check_length, checked_row, limit_of
 from sightline.training.rows import sampled_files, where_at
 from sightline.training.sources import Deal, WorldGroups, open_sources, world_of
 
@@ -93,7 +93,7 @@ class StageBatches(Dataset[list[MicroBatch]]):
                 where = f"{self.sources[source].origin(number)}: "
                 self.encode([group])
             except CannotTeach as found:
-                return found if drawn else CannotTeach(f"{found}{ANEW}")
+                return found if drawn else CannotTeach(f"{found}{BEGIN_ANEW}")
             except (ValueError, OSError) as found:
                 kind = FileNotFoundError if isinstance(found, FileNotFoundError) else ValueError
                 beside = kind is FileNotFoundError or (where and all(map(_lies_beside, group)))

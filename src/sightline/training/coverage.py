@@ -31,5 +31,5 @@ def coverage(stage: Stage, data: StageBatches, files: tuple[FileSource, ...]) ->
         if dealt < groups:
             needed = math.ceil(groups * BLOCK / places / size)
             seen = f"{dealt:,} of them seen: stages.{stage.name}.{unit}={needed} shows each once"
-        lines.append(f"{file.path}: {groups:,} groups (a picture with its rows), {seen}")
+        lines.append(f"{file.path}: {groups:,} groups (of rows about one picture), {seen}")
     return lines

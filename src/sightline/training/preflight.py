@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -44,6 +44,15 @@ class StageReport:
     language: str = ""
 
 
+class _Measured(NamedTuple):
+    """A full batch, its loss and floating-point operations, and the most memory that its step took."""
+
+    batch: MicroBatch
+    loss: float
+    flops: float
+    peak: int
+
+
 def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> StageReport:
     """Rehearse a stage that has not begun. Its weights, optimisers and random numbers are left as they were.
 
@@ -57,14 +66,16 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
     plan = plan_of(run.data, run.model.config.max_position_embeddings, on_row)
     if run.stage.trains == ("projector",) and not any("pixel_values" in one.batch for one in (*plan.odd, *plan.full)):
         raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
-    # What may not fit is judged first. The largest is taken last, beside the optimisers' state, which others have made.
-    full = sorted(plan.full, key=lambda one: _foreseen(run, one))
+    # What may not fit is judged first, beside the gradients and optimisers' state that judging has made. What seems the
+    # largest is taken last.
+    kept = [_kept(run, one) for one in plan.full]
+    foreseen = sorted(zip(kept, plan.full, strict=True), key=lambda pair: pair[0])
+    for bytes_kept, one in foreseen:
+        _check_room(run, one, bytes_kept)
     for one in plan.odd:
         _rehearse(run, one)
-    for one in full:
-        reset_peak(run.device)
-        loss, flops = _rehearse(run, one)
-    worst, peak = full[-1].batch, peak_memory(run.device)
+    measured = [_measured(run, one) for _, one in foreseen]
+    worst, loss, flops, peak = max(measured, key=lambda one: one.peak)
     run.forget()
     return StageReport(
         first_loss=loss,
@@ -94,21 +105,25 @@ def _rehearse(run: StageRun, one: Rehearsal) -> tuple[float, float]:
         raise ValueError(_too_large(run, one)) from None
 
 
-def _foreseen(run: StageRun, one: Rehearsal) -> float:
-    """Bytes that a full batch keeps for its backward pass, judged by what its smaller like keeps.
+def _measured(run: StageRun, one: Rehearsal) -> _Measured:
+    reset_peak(run.device)
+    loss, flops = _rehearse(run, one)
+    return _Measured(one.batch, loss, flops, peak_memory(run.device))
 
-    Raises:
-        ValueError: on a processor, where it would end in a killed process.
-    """
+
+def _kept(run: StageRun, one: Rehearsal) -> float:
+    """Bytes that a full batch keeps for its backward pass, judged by what its smaller like keeps."""
     if one.like is None:
         return 0.0
     with SavedForBackward(run.model) as saved:
         _rehearse(run, replace(one, batch=one.like))
-    kept = saved.bytes * one.growth
-    # Gradients and the optimisers' state are there by now; activations grow with the batch.
+    return saved.bytes * one.growth
+
+
+def _check_room(run: StageRun, one: Rehearsal, kept: float) -> None:
+    """On a processor, where too large a batch ends in a killed process, raise a ValueError instead."""
     if run.device.type != "cuda" and memory_used(run.device) + kept > memory_limit(run.device):
         raise ValueError(_too_large(run, one))
-    return kept
 
 
 def _shape(batch: MicroBatch) -> str:

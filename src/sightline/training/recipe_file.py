@@ -28,6 +28,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
             key = key_node.value
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
@@ -56,7 +58,8 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises:
         FileNotFoundError: there is no such recipe.
-        ValueError: it is no YAML mapping, or a key or value is wrong; the message names the place.
+        ValueError: it is no YAML mapping, a key or value is wrong, or an override reaches no stage; the message names
+            the place.
     """
     path = find_recipe(path)
     try:
@@ -212,7 +215,7 @@ def _value(override: str, value: str) -> Any:
     try:
         return _read(value)
     except yaml.YAMLError:
-        raise ValueError(f"the value in the override {override!r} is not YAML") from None
+        raise ValueError(f"the value in the override {override!r} cannot be read as YAML") from None
 
 
 def _read_alone(fields: dict[str, Any], data: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
 from sightline.training.rows import GroupSize, measure_groups, odd_groups, sampled_files
@@ -19,13 +20,15 @@ NAMED = 3  # rows that a message names
 class Rehearsal:
     """A micro-batch, how its rows are odd, and where these come from.
 
-    `like` is a smaller batch of such rows, by which a full one is judged before it is tried.
+    `like` is a smaller batch of such rows, by which a full one is judged before it is tried: what it keeps for its
+    backward pass grows with `by`, its tokens or its pictures.
     """
 
     name: str
     batch: MicroBatch
     origins: tuple[str, ...] = ()
     like: MicroBatch | None = None
+    by: Literal["input_ids", "pixel_values"] = "input_ids"
 
     def __str__(self) -> str:
         found = ", ".join(self.origins[:NAMED]) + (" and more" if len(self.origins) > NAMED else "")
@@ -33,11 +36,8 @@ class Rehearsal:
 
     @property
     def growth(self) -> float:
-        """How many times as large as `like` it is, in tokens or in pictures."""
-        if self.like is None:
-            return 1.0
-        keys = [key for key in ("input_ids", "pixel_values") if key in self.like and key in self.batch]
-        return max(self.batch[key].numel() / self.like[key].numel() for key in keys)
+        """How many times as large as `like` it is."""
+        return 1.0 if self.like is None else self.batch[self.by].numel() / self.like[self.by].numel()
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ def plan_of(
         largest["most pictures"] = odd["most pictures"]
     odd["most pictures"] = odd["most pictures"][:few]
     encode = _Encoder(data)
+    judged = [encode(name, groups, _like(groups, sizes)) for name, groups in largest.items()]
+    many = full > 1  # one row is judged by another of as many pictures
     return Plan(
         [encode(name, groups) for name, groups in odd.items()],
-        [encode(name, groups, _like(groups, sizes)) for name, groups in largest.items()],
+        [replace(one, by="pixel_values") if one.name == "most pictures" and many else one for one in judged],
         _in_words(sizes, sum(map(len, sampled_files(data)))),
     )
 

@@ -14,11 +14,11 @@ from sightline.data.sample import Sample, answers_of
 from sightline.encoding import IGNORED_LABEL, Row
 from sightline.processor import VLMProcessor
 
-__all__ = ["CannotTeach", "Limit", "can_teach", "check_length", "checked_row", "limit_of"]
+__all__ = ["BEGIN_ANEW", "CannotTeach", "Limit", "can_teach", "check_length", "checked_row", "limit_of"]
 
 
 # Behind what is wrong with a row that is met while a run is under way: rows are known by their bytes.
-ANEW = "; a run goes on with no other rows, so begin anew then"
+BEGIN_ANEW = "; a run goes on with no other rows, so begin anew then"
 
 
 class CannotTeach(ValueError):

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from sightline.config import VLMConfig
 from sightline.data.readers import Data
-from sightline.interop.load import DEFAULT_MODEL, load_processor
+from sightline.interop.load import load_processor, located
 from sightline.interop.parts import read_config
 from sightline.nn.vision import build_tower
 from sightline.nn.vlm import VLM
@@ -110,6 +110,6 @@ def _language_parameters(source: str) -> int:
 
 
 def _tower_parameters(source: str) -> int:
-    config: Any = load_processor(source)[0] if source == DEFAULT_MODEL else read_config(source, "vision tower")
+    config: Any = read_config(located(source), "vision tower")
     with torch.device("meta"):
         return sum(p.numel() for p in build_tower(getattr(config, "vision_config", config)).parameters())
