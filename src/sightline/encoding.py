@@ -118,8 +118,8 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, template: str, image_tok
     written = {START_TOKEN, END_TOKEN, IMAGE_TOKEN}
     if template == CHAT_TEMPLATE and not (image_token == IMAGE_TOKEN and written <= tokenizer.get_vocab().keys()):
         raise ValueError(
-            f"the default chat template writes {', '.join(sorted(written))}, which this tokenizer or image_token is not "
-            "for: give a chat_template, or join the parts with `sightline convert build`"
+            f"the default chat template writes {', '.join(sorted(written))}, which this tokenizer or image_token is "
+            "not for: give a chat_template, or join the parts with `sightline convert build`"
         )
     if tokenizer.pad_token_id is None:
         raise ValueError("the tokenizer has no padding token: set its pad_token")
