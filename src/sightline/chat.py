@@ -245,7 +245,8 @@ def _encodable(text: str, where: str) -> str:
 def _fill_in(
     sources: list[ImageSource | None], images: Sequence[ImageSource] | None, sample: int
 ) -> tuple[ImageSource, ...]:
-    beside = [images] if isinstance(images, ImageSource) else list(images or [])
+    given: Any = images  # one picture need not be in a list
+    beside = [] if given is None else list(given) if isinstance(given, (list, tuple)) else [given]
     open_places = sources.count(None)
     if open_places != len(beside):
         in_place = len(sources) - open_places
@@ -254,5 +255,5 @@ def _fill_in(
             f"sample {sample}: found {len(sources)} image runs, but {total} images were given "
             f"({in_place} in the messages, {len(beside)} beside them)"
         )
-    given = iter(beside)
-    return tuple(next(given) if source is None else source for source in sources)
+    left = iter(beside)
+    return tuple(next(left) if source is None else source for source in sources)

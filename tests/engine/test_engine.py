@@ -124,7 +124,7 @@ def test_a_large_batch_has_steps_of_as_many_tokens(loaded):
 @pytest.mark.parametrize("size", [{"block_size": 0}, {"block_size": -1}, {"max_batch_tokens": 0}])
 def test_a_size_of_nothing_is_refused_by_name(loaded, size):
     with pytest.raises(ValueError, match=next(iter(size))):
-        Engine(*loaded, **size)
+        Engine(*loaded, kv_cache_bytes=2**22, **size)
 
 
 def test_an_answer_that_may_take_all_positions_takes_what_the_budget_holds(loaded):

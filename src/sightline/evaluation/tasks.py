@@ -177,7 +177,7 @@ def file_tasks(
         groups.setdefault((key.kind, key.language), []).append(key)
     keys = [key for group in groups.values() for key in group[:per_kind]]
     settings = {
-        "file": str(path),
+        "file": str(Path(path)),
         "sha256": rows.fingerprint(),
         "image_folder": str(rows.folder),
         "metric": metric,

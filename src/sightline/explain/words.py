@@ -14,7 +14,10 @@ __all__ = ["Span", "words_of"]
 # Scripts that write no spaces between words: each character is one, as far as tokens allow.
 _ALONE = r"\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 # Accents, vowel signs and points, no letters by themselves: of Latin, Hebrew, Arabic, India's scripts and Thai.
-_MARKS = r"\u0300-\u036f\u0591-\u05c7\u064b-\u065f\u0900-\u0963\u0966-\u0dff\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+_MARKS = (
+    r"\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f"
+    r"\u0900-\u0963\u0966-\u096f\u0971-\u0df3\u0e31\u0e34-\u0e3a\u0e47-\u0e4e"
+)
 _LETTERS = rf"(?:(?![{_ALONE}])[\w{_MARKS}])+"
 _WORD = re.compile(rf"[{_ALONE}]|{_LETTERS}(?:['’.,-]{_LETTERS})*|[^\w\s{_MARKS}]+")
 _CUT = "\ufffd"  # what half a character decodes to

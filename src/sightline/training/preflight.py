@@ -75,7 +75,7 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
     for one in plan.odd:
         _rehearse(run, one)
     measured = [_measured(run, one) for _, one in foreseen]
-    worst, loss, flops, peak = max(measured, key=lambda one: one.peak)
+    worst, loss, flops, peak = max(reversed(measured), key=lambda one: one.peak)
     run.forget()
     return StageReport(
         first_loss=loss,

@@ -99,7 +99,8 @@ def test_a_number_beside_choices_is_the_choice(write_lines, said, given, taught)
 
 @pytest.mark.parametrize("said_of", ["PNG", "Convert it to .png", "Which is lossless: GIF or\nphoto.jpg"])
 def test_text_about_pictures_is_none(write_lines, said, said_of):
-    (row,) = open_data(write_lines({"question": said_of, "answer": said_of, "source": said_of}))
+    folder = write_lines({"question": said_of, "answer": said_of, "source": said_of}, name="rows.jsonl")
+    (row,) = open_data(folder / "rows.jsonl")
     assert said(row) == asked(said_of, said_of, pictures=0)
 
 

@@ -153,7 +153,8 @@ class Reading:
             others = {
                 name: value
                 for name, value in fields.items()
-                if name not in said and not _may_answer(name) and name.lower() not in QUESTIONS
+                if not isinstance(value, str)
+                or (name not in said and not _may_answer(name) and name.lower() not in QUESTIONS)
             }
             refuse_picture(others, where)
         return image

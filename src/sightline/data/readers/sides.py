@@ -102,16 +102,16 @@ def _own_sides(own: tuple[str, str], on_row: Callable[[], None], options: dict[s
     train = open_data(own[0], **options)
     try:
         held_out = open_data(own[1], **options)
-        if held_out.is_in_order_only:
-            return Sides(
-                train, None, f"its own {held_out.path} can be read in order only and is left out: decompress it"
-            )
-        return _two_places(train, held_out, on_row)
+        if not held_out.is_in_order_only:
+            next(iter(held_out), None)  # one without answers says so in its first row
     except (ValueError, FileNotFoundError) as error:
         raise type(error)(
             f"{error} ({own[1]} is taken for what {own[0]} holds out: if it has no answers, give the latter with "
             "data.held_out=0.1)"
         ) from None
+    if held_out.is_in_order_only:
+        return Sides(train, None, f"its own {held_out.path} can be read in order only and is left out: decompress it")
+    return _two_places(train, held_out, on_row)
 
 
 def open_sides(
