@@ -147,8 +147,11 @@ def test_responses_take_text_parts_turns_and_pictures(respond):
     assert "red" in respond([{"role": "user", "content": shown}]).output_text.lower()
 
 
+FOOO = {"format": {"type": "json_schema", "name": "test", "schema": {"const": "fooo"}, "description": "A word."}}
+
+
 def test_responses_tell_log_probabilities_in_each_delta(respond):
-    asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 5, "max_output_tokens": 8}
+    asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 5, "max_output_tokens": 20, "text": FOOO}
     assert {len(one.top_logprobs) for one in respond(**asked).output[0].content[0].logprobs} == {5}
     deltas = [event for event in respond(**asked, stream=True) if event.type == "response.output_text.delta"]
     assert deltas
@@ -158,11 +161,10 @@ def test_responses_tell_log_probabilities_in_each_delta(respond):
 
 
 def test_responses_are_held_to_a_schema_and_say_where_they_are_cut(respond):
-    held = {"format": {"type": "json_schema", "name": "test", "schema": {"const": "fooo"}, "description": "A word."}}
-    assert respond(text=held, max_output_tokens=20).output_text == '"fooo"'
-    assert respond(text={"format": {"type": "text"}}).output_text
+    assert respond(text=FOOO, max_output_tokens=20).output_text == '"fooo"'
+    assert respond(text={"format": {"type": "text"}}).status == "completed"
     refused(lambda: respond(text={"format": {"type": "json_schema", "name": "test"}}), "text.format.schema")
-    cut = respond(max_output_tokens=1)
+    cut = respond(text=FOOO, max_output_tokens=1)
     assert (cut.status, cut.incomplete_details.reason) == ("incomplete", "max_output_tokens")
 
 
