@@ -25,6 +25,7 @@ __all__ = [
     "PAD_TOKEN",
     "RESERVED_TOKENS",
     "START_TOKEN",
+    "beginning_of",
     "train_tokenizer",
 ]
 
@@ -70,6 +71,12 @@ def train_tokenizer(
     trained.train_from_iterator(_without_at(texts), trainer)
     merges = [tuple(merge) for merge in json.loads(trained.to_str())["model"]["merges"]]
     return _build(_spelled(merges, wanted) if spell else merges)
+
+
+def beginning_of(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The beginning-of-sequence token, where the tokenizer puts it before every text; else nothing."""
+    begin = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return begin if tokenizer("a")["input_ids"][:1] == begin else []
 
 
 def _spelled(merges: list[tuple[str, str]], count: int) -> list[tuple[str, str]]:

@@ -170,18 +170,12 @@ def _listed(option: str, given: str | None) -> tuple[str, ...]:
     return names
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
 def _hosts(given: str | None) -> tuple[str, ...]:
+    from sightline.serving.security import is_address, plain_host
+
     hosts = _listed("--allowed-hosts", given)
     for host in hosts:
-        if "*" in host or (":" in host and not _is_address(host)):
+        if "*" in host or (":" in host and not is_address(plain_host(host))):
             raise ValueError(f"--allowed-hosts is whole names, each of them, without ports, but not {host!r}")
     return hosts
 

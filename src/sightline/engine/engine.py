@@ -199,12 +199,7 @@ class Engine:
         pool = BlockPool(blocks, block_size)
         cache = PagedKVCache(model.config, blocks, block_size, model.device, model.dtype)
         self._core = EngineCore(
-            Scheduler(
-                pool,
-                max_batch_size,
-                step_tokens,
-                prefix_caching and not _depends_on_length(model),
-            ),
+            Scheduler(pool, max_batch_size, step_tokens, prefix_caching and not _depends_on_length(model)),
             Runner(model, cache, FusedWeights(model), compile=compile),
             ImageCache(image_cache_bytes),
             end_tokens=_end_tokens(model),

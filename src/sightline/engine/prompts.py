@@ -26,6 +26,7 @@ from sightline import chat
 from sightline.engine.request import ImageRun, Prompt
 from sightline.images import ImageSource, open_image, to_rgb
 from sightline.processor import VLMProcessor
+from sightline.tokenizer import beginning_of
 
 __all__ = ["PreparedImage", "PromptReader", "find_images", "image_key", "pixels_key"]
 
@@ -64,9 +65,7 @@ class PromptReader:
     def __init__(self, processor: ProcessorMixin) -> None:
         self._processor: Any = processor
         self._plain: Any = None if isinstance(processor, VLMProcessor) else _plain_tokenizer(processor)
-        tokenizer = self._processor.tokenizer
-        begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-        self._begin = [tokenizer.bos_token_id] if begins else []
+        self._begin = beginning_of(self._processor.tokenizer)
 
     def read(self, messages: Messages, salt: bytes = b"") -> tuple[Prompt, dict[bytes, PreparedImage]]:
         """The prompt that asks for the next answer, and its pictures by key; equal ones are there once.

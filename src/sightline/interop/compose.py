@@ -26,7 +26,7 @@ from sightline.interop.parts import load_language, load_tokenizer, load_tower, r
 from sightline.interop.templates import CHATML, frame
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
-from sightline.tokenizer import END_TOKEN, START_TOKEN
+from sightline.tokenizer import END_TOKEN, START_TOKEN, beginning_of
 
 __all__ = ["compose"]
 
@@ -154,8 +154,7 @@ def _complete(tokenizer: PreTrainedTokenizerFast) -> str:
 
 def _begun(tokenizer: PreTrainedTokenizerFast) -> str:
     """How a template begins for a model that has seen its beginning-of-sequence token before every text."""
-    begins = tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    return "{{- bos_token -}}" if begins else ""
+    return "{{- bos_token -}}" if beginning_of(tokenizer) else ""
 
 
 def _frame_template(tokenizer: PreTrainedTokenizerFast, image_token: str, source: str | Path) -> str:

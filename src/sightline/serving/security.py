@@ -29,7 +29,7 @@ from sightline.serving.settings import Settings
 if TYPE_CHECKING:
     from sightline.serving.state import State
 
-__all__ = ["Guard", "Identity", "SecurityHeaders", "identity", "install_security"]
+__all__ = ["Guard", "Identity", "SecurityHeaders", "identity", "install_security", "is_address", "plain_host"]
 
 _HOST = re.compile(r"(\[[^\[\]]*\]|[^\[\]:@/\\]*)(?::[0-9]{0,5})?")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
@@ -89,8 +89,8 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, public: Collection[str], on_rejected: OnRejected):
         self._app, self._public, self._on_rejected = app, frozenset(public), on_rejected
         self._header_bytes = settings.limits.header_bytes
-        self._hosts = frozenset(_plain(name) for name in settings.allowed_hosts)
-        self._names = frozenset(name for name in self._hosts if not _is_address(name))
+        self._hosts = frozenset(plain_host(name) for name in settings.allowed_hosts)
+        self._names = frozenset(name for name in self._hosts if not is_address(name))
         self._keys = tuple(hashlib.sha256(key.encode()).digest() for key in settings.api_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -165,7 +165,8 @@ def _unmapped(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return address if mapped is None else mapped
 
 
-def _is_address(name: str) -> bool:
+def is_address(name: str) -> bool:
+    """Whether a host, as `plain_host` gives it, is an address and no name; localhost is one of this machine's."""
     try:
         ipaddress.ip_address(name)
     except ValueError:
@@ -206,8 +207,9 @@ def _check_key(headers: Headers, keys: Collection[bytes]) -> Identity:
 def _hostname(host: str) -> str:
     """The name in a Host header, without its port; of what is no Host, all of it, which is no name."""
     found = _HOST.fullmatch(host)
-    return _plain(found[1]) if found else host
+    return plain_host(found[1]) if found else host
 
 
-def _plain(name: str) -> str:
+def plain_host(name: str) -> str:
+    """A host in the form in which hosts are compared."""
     return name.strip("[]").lower().removesuffix(".")

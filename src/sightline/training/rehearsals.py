@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
-from sightline.training.rows import GroupSize, measure_groups, odd_groups, sampled_files
+from sightline.training.rows import GroupSize, largest_batches, measure_groups, odd_groups, sampled_files
 
 __all__ = ["Plan", "Rehearsal", "plan_of"]
 
@@ -20,15 +19,13 @@ NAMED = 3  # rows that a message names
 class Rehearsal:
     """A micro-batch, how its rows are odd, and where these come from.
 
-    `like` is a smaller batch of such rows, by which a full one is judged before it is tried: what it keeps for its
-    backward pass grows with `by`, its tokens or its pictures.
+    `like` is a smaller batch of such rows, by which a full one is judged before it is tried.
     """
 
     name: str
     batch: MicroBatch
     origins: tuple[str, ...] = ()
     like: MicroBatch | None = None
-    by: Literal["input_ids", "pixel_values"] = "input_ids"
 
     def __str__(self) -> str:
         found = ", ".join(self.origins[:NAMED]) + (" and more" if len(self.origins) > NAMED else "")
@@ -36,8 +33,14 @@ class Rehearsal:
 
     @property
     def growth(self) -> float:
-        """How many times as large as `like` it is."""
-        return 1.0 if self.like is None else self.batch[self.by].numel() / self.like[self.by].numel()
+        """How many times as large as `like` it is: in pictures where these are what it has most of, else in tokens.
+
+        One row alone has a like of as many pictures.
+        """
+        if self.like is None:
+            return 1.0
+        by = "pixel_values" if self.name == "most pictures" and len(self.batch["input_ids"]) > 1 else "input_ids"
+        return self.batch[by].numel() / self.like[by].numel()
 
 
 @dataclass(frozen=True)
@@ -64,22 +67,11 @@ def plan_of(
     if isinstance(data, RegionBatches):
         return _of_regions(data)
     sizes = measure_groups(data, position_limit, on_row)
-    full = data.settings.batch_size // data.settings.accumulate
-    few = min(FEW, full)
-    odd = odd_groups(sizes, full, few)
-    largest = {"longest": odd.pop("longest")}
-    # Its tower may hold more than the longest rows need elsewhere.
-    if _pictures(odd["most pictures"]) > _pictures(largest["longest"]):
-        largest["most pictures"] = odd["most pictures"]
-    odd["most pictures"] = odd["most pictures"][:few]
+    size = data.settings.batch_size // data.settings.accumulate
     encode = _Encoder(data)
-    judged = [encode(name, groups, _like(groups, sizes)) for name, groups in largest.items()]
-    many = full > 1  # one row is judged by another of as many pictures
-    return Plan(
-        [encode(name, groups) for name, groups in odd.items()],
-        [replace(one, by="pixel_values") if one.name == "most pictures" and many else one for one in judged],
-        _in_words(sizes, sum(map(len, sampled_files(data)))),
-    )
+    full = [encode(name, groups, _like(groups, sizes)) for name, groups in largest_batches(sizes, size).items()]
+    odd = [encode(name, groups) for name, groups in odd_groups(sizes, min(FEW, size)).items()]
+    return Plan(odd, full, _in_words(sizes, sum(map(len, sampled_files(data)))))
 
 
 def _of_regions(data: RegionBatches) -> Plan:
@@ -88,10 +80,6 @@ def _of_regions(data: RegionBatches) -> Plan:
     rows = f"{len(largest.batch['region_image'])} regions in the largest of the first {len(drawn)} batches"
     # Twice, so that the second time has the optimisers' state beside it.
     return Plan([largest], [largest], rows)
-
-
-def _pictures(groups: Sequence[GroupSize]) -> int:
-    return sum(one.images for one in groups)
 
 
 def _like(groups: Sequence[GroupSize], sizes: Sequence[GroupSize]) -> Sequence[GroupSize]:

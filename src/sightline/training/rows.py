@@ -26,7 +26,7 @@ from sightline.training.streams import BLOCK_ROWS, StreamGroups
 if TYPE_CHECKING:
     from sightline.training.batches import StageBatches
 
-__all__ = ["GroupSize", "count_rows", "measure_groups", "odd_groups", "sampled_files", "where_at"]
+__all__ = ["GroupSize", "count_rows", "largest_batches", "measure_groups", "odd_groups", "sampled_files", "where_at"]
 
 WORLD_SAMPLE = 64  # pictures of the built-in world that are measured
 SAMPLE = 2048  # rows of a large file
@@ -174,19 +174,25 @@ def _check_length(sizes: _Sizes, limit: Limit | None, where: Callable[[int], str
     check_length(sizes.longest, limit, partial(where, sizes.which), drawn)
 
 
-def odd_groups(sizes: Sequence[GroupSize], batch: int, few: int) -> dict[str, list[GroupSize]]:
-    """What a stage is most likely to fail on: a batch of the longest groups and one of those with most pictures, and a
-    `few` of each odd kind; rows with and without pictures only where a batch has place for both."""
+def largest_batches(sizes: Sequence[GroupSize], batch: int) -> dict[str, list[GroupSize]]:
+    """A batch of the longest groups; and one of those with most pictures where it has more than that: a tower may hold
+    more than long rows need elsewhere."""
     by_length = sorted(sizes, key=lambda one: one.tokens, reverse=True)
-    by_images = sorted(sizes, key=lambda one: (one.images, one.tokens), reverse=True)
+    longest, pictures = ([some[place % len(some)] for place in range(batch)] for some in (by_length, _by_images(sizes)))
+    more = sum(one.images for one in pictures) > sum(one.images for one in longest)
+    return {"longest": longest, **({"most pictures": pictures} if more else {})}
+
+
+def odd_groups(sizes: Sequence[GroupSize], few: int) -> dict[str, list[GroupSize]]:
+    """A `few` groups of each odd kind that a stage may fail on; with and without pictures where `few` are two."""
+    by_length = sorted(sizes, key=lambda one: one.tokens, reverse=True)
+    by_images = _by_images(sizes)
     without = [one for one in by_length if one.images == 0]
-    longest, most_pictures = ([some[place % len(some)] for place in range(batch)] for some in (by_length, by_images))
-    odd = {
-        "longest": longest,
-        "shortest": by_length[-few:],
-        "most pictures": most_pictures,
-        "no picture": without[:few],
-    }
-    if without and len(without) < len(sizes) and batch > 1:
+    odd = {"shortest": by_length[-few:], "most pictures": by_images[:few], "no picture": without[:few]}
+    if without and len(without) < len(sizes) and few > 1:
         odd["with and without pictures"] = [without[0], by_images[0]]
     return {name: groups for name, groups in odd.items() if groups}
+
+
+def _by_images(sizes: Sequence[GroupSize]) -> list[GroupSize]:
+    return sorted(sizes, key=lambda one: (one.images, one.tokens), reverse=True)
