@@ -20,6 +20,7 @@ from sightline.data.readers.items import LINES, PARQUET, SHARDS, ends
 __all__ = [
     "HELD_OUT_NAMES",
     "METADATA",
+    "SIDES",
     "SPLITS",
     "check_one_split",
     "files_of_split",
@@ -34,10 +35,11 @@ NO_ROWS = frozenset({"dataset_infos.json", "dataset_info.json", "dataset_dict.js
 BESIDE_LABELS = (".job.json", ".bad.jsonl")  # what `sightline label` leaves beside its rows
 HELD_OUT_NAMES = ("validation", "val", "valid", "dev", "test")  # what chooses among models goes before what judges them
 SPLITS = frozenset({"train", *HELD_OUT_NAMES})
+# Words for what is learned from and what is held out, in lower case.
+SIDES = dict.fromkeys(("train", "training"), "train")
+SIDES |= dict.fromkeys((*HELD_OUT_NAMES, "testing", "eval", "evaluation"), "test")
 # As `datasets` looks for them, between whatever separates words.
-_WORD = re.compile(
-    r"(?:^|[-._ /0-9])(train(?:ing)?|valid(?:ation)?|val|dev|test(?:ing)?|eval(?:uation)?)(?=[-._ /0-9]|$)", re.I
-)
+_WORD = re.compile(rf"(?:^|[-._ /0-9])({'|'.join(SIDES)})(?=[-._ /0-9]|$)", re.I)
 _FILE = re.compile(r"(train|validation|valid|val|dev|test)(-\d+-of-\d+(-\w+)?|[-_.]\d+)?")
 
 
@@ -71,7 +73,7 @@ def side_of(name: str) -> str | None:
     ['train', 'test', 'test', None]
     """
     match = _WORD.search(name)
-    return None if match is None else "train" if match[1].lower().startswith("train") else "test"
+    return None if match is None else SIDES[match[1].lower()]
 
 
 def check_one_split(path: Path, names: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sightline.data.readers.containers import is_picture
 from sightline.data.readers.folder import PictureItems, caption_of, class_of, walk
 from sightline.data.readers.items import LINES, ends
-from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, SPLITS
+from sightline.data.readers.own_split import HELD_OUT_NAMES, METADATA, SIDES, SPLITS
 
 __all__ = ["describe_pictures", "is_training_alone", "open_pictures"]
 
@@ -19,9 +19,6 @@ SHOWN = 5  # names in a message
 LOOKED_AT = 50  # captions that are opened to see whether they hold words: some may be empty, or numbers
 # What folders of pictures are called beside folders of labels, in lower case.
 NO_CLASSES = {"images", "image", "img", "imgs", "pictures", "photos", "jpegimages"}
-# What folders of the two sides are called at any depth, in lower case.
-_SIDES = dict.fromkeys(("train", "training"), "train")
-_SIDES |= dict.fromkeys(("test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation"), "test")
 OF_A_RUN = {"recipe.yaml", "settings.json"}  # in the folders of training and evaluation, whose rows are their own
 
 
@@ -70,7 +67,7 @@ def _refuse_splits(path: Path, pictures: list[str], sure: bool) -> None:
             f"{path} holds {', '.join(sorted(splits))} beside {min(tops - splits)}: give one of these folders, or "
             "format classes if all are classes"
         )
-    sides = {_SIDES[part]: part for name in pictures for part in name.lower().split("/")[:-1] if part in _SIDES}
+    sides = {SIDES[part]: part for name in pictures for part in name.lower().split("/")[:-1] if part in SIDES}
     if not sure and len(sides) > 1:
         raise ValueError(
             f"{path} holds folders called {' and '.join(sorted(sides.values()))}: give that of one split, or format "
