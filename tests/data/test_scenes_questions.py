@@ -343,22 +343,18 @@ def names_in(scene, language):
 def told_apart(pair, answer, kind, totals=False):
     """The result of a comparison, if what it follows from is all that the two pictures show, in reading order.
 
-    One name has one number in both, counted from one; what only the picture told last shows has the note.
+    What only the picture told last shows has the note.
     """
     shown, result = answer.split(". ")
-    order, other_note = {"added": ("first second", "new"), "removed": ("second first", "gone")}[kind]
+    order, note = {"added": ("first second", "new"), "removed": ("second first", "gone")}[kind]
     one, other = order.split()
     sides = re.fullmatch(f"The {one} shows (.*), the {other} (.*)", shown).groups()
     scenes = pair.scenes if kind == "added" else pair.scenes[::-1]
-    notes: dict[str, str] = {}
-    for side, scene, is_first in zip(sides, scenes, (True, False), strict=True):
-        names = names_in(scene, "en")
+    known, others = (names_in(scene, "en") for scene in scenes)
+    for side, names in zip(sides, (known, others), strict=True):
         told = side.removeprefix(f"{len(names)}: ") if totals else side
         assert (told != side) == totals
-        expected = []
-        for named in names:
-            note = notes.setdefault(named, str(len(notes) + 1)) if is_first else notes.get(named, other_note)
-            expected.append(f"{named} ({note})")
+        expected = [named if named in known else f"{named} ({note})" for named in names]
         assert re.split(", | and ", told) == expected
     return result
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from sightline.data.sample import Sample, sample_from
 from sightline.data.scenes.atlas import ARTISTS, HELD_OUT_ARTIST, TRAIN_ARTISTS, check_name, choose_nouns
 from sightline.data.scenes.conversing import conversation, independent, weighted_order
+from sightline.data.scenes.exercises import random_exercise
 from sightline.data.scenes.holdout import AXES
 from sightline.data.scenes.language import LANGUAGES
 from sightline.data.scenes.pictures import LAYOUTS, Picture, draw, random_picture, regions_of, tell
@@ -173,11 +174,21 @@ class World:
         rng = self._rng("text questions", index)
         language = rng.choice(self.languages)
         picture, conversations = self._asked(rng, (language,), count)
-        told = {"type": "text", "text": tell(picture, rng, language)}
-        samples = [_sample(turns) for turns in conversations]
-        for sample in samples:
-            sample["messages"][0]["content"].insert(0, told)
-        return samples
+        return _told(tell(picture, rng, language), conversations)
+
+    def exercises(self, index: int, count: int) -> list[Sample]:
+        """List number `index`, in text alone, with up to `count` questions that it answers, in one language.
+
+        As in `text_questions`, a text part that is the same in all comes first. See `random_exercise`.
+
+        Raises:
+            ValueError: if `count` is not positive.
+        """
+        if count < 1:
+            raise ValueError(f"a list has at least one question, not {count}")
+        rng = self._rng("exercises", index)
+        told, turns = random_exercise(rng, self._stock, rng.choice(self.languages), count)
+        return _told(told, [[turn] for turn in turns])
 
     def regions(self, index: int, placed: bool = False, languages: Sequence[str] | None = None) -> Regions:
         """Picture number `index` with a box and an exact name for every object, in one language.
@@ -279,3 +290,12 @@ def _layouts_of(kind: str, axis: str) -> tuple[str, ...]:
 
 def _sample(turns: Sequence[Turn], images: Sequence = ()) -> Sample:
     return sample_from([question for question, _ in turns], [answer for _, answer in turns], images)
+
+
+def _told(text: str, conversations: Sequence[Sequence[Turn]]) -> list[Sample]:
+    """Conversations without a picture that all begin with the same text part."""
+    told = {"type": "text", "text": text}
+    samples = [_sample(turns) for turns in conversations]
+    for sample in samples:
+        sample["messages"][0]["content"].insert(0, told)
+    return samples

@@ -1,12 +1,11 @@
 """Questions about two pictures: whether they show the same, what is new or gone, and which shows what.
 
-What follows from a comparison is said after what is compared. The names told first are numbered there; in the other
-picture a name has its number, or a note where it is not among them.
+What follows from a comparison is said after what is compared: both pictures, and in the one told last a note behind
+each name that is not among those told first.
 """
 
 from collections import Counter
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Collection
 
 from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, noted, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
@@ -51,12 +50,12 @@ def _only_in(pair: Pair, asking: Asking, key: str) -> QuestionAnswer:
 
 
 def _compared(pair: Pair, asking: Asking, key: str, result: str, totals: bool = False) -> str:
-    """`The first shows a duck (1), the second a cat (new) and a duck (1). A cat.`; `totals`: with how many of all."""
+    """`The first shows a duck, the second a cat (new) and a duck. A cat.`; `totals`: with how many of all."""
     language = asking.language
     scenes = [pair.scenes[number] for number in TOLD[key]]
     ordinals = [ORDINALS[language][number] for number in TOLD[key]]
-    numbers = {name: str(number) for number, name in enumerate(_names(scenes[0]), start=1)}
-    sides = [_shown(scene, language, numbers, NOTES[key][language]) for scene in scenes]
+    known = _names(scenes[0])
+    sides = [_shown(scene, language, known, NOTES[key][language]) for scene in scenes]
     if totals:
         colon = ": " if language == "en" else "个："
         sides = [f"{len(scene.objects)}{colon}{side}" for scene, side in zip(scenes, sides, strict=True)]
@@ -66,10 +65,12 @@ def _compared(pair: Pair, asking: Asking, key: str, result: str, totals: bool = 
     return f"{ordinals[0]}张{verb}{sides[0]}，{ordinals[1]}张{verb}{sides[1]}。{result}"
 
 
-def _shown(scene: Scene, language: str, notes: Mapping[Identity, str] = MappingProxyType({}), other: str = "") -> str:
-    """`a duck, a cat and a duck`: every object by its name, in reading order, with its note, or `other` without one."""
+def _shown(scene: Scene, language: str, known: Collection[Identity] = (), note: str = "") -> str:
+    """`a duck, a cat (new) and a duck`: every object by its name, in reading order; `note` behind one not `known`."""
     names = [item.identity for item in scene.objects]
-    return enumerated([noted(indefinite(name, language), notes.get(name, other), language) for name in names], language)
+    return enumerated(
+        [noted(indefinite(name, language), "" if name in known else note, language) for name in names], language
+    )
 
 
 def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:

@@ -1,0 +1,72 @@
+"""Exercises in text alone: what is told is all that their answers name."""
+
+import re
+from itertools import chain
+
+import pytest
+
+from sightline.data.sample import answers_of
+from sightline.data.scenes.world import World
+
+
+def english_rows(count=120):
+    """What is told, a line for each picture, and asked and answered."""
+    world = World(languages=("en",))
+    for index in range(count):
+        for sample in world.exercises(index, 6):
+            told, asked = (part["text"] for part in sample["messages"][0]["content"])
+            yield told.splitlines(), asked, answers_of(sample)[0]
+
+
+def names_in(text):
+    return [name.lower() for name in re.split(r", | and ", text.rstrip("."))]
+
+
+def test_a_tally_repeats_the_list_and_numbers_what_it_counts():
+    counts = 0
+    for told, _, answer in english_rows():
+        if tally := re.fullmatch(r"(.+): (\d)", answer):
+            marked, number = tally.groups()
+            assert [f"{re.sub(r' [(][0-9][)]', '', marked)}."] == told
+            assert re.findall(r"\((\d)\)", marked) == [str(place + 1) for place in range(int(number))]
+            counts += 1
+    assert counts > 100
+
+
+def test_of_two_lists_the_other_one_has_a_note_behind_what_is_not_in_the_one_told_first():
+    notes = set()
+    for told, _, answer in english_rows():
+        if pair := re.fullmatch(
+            r"The (first|second) shows (?:\d: )?(.+?), the (?:first|second) (?:\d: )?(.+?)\. .+", answer
+        ):
+            order, before, after = pair.groups()
+            first, other = told if order == "first" else reversed(told)
+            assert names_in(before) == names_in(first)
+            note = "new" if order == "first" else "gone"
+            expected = [name if name in names_in(first) else f"{name} ({note})" for name in names_in(other)]
+            assert names_in(after) == expected
+            notes.add(note if note in after else "")
+    assert notes == {"new", "gone", ""}
+
+
+def test_exercises_show_nothing_and_depend_on_the_number_alone():
+    world = World(seed=3)
+    for index in range(20):
+        samples = world.exercises(index, 5)
+        assert 1 <= len(samples) <= 5
+        assert samples == World(seed=3).exercises(index, 5)
+        assert all(sample["images"] == [] for sample in samples)
+        parts = [sample["messages"][0]["content"] for sample in samples]
+        assert all(told is parts[0][0] for told, _ in parts)
+        assert len({asked["text"] for _, asked in parts}) == len(parts)
+    assert world.exercises(0, 5) != world.exercises(1, 5)
+
+
+def test_both_languages_have_exercises():
+    answers = chain.from_iterable(map(answers_of, World().exercises(index, 1)) for index in range(40))
+    assert {bool(re.search("[A-Za-z]", answer)) for (answer,) in answers} == {True, False}
+
+
+def test_a_list_without_questions_is_refused():
+    with pytest.raises(ValueError, match="at least one question, not 0"):
+        World().exercises(0, 0)
