@@ -15,9 +15,10 @@ from sightline.training.batches import RegionBatches, StageBatches, batches_from
 from sightline.training.build import build
 from sightline.training.contrast import patch_weights
 from sightline.training.grouping import MOST
+from sightline.training.recipe import WorldSource
 from sightline.training.row_checks import BEGIN_ANEW
 from sightline.training.rows import count_rows, measure_groups
-from sightline.training.sources import BLOCK, Deal, FileGroups
+from sightline.training.sources import BLOCK, Deal, FileGroups, WorldGroups
 
 
 def test_every_block_holds_the_proportions_exactly():
@@ -276,7 +277,7 @@ def test_a_file_is_measured_once_for_all_stages_while_it_stays_as_it_is(make_rec
         return heard, sizes, count_rows(data)
 
     heard, first, rows = measured(0)
-    assert heard == [3, 4, 5, 6]
+    assert heard == [3, 1, 1, 1]
     assert rows == 6
     heard, second, _ = measured(1)
     assert heard == []
@@ -284,7 +285,7 @@ def test_a_file_is_measured_once_for_all_stages_while_it_stays_as_it_is(make_rec
     assert sorted(one.origin for one in first) == sorted(one.origin for one in second)
     write(*lines, row("q6", "and another", ["a.png"]))
     heard, _, rows = measured(1)
-    assert heard[-1] == rows == 7
+    assert sum(heard) == rows == 7
 
 
 def test_a_batch_is_a_function_of_its_step(recipe):
@@ -347,3 +348,17 @@ def test_good_rows_of_every_shape_are_taken(make_recipe, write, processor):
     longest = max(one.tokens for one in measure_groups(batches, 10_000))
     (batch,) = next(batches_from(batches, 0, 0, longest))
     assert (batch["labels"] != -100).any(dim=1).all()
+
+
+@pytest.mark.parametrize("words_only", [False, True])
+def test_exercises_stand_in_place_of_their_share_of_the_worlds_pictures(words_only):
+    source = WorldSource(exercises=0.25, questions=1, things=8)
+    groups = WorldGroups(source, seed=5, image_size=8, words_only=words_only)
+    exercises = [number for number in range(200) if groups.origin(number) == f"the built-in world's exercise {number}"]
+    assert 30 < len(exercises) < 70
+    pictures = sorted(set(range(200)) - set(exercises))[:5]
+    ask = groups.world.text_questions if words_only else groups.world.questions
+    assert [groups.group(number) for number in exercises[:5]] == [
+        groups.world.exercises(number, 1) for number in exercises[:5]
+    ]
+    assert [groups.group(number) for number in pictures] == [ask(number, 1) for number in pictures]

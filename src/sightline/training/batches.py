@@ -6,11 +6,9 @@ it does not know the model.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 import re
-import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -25,14 +23,14 @@ from sightline.data.sample import Sample
 from sightline.data.scenes.regions import Regions
 from sightline.images import load_rgb
 from sightline.processor import VLMProcessor
-from sightline.training.background import RowWatch
 from sightline.training.barring import fresh
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.holdout import sides_of_files
+from sightline.training.large_files import begin_worker
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.row_checks import BEGIN_ANEW, CannotTeach, can_teach, check_length, checked_row, limit_of
-from sightline.training.rows import sampled_files, where_at
+from sightline.training.rows import where_at
 from sightline.training.sources import Deal, WorldGroups, open_sources, world_of
 
 __all__ = ["MicroBatch", "RegionBatches", "StageBatches", "WordBatches", "batches_from", "open_batches"]
@@ -61,6 +59,8 @@ class StageBatches(Dataset[list[MicroBatch]]):
         self.files = [sides[file].train for file in recipe.data_of(stage).files]
         self.keyed = recipe.train.feature_cache_gib > 0 and "vision" not in stage.trains
         self.limit = limit_of(self.settings.max_length, None)
+        self.checks_rows = recipe.train.check_rows
+        self.readers = torch.get_num_threads() if recipe.train.workers else 0  # processes that read rows beforehand
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`.
@@ -283,11 +283,10 @@ def batches_from(
 ) -> Iterator[list[MicroBatch]]:
     """The batches of `step` and after, in order and without end, made beside the training by `workers`.
 
-    Every row is checked when its batch is made, and those of large files meanwhile, as preflight checks small ones'.
+    Every row is checked when its batch is made.
 
     Raises:
-        FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made; or a row of
-            a large file cannot be learned from.
+        FileNotFoundError, ValueError: as the dataset's items, in one line, at the step that cannot be made.
     """
     if isinstance(dataset, StageBatches) and any(rows.is_in_order_only for rows in dataset.files):
         workers = min(workers, 1)  # each would read all of them
@@ -297,29 +296,12 @@ def batches_from(
         sampler=_From(step),
         num_workers=workers,
         generator=torch.Generator(),  # or each start would draw from the model's random numbers
-        worker_init_fn=_begin_worker,
+        worker_init_fn=begin_worker,
         prefetch_factor=4 if workers else None,
     )
     if isinstance(dataset, StageBatches):
         dataset.limit = limit_of(dataset.settings.max_length, position_limit)
-    with _watch(dataset) as watch:
-        for batch in loader:
-            if isinstance(batch, Exception):
-                raise batch
-            watch.raise_found()
-            yield batch
-
-
-def _watch(dataset: StageBatches | RegionBatches) -> RowWatch:
-    """Over the files of `dataset` that preflight has not read whole."""
-    if isinstance(dataset, RegionBatches):
-        return RowWatch((), dataset.processor, None)
-    return RowWatch(sampled_files(dataset), dataset.processor, dataset.limit)
-
-
-def _begin_worker(_: int) -> None:
-    """Ctrl-C and a scheduler's SIGTERM reach every process of a run; the trainer, which ends it, needs its workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    # Or the garbage collector, as it marks what the worker has from the trainer, would copy it all.
-    gc.freeze()
+    for batch in loader:
+        if isinstance(batch, Exception):
+            raise batch
+        yield batch

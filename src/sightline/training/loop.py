@@ -192,7 +192,7 @@ class _Run:
             return preflight(run)
         with Progress(console=self.console, transient=True) as progress:
             bar = progress.add_task(f"{run.stage.name}: reading rows", total=count_rows(run.data))
-            return preflight(run, lambda read: progress.update(bar, completed=read))
+            return preflight(run, lambda read: progress.advance(bar, read))
 
     def _stage(self, stage: Stage) -> StageRun:
         return StageRun(self.recipe, stage, self.model, self.processor, self.device, self.dtype)

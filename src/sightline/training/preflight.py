@@ -56,7 +56,7 @@ class _Measured(NamedTuple):
 def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> StageReport:
     """Rehearse a stage that has not begun. Its weights, optimisers and random numbers are left as they were.
 
-    `on_row` is told how many of the stage's rows have been read.
+    `on_row` hears of how many more of the stage's rows have been read.
 
     Raises:
         ValueError: a row cannot be learned from, no row has a picture where only what looks at pictures is

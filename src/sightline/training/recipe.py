@@ -66,7 +66,7 @@ class WorldSource(Section):
     """What the built-in world shows, and how often against the files (`weight`).
 
     Every picture has up to `questions` questions, `mix` weights their kinds, `layouts` the pictures', and
-    `grid_share` of the pictures are full grids.
+    `grid_share` of the pictures are full grids. In place of `exercises` of all pictures stand lists in text alone.
     """
 
     weight: float = Field(1.0, ge=0)
@@ -76,6 +76,7 @@ class WorldSource(Section):
     layouts: dict[str, Weight] = Field(default_factory=dict)
     grid_share: float = Field(0.2, ge=0, le=1)
     questions: int = Field(8, ge=1)
+    exercises: float = Field(0.0, ge=0, le=1)
 
     @field_validator("things")
     @classmethod
@@ -213,6 +214,7 @@ class RunSection(Optimisation):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"  # of the matrix products; the weights stay float32
     compile: bool = False
     workers: int = Field(1, ge=0)
+    check_rows: bool = True  # of large files all before the first step, not each when a batch meets it
     feature_cache_gib: float = Field(2.0, ge=0)  # of a frozen tower's features on disk; 0: none are kept
     checkpoint_every: int = Field(100, ge=1)
     keep_checkpoints: int = Field(2, ge=1)

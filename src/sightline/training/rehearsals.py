@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
+from sightline.training.large_files import check_rows
+from sightline.training.row_checks import limit_of
 from sightline.training.rows import GroupSize, largest_batches, measure_groups, odd_groups, sampled_files
 
 __all__ = ["Plan", "Rehearsal", "plan_of"]
@@ -66,12 +68,14 @@ def plan_of(
     """
     if isinstance(data, RegionBatches):
         return _of_regions(data)
-    sizes = measure_groups(data, position_limit, on_row)
+    sizes, large = measure_groups(data, position_limit, on_row), sampled_files(data)
+    if data.checks_rows:
+        check_rows(large, data.processor, limit_of(data.settings.max_length, position_limit), data.readers, on_row)
     size = data.settings.batch_size // data.settings.accumulate
     encode = _Encoder(data)
     full = [encode(name, groups, _like(groups, sizes)) for name, groups in largest_batches(sizes, size).items()]
     odd = [encode(name, groups) for name, groups in odd_groups(sizes, min(FEW, size)).items()]
-    return Plan(odd, full, _in_words(sizes, sum(map(len, sampled_files(data)))))
+    return Plan(odd, full, _in_words(sizes, sum(map(len, large)), data.checks_rows))
 
 
 def _of_regions(data: RegionBatches) -> Plan:
@@ -101,11 +105,12 @@ class _Encoder:
         return self.data.encode([self.data.sources[one.source].group(one.number) for one in groups])
 
 
-def _in_words(sizes: Sequence[GroupSize], rest: int) -> str:
-    """`rest` is how many rows the files have of which only a part was read."""
+def _in_words(sizes: Sequence[GroupSize], large: int, are_checked: bool) -> str:
+    """`large` is how many rows the files have of which only a part was measured."""
+    rest = "all of them can teach" if are_checked else "the others are looked at when a batch meets them"
     by_length = sorted(sizes, key=lambda one: one.tokens)
     return (
         f"{len(sizes)} read, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
         f"{by_length[-1].origin}), {sum(one.images == 0 for one in sizes)} without a picture"
-        + (f"; {rest:,} rows of large files are checked while the run is under way" if rest else "")
+        + (f"; large files have {large:,} rows: {rest}" if large else "")
     )

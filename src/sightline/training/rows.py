@@ -1,7 +1,7 @@
 """What a stage is about to read, looked at before it trains: each row's size, and whether it can teach at all.
 
 Files of up to `WHOLE` rows are read whole, without opening a picture; of larger ones, of streams, and of the built-in
-world, which has no end, a sample is read. The rest of a large file is `background.py`'s.
+world, which has no end, a sample is measured. That all rows of a large file can teach is `large_files.py`'s.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def measure_groups(
 
     Args:
         position_limit: the model's `max_position_embeddings`, if it has one.
-        on_row: hears how many of a file's rows have been read so far (`count_rows` are to be); not of a file that an
-            earlier stage has had read with the same processor.
+        on_row: hears of how many more rows of files have been read; not of a file that an earlier stage has had read
+            with the same processor.
 
     Raises:
         ValueError: a row cannot be read, carries no loss, says nothing, has other pictures than placeholders, or is
@@ -92,9 +92,10 @@ def measure_groups(
 
 
 def count_rows(data: StageBatches) -> int:
-    """How many rows of files `measure_groups` reads."""
+    """How many rows of files are read before the first step."""
     files = [one for one in data.sources if isinstance(one, (FileGroups, WindowedGroups))]
-    return sum(SAMPLE if _is_sampled(one) else len(one.rows) for one in files)
+    measured = sum(SAMPLE if _is_sampled(one) else len(one.rows) for one in files)
+    return measured + (sum(map(len, sampled_files(data))) if data.checks_rows else 0)
 
 
 # By file, and there with the processor: stages often read the same one.
@@ -105,13 +106,12 @@ def _measured_file(source: FileGroups, processor: VLMProcessor, on_row: Callable
     """`_Sizes` of the file's groups, int32 [groups, 4]."""
     known = _measured.get(source.rows)
     if known is None or known[0] is not processor:
-        sizes, rows = np.empty((len(source), len(_Sizes._fields)), dtype=np.int32), 0
+        sizes = np.empty((len(source), len(_Sizes._fields)), dtype=np.int32)
         for group in range(len(source)):
             samples = source.samples(group)
             sizes[group] = _measure(samples, processor, partial(_where, source, group))
-            rows += len(samples)
             if on_row is not None:
-                on_row(rows)
+                on_row(len(samples))
         known = _measured[source.rows] = (processor, sizes)
     return known[1]
 
@@ -132,10 +132,10 @@ def _measured_places(
         _check_length(sizes, limit, where, isinstance(source, WorldGroups))
         yield number, sizes
         rows += len(group)
+        if on_row is not None and _is_sampled(source):
+            on_row(len(group))
         if isinstance(source, WindowedGroups) and rows >= SAMPLE:
             return
-        if on_row is not None and _is_sampled(source):
-            on_row(rows)
 
 
 def _places(source: Source) -> Iterator[int]:

@@ -54,20 +54,28 @@ def world_of(source: WorldSource, seed: int, image_size: int, languages: Sequenc
 
 
 class WorldGroups:
-    """Pictures of the built-in world, or their descriptions in words alone, with several questions each."""
+    """Pictures of the built-in world, or their descriptions in words alone, with several questions each.
+
+    A share of them are exercises on lists instead.
+    """
 
     barred: frozenset[bytes] = frozenset()
 
     def __init__(self, source: WorldSource, seed: int, image_size: int, words_only: bool):
         self.world = world_of(source, seed, image_size)
-        self.questions, self.words_only = source.questions, words_only
+        self.questions, self.words_only, self.exercises = source.questions, words_only, source.exercises
 
     def group(self, number: int) -> list[Sample]:
+        if self._is_exercise(number):
+            return self.world.exercises(number, self.questions)
         ask = self.world.text_questions if self.words_only else self.world.questions
         return ask(number, self.questions)
 
     def origin(self, number: int) -> str:
-        return f"the built-in world's picture {number}"
+        return f"the built-in world's {'exercise' if self._is_exercise(number) else 'picture'} {number}"
+
+    def _is_exercise(self, number: int) -> bool:
+        return random.Random(f"exercise:{self.world.seed}:{number}").random() < self.exercises
 
 
 class FileGroups:
