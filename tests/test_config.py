@@ -251,3 +251,15 @@ def test_is_sparse_picks_the_layers_with_experts():
 def test_what_would_be_silently_ignored_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         LLMConfig(**TEXT, **fields)
+
+
+@pytest.mark.parametrize(("count", "factor", "patch"), [(256, 1, 14), (49, 1, 32), (49, 2, 16), (196, 1, 16)])
+def test_the_placeholder_says_how_many_patches_a_tower_has_that_nothing_else_describes(count, factor, patch):
+    config = VLMConfig("@" * count, [34] * count, ve_hidden_size=96, pixel_shuffle_factor=factor)
+    config.check()
+    assert (config.vision_config.image_size, config.vision_config.patch_size) == (224, patch)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(768, 12), (1024, 16), (800, 10), (200, 2), (48, 1)])
+def test_a_tower_of_any_width_has_heads_that_divide_it(width, heads):
+    assert VLMConfig(ve_hidden_size=width).vision_config.num_attention_heads == heads

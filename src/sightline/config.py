@@ -272,7 +272,7 @@ class VLMConfig(LLMConfig):
     image_processor: dict | None = None  # of the tower's checkpoint; None: the whole picture, resized
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.vision_config = tower_config(self.vision_config, self.ve_hidden_size)
+        self.vision_config = tower_config(self.vision_config, self.ve_hidden_size, self._patches_a_side())
         if isinstance(self.vision_text_config, dict):
             self.vision_text_config = sub_config(self.vision_text_config, "clip_text_model")
         self._check_tower()
@@ -283,6 +283,12 @@ class VLMConfig(LLMConfig):
         if self.image_special_token is None:
             self.image_special_token = "@" * len(self.image_ids)
         super().__post_init__(**kwargs)
+
+    def _patches_a_side(self) -> int:
+        """Of a tower that nothing else describes: as many as the placeholder stands for, or 14."""
+        patches = len(self.image_ids or ()) * self.pixel_shuffle_factor**2
+        side = math.isqrt(patches)
+        return side if side and side**2 == patches else 14
 
     @property
     def sub_configs(self) -> dict[str, type]:
@@ -323,7 +329,8 @@ class VLMConfig(LLMConfig):
         if len(self.image_ids) != self.num_image_tokens:
             raise ValueError(
                 f"image_ids has {len(self.image_ids)} ids, but the tower gives {self.num_image_tokens} image tokens "
-                f"(pixel_shuffle_factor={self.pixel_shuffle_factor})"
+                f"(pixel_shuffle_factor={self.pixel_shuffle_factor}): "
+                f"give image_ids=[34] * {self.num_image_tokens} and as long an image_special_token"
             )
         if len(set(self.image_ids)) != 1:
             raise ValueError(f"image_ids must repeat one id, but holds {sorted(set(self.image_ids))}")

@@ -9,8 +9,14 @@ from transformers.configuration_utils import PreTrainedConfig
 __all__ = ["sub_config", "tower_config"]
 
 
-def tower_config(given: Any, width: int | None) -> PreTrainedConfig:
-    """The tower that `given` describes: a config, its fields, or None for a CLIP tower `width` wide.
+IMAGE_SIZE = 224  # of CLIP's towers
+HEAD_DIM = 64
+
+
+def tower_config(given: Any, width: int | None, side: int = 14) -> PreTrainedConfig:
+    """The tower that `given` describes: a config, its fields, or None for a CLIP tower.
+
+    That one is `width` wide (None: 768), of 224 pixels a side, which `side` patches span.
 
     Raises:
         ValueError: as `sub_config`.
@@ -19,8 +25,9 @@ def tower_config(given: Any, width: int | None) -> PreTrainedConfig:
         return _alone(given)
     if given is None:
         width = width or 768
-        heads = max(width // 64, 1)
-        given = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": heads, "patch_size": 16}
+        heads = next(heads for heads in range(max(width // HEAD_DIM, 1), 0, -1) if width % heads == 0)
+        given = {"hidden_size": width, "intermediate_size": 4 * width, "num_attention_heads": heads}
+        given |= {"image_size": IMAGE_SIZE, "patch_size": IMAGE_SIZE // side}
     return _alone(sub_config(given, "clip_vision_model"))
 
 

@@ -6,6 +6,7 @@ from itertools import chain
 import pytest
 
 from sightline.data.sample import answers_of
+from sightline.data.scenes.exercises import PAIR_KINDS, SCENE_KINDS
 from sightline.data.scenes.world import World
 
 
@@ -65,6 +66,22 @@ def test_exercises_show_nothing_and_depend_on_the_number_alone():
 def test_both_languages_have_exercises():
     answers = chain.from_iterable(map(answers_of, World().exercises(index, 1)) for index in range(40))
     assert {bool(re.search("[A-Za-z]", answer)) for (answer,) in answers} == {True, False}
+
+
+NONE_OF = {"added": 0, "removed": 0, "same_different": 0, "which_picture": 0}
+
+
+@pytest.mark.parametrize("world", [World(mix=NONE_OF), World(layouts={"pair": 0})])
+def test_exercises_leave_out_what_a_world_does(world):
+    for index in range(30):
+        for sample in world.exercises(index, 6):
+            assert sample["messages"][0]["content"][0]["text"].count("\n") == 1
+
+
+def test_a_world_that_asks_nothing_of_names_has_no_exercises():
+    kinds = (*SCENE_KINDS, *PAIR_KINDS)
+    with pytest.raises(ValueError, match="exercises ask what names answer, and `mix` and `layouts` leave none of it"):
+        World(mix=dict.fromkeys(kinds, 0)).exercises(0, 1)
 
 
 def test_a_list_without_questions_is_refused():

@@ -104,6 +104,20 @@ def test_per_kind_takes_the_first_of_each_kind_and_another_file_has_other_settin
     assert tasks.settings != file_tasks(write(*rows[1:]), per_kind=2).settings
 
 
+def test_held_out_rows_that_ask_nothing_are_passed_over_as_in_training(write):
+    path = write(*(row(f"What is {n}?", str(n), **({"metric": "mood"} if n % 2 else {})) for n in range(60)))
+    tasks = file_tasks(path, held_out=0.5)
+    assert tasks.keys
+    assert all(tasks.question(key).truths[0] in {str(n) for n in range(0, 60, 2)} for key in tasks.keys)
+    assert 0 < tasks.passed_over.rows < 60
+    assert "mood" in str(tasks.passed_over)
+    with pytest.raises(ValueError, match="mood"):
+        file_tasks(path)
+    none = write(*(row(f"What is {n}?", str(n), metric="mood") for n in range(60)))
+    with pytest.raises(ValueError, match=r"none of the held-out rows asks anything: .* rows; the first: .*mood"):
+        file_tasks(none, held_out=0.5)
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

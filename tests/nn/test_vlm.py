@@ -187,6 +187,22 @@ def test_count_vision_proj_projects_places_and_cuts(vlm):
     torch.testing.assert_close(vlm.count_vision_proj(tokens, h, features.double()), expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 17, 16), r"an image has 17 features behind the projector, but its run 16 tokens.*without \[CLS\]"),
+        ((1, 1, 9, 16), "an image has 9 features behind the projector, but its run 16 tokens"),
+        ((16, 16), r"vision_tensors are \[batch, N, patches, C\] or \[images, patches, C\], not \[16, 16\]"),
+    ],
+)
+def test_features_that_do_not_fill_their_run_are_refused(vlm, shape, message):
+    tokens = torch.tensor([[5, *IMAGE, 6]])
+    with pytest.raises(ValueError, match=message):
+        vlm.count_vision_proj(tokens, torch.randn(1, 18, 32), torch.randn(shape))
+    with pytest.raises(ValueError, match=message):
+        vlm(tokens, image_features=torch.randn(shape))
+
+
 def test_pixel_shuffle_runs_through_the_whole_model(pictures):
     model = tiny_vlm(pixel_shuffle_factor=2, projector_type="mlp")
     logits = model(torch.tensor([[5, 34, 34, 34, 34, 6]]), pixel_values=pictures[:1]).logits

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,19 +14,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from sightline.data.readers import Data, open_data
 from sightline.data.sample import answers_of
-from sightline.training import grouping, large_files, rows, sources
+from sightline.training import grouping, large_files, rehearsals, rows, sources
 from sightline.training.batches import StageBatches
 from sightline.training.build import build
 from sightline.training.grouping import MOST
 from sightline.training.large_files import check_rows
+from sightline.training.loop import Stopped, train
 from sightline.training.preflight import preflight
 from sightline.training.row_checks import checked_row, limit_of
 from sightline.training.rows import count_rows, measure_groups, sampled_files
 from sightline.training.sources import FileGroups, WindowedGroups, open_sources
 from sightline.training.stage import StageRun
+
+from .test_loop import stop_after
 
 ROWS = 500
 PICTURES = 40
@@ -218,33 +223,86 @@ def test_large_files_may_be_checked_as_they_are_met_instead(small, make_recipe, 
         (lambda n, line: line | {"images": ["none.png"]} if n == 300 else line, r"line 301: there is no picture"),
     ],
 )
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_large_file_is_refused_for_what_a_small_one_is(tmp_path, processor, monkeypatch, change, message, workers):
+@pytest.mark.parametrize("readers", [0, 2])
+def test_a_large_file_is_refused_for_what_a_small_one_is(tmp_path, processor, monkeypatch, change, message, readers):
     monkeypatch.setattr(large_files, "STRETCH", 64)
     data = open_data(written(tmp_path, ROWS, change))
     with pytest.raises(ValueError, match=message) as caught:
-        check_rows([data], processor, limit_of(None, 90), workers)
+        check_rows([data], processor, limit_of(None, 90), readers)
     assert "\n" not in str(caught.value)
-
-
-def test_the_first_of_several_bad_rows_is_named_whoever_reads_it(tmp_path, processor, monkeypatch):
-    monkeypatch.setattr(large_files, "STRETCH", 20)
-    late = {n for n in range(ROWS) if n > 70}
-    data = open_data(written(tmp_path, ROWS, lambda n, line: line | {"images": []} if n in late else line))
-    for workers in (0, 2):
-        with pytest.raises(ValueError, match="line 72:"):
-            check_rows([data], processor, None, workers)
 
 
 def test_a_file_that_was_read_to_its_end_is_not_read_again(tmp_path, processor, monkeypatch):
     data, read = open_data(written(tmp_path, 30)), []
     monkeypatch.setattr(large_files, "checked_row", lambda *given: read.append(given) or checked_row(*given))
-    check_rows([data], processor, None, workers=0)
+    (longest,) = check_rows([data], processor, limit_of(90, None), readers=0)
     assert len(read) == 30
-    check_rows([data], processor, None, workers=0)
+    assert check_rows([data], processor, None, readers=0) == [longest]
+    with pytest.raises(ValueError, match=r"rows\.jsonl, line 30: its \d+ tokens are more than train\.max_length 20"):
+        check_rows([data], processor, limit_of(20, None), readers=0)
     assert len(read) == 30
-    check_rows([data], processor, limit_of(90, None), workers=0)
+    check_rows([data], pickle.loads(pickle.dumps(processor)), None, readers=0)
     assert len(read) == 60
+
+
+def test_however_many_read_a_file_they_find_the_same_longest_rows(tmp_path, processor, monkeypatch):
+    monkeypatch.setattr(large_files, "STRETCH", 7)
+    monkeypatch.setattr(large_files, "KEPT", 5)
+    heard, found = [], []
+    for readers in (0, 2):
+        data = open_data(written(tmp_path, ROWS, bad(300, "word " * 9)))
+        found += check_rows([data], processor, None, readers, heard.append)
+    assert found[0] == found[1]
+    assert (len(found[0]), found[0][0].row, found[0][0].images) == (5, 300, 1)
+    assert sum(heard) == 2 * ROWS
+
+
+def test_a_reader_that_is_killed_ends_the_run_with_a_remedy(tmp_path, processor, monkeypatch):
+    monkeypatch.setattr(large_files, "checked_row", lambda *given: os._exit(1))
+    with pytest.raises(ValueError, match=r"rows\.jsonl: a process that reads its rows was killed .*train\.workers=0"):
+        check_rows([open_data(written(tmp_path, 30))], processor, None, readers=2)
+
+
+def test_the_longest_row_of_a_large_file_is_rehearsed_wherever_it_stands(small, make_recipe, tmp_path):
+    path = written(tmp_path, ROWS, bad(300, "word " * 30))
+    unseen = preflight(reading_run(make_recipe, path, check_rows=False))
+    seen = preflight(reading_run(make_recipe, path))
+    assert "line 301)" not in unseen.rows
+    assert "line 301)" in seen.rows
+    assert int(seen.worst.split(" tokens")[0].rpartition(" ")[2]) > int(
+        unseen.worst.split(" tokens")[0].rpartition(" ")[2]
+    )
+
+
+def test_a_resumed_run_does_not_read_all_rows_again(small, make_recipe, tmp_path, monkeypatch):
+    recipe, calls = reading(make_recipe, written(tmp_path, ROWS)), []
+    monkeypatch.setattr(rehearsals, "check_rows", lambda *given: calls.append(given) or check_rows(*given))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))
+    assert len(calls) == 1
+    train(recipe, tmp_path / "run", resume=True, console=Console(file=io.StringIO()))
+    assert len(calls) == 1
+
+
+def test_rows_of_parquet_are_read_by_several_processes(tmp_path, processor, monkeypatch):
+    pa = pytest.importorskip("pyarrow", reason="the extra [data] is not installed")
+    from pyarrow import parquet
+
+    monkeypatch.setattr(large_files, "STRETCH", 50)
+    turns = [
+        [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A" * (n == 222) or "B"}]
+        for n in range(ROWS)
+    ]
+    parquet.write_table(pa.table({"conversations": [json.dumps(one) for one in turns]}), tmp_path / "rows.parquet")
+    heard = []
+    check_rows([open_data(tmp_path / "rows.parquet")], processor, None, 2, heard.append)
+    assert sum(heard) == ROWS
+    turns[222].pop()
+    parquet.write_table(pa.table({"conversations": [json.dumps(one) for one in turns]}), tmp_path / "rows.parquet")
+    with pytest.raises(ValueError, match="row 223: no token of it carries loss"):
+        check_rows([open_data(tmp_path / "rows.parquet")], processor, None, 2)
 
 
 def test_a_large_file_is_dealt_out_in_windows_and_a_resumed_run_goes_on_in_them(small, make_recipe, tmp_path):

@@ -12,6 +12,7 @@ from sightline.training import loop
 from sightline.training.looks import Look, Looks
 from sightline.training.loop import Stopped, train
 from sightline.training.recipe_file import save_recipe
+from sightline.training.signals import interruptible
 
 from .test_loop import stop_after
 
@@ -124,3 +125,10 @@ def test_a_second_signal_does_not_wait(looked, tmp_path, monkeypatch):
             train(looked, tmp_path / "run", console=quiet())
     assert told.value.code == 143
     assert figures(tmp_path / "run") == [(1, None)]
+
+
+def test_what_was_interrupted_is_gone_when_a_run_is_stopped(tmp_path):
+    """An error that it hangs on would keep its processes, and those the program's end."""
+    with pytest.raises(Stopped) as caught, interruptible(tmp_path):
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.__context__.__traceback__ is None

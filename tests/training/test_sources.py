@@ -362,3 +362,13 @@ def test_exercises_stand_in_place_of_their_share_of_the_worlds_pictures(words_on
         groups.world.exercises(number, 1) for number in exercises[:5]
     ]
     assert [groups.group(number) for number in pictures] == [ask(number, 1) for number in pictures]
+
+
+@pytest.mark.parametrize(("share", "pictures"), [(0.0, 64), (0.9, 64), (1.0, 0)])
+def test_as_many_pictures_of_the_world_are_measured_however_many_exercises_stand_among_them(
+    make_recipe, processor, share, pictures
+):
+    recipe = make_recipe(data={"world": {"exercises": share, "questions": 1}}, stages=[{"kind": "joint", "steps": 1}])
+    sizes = measure_groups(StageBatches(recipe, recipe.stages[0], processor, 8))
+    assert sum(one.images > 0 for one in sizes) == pictures
+    assert len(sizes) >= 64

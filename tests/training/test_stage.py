@@ -54,6 +54,22 @@ def test_a_stage_moves_its_parts_and_leaves_the_others_bytes(make_recipe, kind, 
     assert {part_of(name) for name in frozen} >= {"vision", "projector", "language"} - moves
 
 
+def test_a_micro_batch_is_moved_to_the_device_when_its_turn_comes(make_recipe, monkeypatch):
+    order = []
+
+    class Seen(dict):
+        def items(self):
+            order.append("moved")
+            return super().items()
+
+    recipe = still(make_recipe, train={"batch_size": 4, "accumulate": 2})
+    run = run_of(recipe, *build(recipe))
+    loss = run.objective.loss
+    monkeypatch.setattr(run.objective, "loss", lambda *given: order.append("loss") or loss(*given))
+    run.take([Seen(batch) for batch in run.data[0]])
+    assert order == ["moved", "loss"] * 2
+
+
 def test_accumulated_micro_batches_are_one_batch(make_recipe):
     whole = still(make_recipe, train={"batch_size": 4, "accumulate": 1})
     cut = still(make_recipe, train={"batch_size": 4, "accumulate": 4})

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 
 import pytest
@@ -189,6 +190,34 @@ def test_a_run_stopped_in_its_very_last_step_still_looks_at_it(make_recipe, rows
             train(recipe, tmp_path / "run", console=quiet())
     assert files(train(recipe, tmp_path / "run", resume=True, console=quiet())) == whole
     assert whole == files(tmp_path / "whole" / "checkpoints" / "step-000001")
+
+
+def test_a_run_that_is_made_shorter_ends_with_the_best_of_what_it_has_seen(
+    make_recipe, rows, tmp_path, scripted, monkeypatch
+):
+    scripted(*LOSSES)
+    shared = sections(rows, keep_checkpoints=9, early_stopping={"patience": 9})
+    with monkeypatch.context() as patch:
+        stop_after(patch, 4, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(make_recipe(stages=[{"kind": "joint", "steps": 6}], **shared), tmp_path / "run", console=quiet())
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000004")  # the newest has been looked at then
+    shorter = make_recipe(stages=[{"kind": "joint", "steps": 3}], **shared)
+    folder = train(shorter, tmp_path / "run", resume=True, console=quiet())
+    assert files(folder) == files(tmp_path / "run" / "checkpoints" / "step-000002")
+    again = train(shorter, tmp_path / "run", resume=True, console=quiet())
+    assert files(again) == files(folder)
+
+
+def test_a_stage_that_has_its_best_weights_again_is_not_made_longer(make_recipe, rows, tmp_path, scripted):
+    scripted(*LOSSES)
+    shared = sections(rows, early_stopping={"patience": 9})
+    train(make_recipe(stages=[{"kind": "joint", "steps": 3}], **shared), tmp_path / "run", console=quiet())
+    longer = make_recipe(stages=[{"kind": "joint", "steps": 6}], **shared)
+    with pytest.raises(
+        ValueError, match="stage joint has ended with its weights of step 2, so it cannot be made longer"
+    ):
+        train(longer, tmp_path / "run", resume=True, console=quiet())
 
 
 def test_without_rows_to_hold_out_a_run_says_that_it_does_not_stop_early(make_recipe, tmp_path):

@@ -116,6 +116,8 @@ def evaluate(
     asked = file_tasks(file, metric, image_folder, per_kind, share, **reading) if file else None
     if asked and asked.settings["split"]:
         typer.echo(f"data: {asked.settings['split']}", err=True)
+    if asked and asked.passed_over.rows:
+        typer.echo(f"not asked: {asked.passed_over}", err=True)
     loaded, processor = load(model, device, dtype, quantize)
     if asked is None:
         side = loaded.config.vision_config.image_size

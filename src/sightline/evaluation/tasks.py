@@ -161,7 +161,8 @@ def file_tasks(
     where it has choices and exact match where not.
 
     Args:
-        held_out: only the rows that training keeps out at this share, or at its "auto".
+        held_out: only the rows that training keeps out at this share, or at its "auto"; as there, those that ask
+            nothing are passed over and counted.
         reading: how the rows are understood, as for `open_data`.
 
     Raises:
@@ -171,10 +172,19 @@ def file_tasks(
     """
     rows, split = _rows_of(path, held_out, {**reading, "image_folder": image_folder})
     groups: dict[tuple[str, str], list[Key]] = {}
+    passed_over = PassedOver()
     for number, row in enumerate(rows):
         key = key_of(rows, number, row)
-        question_of(row, key, metric)
+        try:
+            question_of(row, key, metric)
+        except ValueError as error:
+            if held_out is None:
+                raise
+            passed_over = passed_over.and_also(error)  # as training does: it may teach although it asks nothing
+            continue
         groups.setdefault((key.kind, key.language), []).append(key)
+    if not groups and passed_over.rows:
+        raise ValueError(f"none of the held-out rows asks anything: {passed_over}")
     keys = [key for group in groups.values() for key in group[:per_kind]]
     settings = {
         "file": str(Path(path)),
@@ -185,7 +195,7 @@ def file_tasks(
         "split": split,
         **{name: value for name, value in reading.items() if value is not None},
     }
-    return Tasks(keys, partial(_file_question, rows, metric), settings)
+    return Tasks(keys, partial(_file_question, rows, metric), settings, passed_over)
 
 
 def _rows_of(path: str | Path, held_out: Share | None, reading: dict[str, Any]) -> tuple[Data, str | None]:

@@ -113,15 +113,26 @@ class VLM(CausalLM):
             check: False skips the comparison of runs and images, and with it the only wait for the device.
 
         Raises:
-            ValueError: a sample has more or fewer runs than images.
+            ValueError: a sample has more or fewer runs than images, or an image more or fewer features than a run has
+                tokens.
         """
+        if vision_tensors is not None and vision_tensors.ndim not in (3, 4):
+            raise ValueError(
+                f"vision_tensors are [batch, N, patches, C] or [images, patches, C], not {list(vision_tensors.shape)}"
+            )
         images = (0,) if vision_tensors is None else tuple(vision_tensors.shape[:-2])
         placement = find_runs(tokens, self.config.image_token_id, self.config.num_image_tokens)
         if check:
             check_runs(placement.runs, images)
         if vision_tensors is not None and 0 not in images:
             dtype = next(self.vision_proj.parameters()).dtype
-            h = fuse(h, placement, self.vision_proj(vision_tensors.to(dtype)).flatten(0, -3))
+            features = self.vision_proj(vision_tensors.to(dtype)).flatten(0, -3)
+            if features.shape[1] != self.config.num_image_tokens:
+                raise ValueError(
+                    f"an image has {features.shape[1]} features behind the projector, but its run "
+                    f"{self.config.num_image_tokens} tokens: give the patches' alone, without [CLS]"
+                )
+            h = fuse(h, placement, features)
         return h[:, :seqlen]
 
     def forward(

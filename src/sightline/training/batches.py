@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from sightline.training.barring import fresh
 from sightline.training.contrast import TEXT_LENGTH, patch_weights
 from sightline.training.frozen_features import KEY_BYTES
 from sightline.training.holdout import sides_of_files
-from sightline.training.large_files import begin_worker
+from sightline.training.large_files import begin_worker, readers_for
 from sightline.training.recipe import Recipe, Stage
 from sightline.training.row_checks import BEGIN_ANEW, CannotTeach, can_teach, check_length, checked_row, limit_of
 from sightline.training.rows import where_at
@@ -60,7 +60,7 @@ class StageBatches(Dataset[list[MicroBatch]]):
         self.keyed = recipe.train.feature_cache_gib > 0 and "vision" not in stage.trains
         self.limit = limit_of(self.settings.max_length, None)
         self.checks_rows = recipe.train.check_rows
-        self.readers = torch.get_num_threads() if recipe.train.workers else 0  # processes that read rows beforehand
+        self.readers = readers_for(recipe.train.workers)
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
         """The micro-batches of `step`.
@@ -280,7 +280,7 @@ class _OrError(Dataset[Any]):
 
 def batches_from(
     dataset: StageBatches | RegionBatches, step: int, workers: int, position_limit: int | None = None
-) -> Iterator[list[MicroBatch]]:
+) -> Generator[list[MicroBatch]]:
     """The batches of `step` and after, in order and without end, made beside the training by `workers`.
 
     Every row is checked when its batch is made.

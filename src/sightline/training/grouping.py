@@ -1,8 +1,7 @@
 """Which rows of a file are about the same pictures, so that they can be learned in one go.
 
 Of a file of up to `WHOLE` rows all are read for that. A larger one is cut into blocks of rows that follow each other,
-and blocks from all over it make up a window, which is read when its turn comes: the first step need not wait for the
-whole file, and memory does not grow with it.
+and blocks from all over it make up a window, which is read when its turn comes: memory does not grow with the file.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.sole_writer import LOCK, sole_writer
-from sightline.training.batches import RegionBatches
+from sightline.training.batches import RegionBatches, StageBatches
 from sightline.training.build import build, reload
 from sightline.training.checkpoint import (
     checkpoints,
@@ -85,7 +85,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     transformers.utils.logging.disable_progress_bar()
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     run = _Run(recipe, model, processor, out, console)
-    run.rehearse(state["stage"] if state else 0)
+    run.rehearse(state["stage"] if state else 0, is_resumed=state is not None)
     save_recipe(recipe, out / "recipe.yaml")  # now that it can be run: a resume allows no other
     if state is None:
         _keep_base(recipe, out, model, processor)
@@ -177,10 +177,12 @@ class _Run:
         if not self.stoppings and any(recipe.optimisation_of(stage).early_stopping for stage in recipe.stages):
             console.print("warning: nothing that has an answer is held out, so no stage stops early", soft_wrap=True)
 
-    def rehearse(self, first: int) -> None:
+    def rehearse(self, first: int, is_resumed: bool) -> None:
         """The preflight of the stages from number `first` on, before the next step of any."""
         for stage in self.recipe.stages[first:]:
             run = self._stage(stage)
+            if is_resumed and isinstance(run.data, StageBatches):
+                run.data.checks_rows = False  # they are the bytes that were read when the run began
             report = self._preflight(run)
             show(report, run, self.console)
             self.flops[stage.name] = report.flops
@@ -266,7 +268,17 @@ class _Run:
     def _catch_up(self, run: StageRun, journal: Journal) -> None:
         """Take the look that a signal has left out: it may be the best, or the one that ends the stage."""
         stopping, over = self.stoppings.get(run.stage.name), run.progress >= 1.0
-        if self.looked == self.step or (stopping and stopping.over):
+        if stopping and stopping.is_behind and not over:
+            raise ValueError(
+                f"stage {run.stage.name} has ended with its weights of step {stopping.best_step}, so it cannot be made "
+                "longer: give another --out"
+            )
+        if stopping and stopping.over:
+            return
+        if self.looked == self.step:
+            if stopping and over and not stopping.is_closed:  # the recipe is shorter than it was
+                self._close(run, stopping)
+                self._save(run, None)
             return
         look = self._look(run, over)
         if look is not None:
@@ -276,10 +288,16 @@ class _Run:
             self._save(run, look)
 
     def _weigh(self, run: StageRun, stopping: Stopping, look: Look, over: bool) -> bool:
-        """Whether the stage is over, now that it has been looked at: then the model has its best weights again."""
+        """Whether the stage is over, now that it has been looked at."""
         stopping.take(self.step, stopping.score(look.loss, look.accuracy))
         if not (over or stopping.over):
             return False
+        self._close(run, stopping)
+        return True
+
+    def _close(self, run: StageRun, stopping: Stopping) -> None:
+        """The stage is over: the model has its best weights again."""
+        stopping.is_closed = True
         if stopping.best_step not in (None, self.step):
             best = self.out / "checkpoints" / f"step-{stopping.best_step:06d}"
             try:
@@ -288,7 +306,6 @@ class _Run:
                 stopping.is_put_back = False
                 self.console.print(f"warning: the last weights are kept, not the best: {error}", soft_wrap=True)
         self.console.print(f"{run.stage.name}: {stopping}", soft_wrap=True, highlight=False, markup=False)
-        return True
 
     def report(self) -> Path:
         """The page about the whole run. After a stage of regions, or when it was over as it was resumed, it has yet to

@@ -1,6 +1,6 @@
 """Whether a row can teach at all: it has tokens with loss, says something, has its pictures, and is not too long.
 
-No picture is opened. Which rows are looked at, and when, is `rows.py`'s, `background.py`'s and `batches.py`'s.
+No picture is opened. Which rows are looked at, and when, is `rows.py`'s, `large_files.py`'s and `batches.py`'s.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from sightline.data.sample import Sample
 from sightline.encoding import share_trunk
 from sightline.processor import VLMProcessor
 from sightline.training.grouping import WHOLE
+from sightline.training.large_files import LongRow
 from sightline.training.row_checks import Limit, check_length, checked_row, limit_of
 from sightline.training.sources import FileGroups, Source, WindowedGroups, WorldGroups
 from sightline.training.streams import BLOCK_ROWS, StreamGroups
@@ -26,22 +27,36 @@ from sightline.training.streams import BLOCK_ROWS, StreamGroups
 if TYPE_CHECKING:
     from sightline.training.batches import StageBatches
 
-__all__ = ["GroupSize", "count_rows", "largest_batches", "measure_groups", "odd_groups", "sampled_files", "where_at"]
+__all__ = [
+    "GroupSize",
+    "count_rows",
+    "largest_batches",
+    "long_rows",
+    "measure_groups",
+    "odd_groups",
+    "sampled_files",
+    "where_at",
+]
 
-WORLD_SAMPLE = 64  # pictures of the built-in world that are measured
+WORLD_SAMPLE = 64  # pictures of the built-in world that are measured, and as many places whatever stands there
+MOST_LOOKED_AT = 6400  # places for them
 SAMPLE = 2048  # rows of a large file
 STRETCHES = 8  # of rows that follow each other, for what is packed together is read together
 
 
 @dataclass(frozen=True)
 class GroupSize:
-    """A group of conversations about one picture as the model will read it."""
+    """A group of conversations about one picture as the model will read it.
+
+    It stands at place `number` of the source; with `row`, it is that row of the source's file alone.
+    """
 
     source: int
     number: int
     origin: str
     tokens: int
     images: int
+    row: int | None = None
 
 
 class _Sizes(NamedTuple):
@@ -58,8 +73,19 @@ def sampled_files(data: StageBatches) -> list[Data]:
     return list(dict.fromkeys(source.rows for source in data.sources if _is_sampled(source)))
 
 
+def long_rows(data: StageBatches, longest: Sequence[Sequence[LongRow]]) -> list[GroupSize]:
+    """The longest rows of each of the `sampled_files`, as groups of one."""
+    of = dict(zip(sampled_files(data), longest, strict=True))
+    return [
+        GroupSize(index, -1, source.rows.where(one.row), one.tokens, one.images, one.row)
+        for index, source in enumerate(data.sources)
+        if _is_sampled(source)
+        for one in of[source.rows]
+    ]
+
+
 def _is_sampled(source: Source) -> TypeGuard[FileGroups | WindowedGroups]:
-    """Whether it is a file too large to be read before the first step."""
+    """Whether it is a file too large for each of its groups to be measured."""
     return isinstance(source, WindowedGroups) or (isinstance(source, FileGroups) and len(source.rows) > WHOLE)
 
 
@@ -148,6 +174,9 @@ def _places(source: Source) -> Iterator[int]:
         long = SAMPLE // STRETCHES
         for start in np.linspace(0, len(source) - long, STRETCHES).astype(int).tolist():
             yield from (source.place_of(index) for index in range(start, start + long))
+    elif isinstance(source, WorldGroups):
+        pictures = [number for number in range(MOST_LOOKED_AT) if not source.is_exercise(number)][:WORLD_SAMPLE]
+        yield from sorted({*range(WORLD_SAMPLE), *pictures})
     else:
         yield from range(WORLD_SAMPLE)
 

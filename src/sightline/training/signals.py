@@ -67,6 +67,8 @@ def interruptible(folder: Path) -> Iterator[None]:
     try:
         yield
     except _Interrupt as one:
+        # What was interrupted goes, and its processes with it: an error keeps the one that it replaces.
+        one.__traceback__ = None
         raise Stopped.at_once(one.number, folder) from None
     finally:
         for number, handler in before.items():

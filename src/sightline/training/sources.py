@@ -66,15 +66,16 @@ class WorldGroups:
         self.questions, self.words_only, self.exercises = source.questions, words_only, source.exercises
 
     def group(self, number: int) -> list[Sample]:
-        if self._is_exercise(number):
+        if self.is_exercise(number):
             return self.world.exercises(number, self.questions)
         ask = self.world.text_questions if self.words_only else self.world.questions
         return ask(number, self.questions)
 
     def origin(self, number: int) -> str:
-        return f"the built-in world's {'exercise' if self._is_exercise(number) else 'picture'} {number}"
+        return f"the built-in world's {'exercise' if self.is_exercise(number) else 'picture'} {number}"
 
-    def _is_exercise(self, number: int) -> bool:
+    def is_exercise(self, number: int) -> bool:
+        """Whether what stands at the place is in text alone."""
         return random.Random(f"exercise:{self.world.seed}:{number}").random() < self.exercises
 
 
@@ -124,7 +125,7 @@ class FileGroups:
 
 
 class WindowedGroups:
-    """As `FileGroups`, of a file that is too large to be read before the first step: window by window.
+    """As `FileGroups`, of a file that is too large to be kept in mind: window by window.
 
     In an epoch each row is seen once, as there; but only rows of one window are put together, and only their groups are
     shuffled among each other. Windows come in another order in each epoch.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -128,18 +128,19 @@ class StageRun:
         if self.recipe.train.compile:
             self._compiled = CompiledBlocks(self.objective.module)
         limit = self.model.config.max_position_embeddings
-        batches = iter(batches_from(self.data, self.step, self.recipe.train.workers, limit))
-        started = time.perf_counter()
-        while self.progress < 1.0:
-            batch = next(batches)
-            waited = time.perf_counter() - started
-            record = self.take(batch)
-            # Taken here, so that the time for evaluations and checkpoints is not the stage's.
-            record["seconds"] = time.perf_counter() - started
-            record["data_wait"] = waited
-            self.seconds += record["seconds"]
-            yield record
+        # Closed at once when a step fails: an error that is kept would keep the workers, which wait for their trainer.
+        with closing(batches_from(self.data, self.step, self.recipe.train.workers, limit)) as batches:
             started = time.perf_counter()
+            while self.progress < 1.0:
+                batch = next(batches)
+                waited = time.perf_counter() - started
+                record = self.take(batch)
+                # Taken here, so that the time for evaluations and checkpoints is not the stage's.
+                record["seconds"] = time.perf_counter() - started
+                record["data_wait"] = waited
+                self.seconds += record["seconds"]
+                yield record
+                started = time.perf_counter()
 
     def take(self, micro_batches: list[MicroBatch]) -> Record:
         """One optimiser step over accumulated micro-batches. Raises as `steps`."""
@@ -195,21 +196,20 @@ class StageRun:
             optimizer.state.clear()
 
     def _backward(self, micro_batches: list[MicroBatch]) -> _Gradients:
-        batches = [
-            {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
-            for batch in micro_batches
-        ]
         total = sum(self.objective.weight(batch) for batch in micro_batches)
-        losses = []
-        for batch in batches:
+        losses, texts = [], list[MicroBatch]()
+        for given in micro_batches:
+            # Moved when its turn comes, as it was rehearsed: the pictures of all together may not fit.
+            batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in given.items()}
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 loss = self.objective.loss(batch, total)
             # Rows without a picture give a projector or tower that is trained alone nothing to learn.
             if loss.value.requires_grad:
                 loss.value.backward()
             losses.append(Loss(loss.value.detach(), loss.router))
+            texts.append({name: batch[name] for name in ("input_ids", "attention_mask") if name in batch})
         routers = [loss.router for loss in losses if loss.router is not None]
-        routing = StepRouting(routers, batches, self.model.config.image_token_id) if routers else None
+        routing = StepRouting(routers, texts, self.model.config.image_token_id) if routers else None
         return _Gradients(float(sum(one.value for one in losses)), total, routing)
 
     def _check_finite(self, loss: float, norm: Tensor, where: Callable[[], str], remedy: str = UNDER_WAY) -> None:

@@ -27,10 +27,16 @@ class Stopping:
         self.best_step: int | None = None
         self.best_score = -math.inf
         self.is_put_back = True  # or the best weights could not be read again
+        self.is_closed = False  # whether the stage has ended, and with its best weights
 
     @property
     def over(self) -> bool:
         return self.since >= self.rule.patience
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the stage has ended with weights of before its last step: it cannot be made longer."""
+        return self.is_closed and not self.over and self.best_step not in (None, self.last_step)
 
     def score(self, loss: float | None, accuracy: float | None) -> float | None:
         """The figure that decides, higher when better; None where there is none that can be compared."""
@@ -49,7 +55,7 @@ class Stopping:
         """What a resumed stage goes on from."""
         return {
             name: getattr(self, name)
-            for name in ("looks", "since", "last_step", "best_step", "best_score", "is_put_back")
+            for name in ("looks", "since", "last_step", "best_step", "best_score", "is_put_back", "is_closed")
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

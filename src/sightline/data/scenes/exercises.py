@@ -5,6 +5,7 @@ does not know pictures.
 """
 
 import random
+from collections.abc import Collection
 
 from sightline.data.scenes.composing import random_pair, random_scene
 from sightline.data.scenes.conversing import independent
@@ -21,21 +22,32 @@ SCENE_KINDS = (
     *("odd_one_out", "more"),
 )
 PAIR_KINDS = ("added", "removed", "same_different", "which_picture")
+KINDS_OF = {"scatter": SCENE_KINDS, "grid": SCENE_KINDS, "pair": PAIR_KINDS}
+LAYOUTS = ("scatter", "grid", "pair", "pair")  # half are pairs
+ATTEMPTS = 400
 MOST_ASKED = 6  # of one list, so that no row is much longer than those of pictures
 
 
-def random_exercise(rng: random.Random, stock: Stock, language: str, count: int) -> tuple[str, list[Turn]]:
+def random_exercise(
+    rng: random.Random, stock: Stock, language: str, count: int, kinds: Collection[str], layouts: Collection[str]
+) -> tuple[str, list[Turn]]:
     """`A duck, a cat.`, a line for each picture, and up to `count` (at most `MOST_ASKED`) questions with their answers.
 
-    Asked of the same names once more the answers are the same: no question is there twice.
+    Only `kinds` are asked, of `layouts`. No question is there twice.
+
+    Raises:
+        ValueError: names answer none of `kinds`, or they go with none of `layouts`.
     """
-    while True:
-        layout = rng.choice(("scatter", "grid", "pair", "pair"))
+    of = {layout: [kind for kind in KINDS_OF[layout] if kind in kinds] for layout in LAYOUTS}
+    if not (fitting := [layout for layout in LAYOUTS if of[layout] and layout in layouts]):
+        raise ValueError("exercises ask what names answer, and `mix` and `layouts` leave none of it")
+    for _ in range(ATTEMPTS):
+        layout = rng.choice(fitting)
         picture = random_pair(rng, stock) if layout == "pair" else random_scene(rng, layout, stock=stock)
-        kinds = PAIR_KINDS if layout == "pair" else SCENE_KINDS
         asking = Asking(rng, language)
-        order = rng.sample(kinds, len(kinds))
+        order = rng.sample(of[layout], len(of[layout]))
         if found := independent(picture, asking, (language,), order, min(count, MOST_ASKED)):
             scenes = picture.scenes if isinstance(picture, Pair) else (picture,)
             told = "".join(f"{sentence(asking.listed(scene), language)}\n" for scene in scenes)
             return told, [turn for turns in found for turn in turns]
+    raise ValueError(f"no list suits the questions that are asked, {', '.join(kinds)}: let `mix` have others")

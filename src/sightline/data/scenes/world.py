@@ -182,12 +182,13 @@ class World:
         As in `text_questions`, a text part that is the same in all comes first. See `random_exercise`.
 
         Raises:
-            ValueError: if `count` is not positive.
+            ValueError: if `count` is not positive, or names answer no kind of positive weight.
         """
         if count < 1:
             raise ValueError(f"a list has at least one question, not {count}")
         rng = self._rng("exercises", index)
-        told, turns = random_exercise(rng, self._stock, rng.choice(self.languages), count)
+        layouts = [layout for layout, share in self._shares.items() if share > 0]
+        told, turns = random_exercise(rng, self._stock, rng.choice(self.languages), count, self._wanted(), layouts)
         return _told(told, [[turn] for turn in turns])
 
     def regions(self, index: int, placed: bool = False, languages: Sequence[str] | None = None) -> Regions:
