@@ -21,10 +21,10 @@ demo: .venv/.installed
 
 # Two processes; a file's tests share its fixtures, so they stay in one.
 test: .venv/.installed
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: .venv/.installed-all
-	$(BIN)/pytest -n 2 --dist loadfile -m ''
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m ''
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

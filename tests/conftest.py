@@ -1,5 +1,6 @@
 """Every test: shape annotations are enforced (jaxtyping through beartype), nothing is looked up on a hub."""
 
+import gc
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,6 +19,25 @@ settings.load_profile("here")
 
 # Models of a few thousand weights: a second thread costs more than it computes.
 torch.set_num_threads(1)
+
+# What is costly, so that no process is left with it alone at the end (`--dist loadfile`).
+FIRST = (
+    *("test_readme.py", "serving/test_load.py", "training/", "serving/test_page.py", "test_spec_example.py"),
+    *("nn/test_fusion.py", "nn/test_moe_router.py", "engine/test_quantize.py", "engine/test_exactness.py"),
+    *("data/test_truth_from_pixels.py", "readers/test_memory.py", "explain/test_planted.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Costly files first; the tests of a file stay together, and in order."""
+    items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
+
+
+def pytest_collection_finish(session):
+    """What is there by now stays: collecting garbage need not look at it again."""
+    gc.collect()
+    gc.freeze()
+
 
 CORPUS = ["What is this?", "A red circle and a duck.", "左上角有什么？", "一只鸭子。", "How many ducks are there?"] * 4
 

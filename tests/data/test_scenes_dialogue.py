@@ -14,6 +14,7 @@ from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.questions import Asking, ask
 from sightline.data.scenes.questions.dialogue import FOLLOWING
 from sightline.data.scenes.scene import CELLS
+from sightline.data.scenes.stock import Stock
 
 SCENES = [
     random_scene(random.Random(number), layout)
@@ -81,9 +82,9 @@ def numbered(scene, it):
 
 
 def test_no_category_gives_its_answer_away():
-    answers = defaultdict(Counter)
+    answers, stock = defaultdict(Counter), Stock()
     for number in range(6000):
-        scene = random_scene(random.Random(number), "single")
+        scene = random_scene(random.Random(number), "single", stock=stock)
         if step := FOLLOWING["category"](scene, scene.objects[0], Asking(random.Random(number), "en")):
             (question, answer), _ = step
             category = next((key for key, row in CATEGORIES.items() if question.endswith(f" {row.a}?")), "food")

@@ -148,8 +148,9 @@ def test_the_phrasing_axis_asks_in_words_never_seen():
 def test_the_artist_axis_draws_things_by_the_held_out_artist_only():
     world = World(split="test", axis="artist", image_size=32)
     assert world.artists == (HELD_OUT_ARTIST,)
-    for scene in scenes("artist", 20):
-        assert all(isinstance(item, Thing) for item in scene.objects)
+    for number, layout in product(range(20), LAYOUTS):
+        scene = random_scene(random.Random(number), layout, stock=world._stock)
+        assert all(isinstance(item, Thing) and item.artist == HELD_OUT_ARTIST for item in scene.objects)
     assert not {"colour", "shape", "size", "count_both"} & set(world.kinds)
 
 

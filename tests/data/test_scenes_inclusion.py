@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import cache
 
 import pytest
 
@@ -52,12 +53,16 @@ def test_no_pair_of_pictures_does_either():
         assert not both(calls(pair.first) | calls(pair.second))
 
 
+@cache
+def scattered(count):
+    return [random_scene(random.Random(number), "scatter", stock=STOCK) for number in range(count)]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", ["exists", "count_thing", "count_both", "count_shape", "unanswerable"])
 def test_what_is_there_in_a_wider_sense_is_not_said_to_be_absent(kind, language):
     denied = 0
-    for number in range(800):
-        scene = random_scene(random.Random(number), "scatter", stock=STOCK)
+    for number, scene in enumerate(scattered(800)):
         turns = ask(kind, scene, Asking(random.Random(number), language))
         if not turns:
             continue

@@ -48,9 +48,11 @@ def asked(kind, language):
 def test_nothing_absent_is_asked_about_where_all_is_there(monkeypatch):
     for module in ("naming", "dialogue"):
         monkeypatch.setattr(f"sightline.data.scenes.questions.{module}.absent", lambda *_: ())
+    answers = set()
     for number, scene in enumerate(SCENES):
-        assert {answer for _, answer in ask("exists", scene, Asking(random.Random(number), "en"))} <= {"Yes."}
+        answers |= {answer for _, answer in ask("exists", scene, Asking(random.Random(number), "en"))}
         ask("unanswerable", scene, Asking(random.Random(number), "en"))
+    assert answers == {"Yes."}
 
 
 @pytest.mark.parametrize("sort", ["shape", "thing"])

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sightline.engine.engine import Engine
+from sightline.engine.engine import Engine, Handle
 
 from .conversations import CONVERSATIONS, NEW, plain
 
@@ -37,13 +37,19 @@ def test_a_listener_that_raises_ends_its_own_answer_alone(engine, loaded, at):
     assert heard.count(None) == 1
 
 
-def test_an_end_that_cannot_be_told_harms_no_other(engine, loaded):
-    def explode(*_):
-        raise RuntimeError("this one is broken")
+def test_an_end_that_cannot_be_told_harms_no_other(engine, loaded, monkeypatch):
+    exploded, close = [], Handle._close
 
+    def explode_once(self):
+        if not exploded:
+            exploded.append(self)
+            raise RuntimeError("this one is broken")
+        close(self)
+
+    monkeypatch.setattr(Handle, "_close", explode_once)
     bad = engine.submit(CONVERSATIONS[2], max_new_tokens=2)
-    bad._close = explode
     assert engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens == plain(loaded, CONVERSATIONS[1])
+    assert exploded == [bad]
 
 
 def test_the_end_is_told_once_though_it_comes_before_submit_returns(engine, monkeypatch):

@@ -12,6 +12,12 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent))  # for `fakes`, which is no test module
 
 
+@pytest.fixture(autouse=True)
+def small_cache(monkeypatch):
+    """Blocks enough for models of a few thousand weights: zeroing half a GiB takes a third of a second."""
+    monkeypatch.setattr("sightline.engine.engine.default_budget", lambda *_: 2**22)
+
+
 def png(number, size=8):
     """The bytes of a picture unlike that of any other number."""
     held = io.BytesIO()

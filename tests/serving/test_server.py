@@ -181,4 +181,5 @@ def test_aborted_requests_leave_nothing_behind():
         wait_until(lambda: not server._server.server_state.connections)
         wait_until(lambda: not server._server.server_state.tasks)
         assert httpx.get(f"{server.url}/health").status_code == 200
+        assert server.state.streams.count("begun") > 0
         assert server.state.streams.count("begun") == server.state.streams.count("over")

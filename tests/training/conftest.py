@@ -1,9 +1,11 @@
 """One small recipe for all training tests: a picture of 32 pixels, 16 image tokens, seconds a run."""
 
 import copy
+import pickle
 
 import pytest
 
+from sightline.training import build
 from sightline.training.recipe import Recipe
 
 TINY = {
@@ -53,6 +55,39 @@ def make_recipe():
 @pytest.fixture(scope="session")
 def recipe(make_recipe) -> Recipe:
     return make_recipe()
+
+
+_tokenizers: dict[tuple, bytes] = {}
+_learn = build._learned
+
+
+def learned_once(world, section):
+    """As `build._learned`, which gives the same tokenizer whenever the same world is read (test_build)."""
+    key = (
+        world.seed,
+        world.things,
+        world.languages,
+        str(world.mix),
+        str(world._shares),
+        world.grid_share,
+        str(section),
+    )
+    if key not in _tokenizers:
+        _tokenizers[key] = pickle.dumps(_learn(world, section))
+    return pickle.loads(_tokenizers[key])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cheap_runs(request):
+    """What costs a run most and says nothing: models that never end an answer, pictures measured before a step, and the
+    same tokenizer learned again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sightline.evaluation.probe.LEAST", 8)
+        patch.setattr("sightline.evaluation.probe.MOST", 16)
+        patch.setattr("sightline.training.rows.WORLD_SAMPLE", 8)
+        if not request.module.__name__.endswith("test_build"):
+            patch.setattr(build, "_learned", learned_once)
+        yield
 
 
 @pytest.fixture(autouse=True)

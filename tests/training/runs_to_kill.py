@@ -23,7 +23,7 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 import torch
 from rich.console import Console
 
-from sightline.training import loop
+from sightline.training import loop, rows
 from sightline.training.batches import open_batches
 from sightline.training.recipe import Recipe
 
@@ -111,6 +111,7 @@ def warm_up(recipe):
     """Load what a run loads on first use (drawings, fonts, a logger), without the threads that backward starts."""
     if find_spec("tensorboard"):
         import torch.utils.tensorboard  # noqa: F401
+    rows.WORLD_SAMPLE = 8
     model, processor = loop.build(recipe)
     for stage in recipe.stages:
         open_batches(recipe, stage, processor, model.config.vision_config)[0]

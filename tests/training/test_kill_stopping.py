@@ -42,8 +42,7 @@ CASES = [(while_a_checkpoint_is_written, in_a_step), *[(at_any_time, in_a_step)]
 )
 def test_killed_it_goes_on_to_the_same_stop_with_the_same_bits(runs, whole, tmp_path, seed, moments):
     draw, out = random.Random(seed), tmp_path / "run"
-    for moment in moments:
-        runs(out, moment(draw, whole[1]))
+    assert "killed" in [runs(out, moment(draw, whole[1]))["ended"] for moment in moments]
     assert newest_good(out / "checkpoints", pytest.fail) is not None or seed
     runs(out)
     assert_same_run(out, whole[0])

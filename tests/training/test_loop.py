@@ -78,18 +78,19 @@ def stop_after(monkeypatch, steps, number):
     monkeypatch.setattr(StageRun, "take", take_and_signal)
 
 
-@pytest.mark.parametrize(
-    ("steps", "number"),
-    [(2, signal.SIGINT), (3, signal.SIGTERM), (7, signal.SIGTERM), (8, signal.SIGINT), (11, signal.SIGINT)],
-)
-def test_a_stopped_run_that_goes_on_ends_with_the_same_bits(finished, tmp_path, monkeypatch, steps, number):
+STOPS = [(2, signal.SIGINT), (3, signal.SIGTERM), (7, signal.SIGTERM), (8, signal.SIGINT), (11, signal.SIGINT)]
+
+
+def test_a_run_stopped_in_each_stage_that_goes_on_ends_with_the_same_bits(finished, tmp_path, monkeypatch):
     recipe, _, model, _ = finished
-    with monkeypatch.context() as patch:
-        stop_after(patch, steps, number)
-        with pytest.raises(
-            Stopped, match=rf"stopped by {number.name}; saved .*step-0000{steps:02d}\. Go on with --resume"
-        ):
-            train(recipe, tmp_path / "run", console=quiet())
+    behind = 0
+    for steps, number in STOPS:
+        with monkeypatch.context() as patch:
+            stop_after(patch, steps - behind, number)
+            told = rf"stopped by {number.name}; saved .*step-0000{steps:02d}\. Go on with --resume"
+            with pytest.raises(Stopped, match=told):
+                train(recipe, tmp_path / "run", resume=behind > 0, console=quiet())
+        behind = steps
     resumed = train(recipe, tmp_path / "run", resume=True, console=quiet())
     assert_same_bits(weights(resumed), weights(model))
     assert [record["step"] for record in log_of(tmp_path / "run")] == list(range(1, 13))
@@ -103,6 +104,7 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_to_finish_the_step(make_
     def take_and_signal(self, batches):
         taken.append(1)
         if len(taken) == 2:
+            assert multiprocessing.active_children()
             for worker in multiprocessing.active_children():
                 # From another process, as a terminal does it: torch takes a parent's own signal for an order.
                 subprocess.run(["kill", f"-{int(number)}", str(worker.pid)], check=True)

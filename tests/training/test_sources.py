@@ -11,6 +11,7 @@ import torch
 
 from sightline.data.readers import open_data
 from sightline.data.sample import answers_of
+from sightline.training import rows as measuring
 from sightline.training.batches import RegionBatches, StageBatches, batches_from
 from sightline.training.build import build
 from sightline.training.contrast import patch_weights
@@ -366,8 +367,9 @@ def test_exercises_stand_in_place_of_their_share_of_the_worlds_pictures(words_on
 
 @pytest.mark.parametrize(("share", "pictures"), [(0.0, 64), (0.9, 64), (1.0, 0)])
 def test_as_many_pictures_of_the_world_are_measured_however_many_exercises_stand_among_them(
-    make_recipe, processor, share, pictures
+    make_recipe, processor, share, pictures, monkeypatch
 ):
+    monkeypatch.setattr(measuring, "WORLD_SAMPLE", 64)
     recipe = make_recipe(data={"world": {"exercises": share, "questions": 1}}, stages=[{"kind": "joint", "steps": 1}])
     sizes = measure_groups(StageBatches(recipe, recipe.stages[0], processor, 8))
     assert sum(one.images > 0 for one in sizes) == pictures

@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from sightline.config import VLMConfig
+from sightline.data.scenes.world import World
 from sightline.engine.quantize import is_quantized
 from sightline.interop.compose import compose
 from sightline.interop.image_size import resized
@@ -22,6 +24,7 @@ from sightline.processor import VLMProcessor
 from sightline.tokenizer import train_tokenizer
 from sightline.training.language import new_words
 from sightline.training.lora import attach
+from sightline.training.model_section import TokenizerSection
 from sightline.training.recipe import ModelSection, Recipe
 from sightline.training.sources import world_of
 
@@ -81,8 +84,7 @@ def _fresh(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
     if source is None:
         raise ValueError("model.preset learns its tokenizer from the built-in world: give data.world, or a checkpoint")
     fields = recipe.model.fresh_fields()
-    texts = world_of(source, seed, VLMConfig(**fields).vision_config.image_size).texts(recipe.tokenizer.texts)
-    tokenizer = train_tokenizer(texts, recipe.tokenizer.vocab_size, spell=recipe.tokenizer.spell)
+    tokenizer = _learned(world_of(source, seed, VLMConfig(**fields).vision_config.image_size), recipe.tokenizer)
     config = VLMConfig(
         **fields,
         vocab_size=len(tokenizer),
@@ -91,6 +93,10 @@ def _fresh(recipe: Recipe) -> tuple[VLM, VLMProcessor]:
         bos_token_id=tokenizer.bos_token_id,
     )
     return VLM(config), VLMProcessor.from_config(config, tokenizer)
+
+
+def _learned(world: World, section: TokenizerSection) -> PreTrainedTokenizerFast:
+    return train_tokenizer(world.texts(section.texts), section.vocab_size, spell=section.spell)
 
 
 def _from_checkpoint(name: str) -> tuple[VLM, VLMProcessor]:

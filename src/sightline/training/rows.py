@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 from weakref import WeakKeyDictionary
 
@@ -175,8 +176,8 @@ def _places(source: Source) -> Iterator[int]:
         for start in np.linspace(0, len(source) - long, STRETCHES).astype(int).tolist():
             yield from (source.place_of(index) for index in range(start, start + long))
     elif isinstance(source, WorldGroups):
-        pictures = [number for number in range(MOST_LOOKED_AT) if not source.is_exercise(number)][:WORLD_SAMPLE]
-        yield from sorted({*range(WORLD_SAMPLE), *pictures})
+        pictures = (number for number in range(MOST_LOOKED_AT) if not source.is_exercise(number))
+        yield from sorted({*range(WORLD_SAMPLE), *islice(pictures, WORLD_SAMPLE)})
     else:
         yield from range(WORLD_SAMPLE)
 
