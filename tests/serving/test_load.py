@@ -152,7 +152,7 @@ async def crowd(url, pairs, seconds, outcomes, samples, process, ending=None):
 
 
 @pytest.mark.parametrize(
-    ("clients", "seconds"), [(16, 4), pytest.param(200, 120, marks=pytest.mark.slow)], ids=["16", "200"]
+    ("clients", "seconds"), [(24, 4), pytest.param(200, 120, marks=pytest.mark.slow)], ids=["24", "200"]
 )
 def test_a_crowd_is_answered_right_and_memory_stays_flat(server, truths, clients, seconds):
     process, url = server

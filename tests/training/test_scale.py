@@ -264,7 +264,7 @@ def test_a_reader_that_is_killed_ends_the_run_with_a_remedy(tmp_path, processor,
 
 
 def test_the_longest_row_of_a_large_file_is_rehearsed_wherever_it_stands(small, make_recipe, tmp_path):
-    path = written(tmp_path, ROWS, bad(300, "word " * 30))
+    path = written(tmp_path, ROWS, bad(300, "word " * 60))
     unseen = preflight(reading_run(make_recipe, path, check_rows=False))
     seen = preflight(reading_run(make_recipe, path))
     assert "line 301)" not in unseen.rows
