@@ -121,6 +121,8 @@ def _stretches(rows: _Rows, readers: int) -> Generator[_Stretch]:
     try:
         yield from loader
     except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
         raise ValueError(
             f"{rows.rows.path}: a process that reads its rows was killed ({error}): give it memory, or set "
             "train.workers=0 or train.check_rows=false"
