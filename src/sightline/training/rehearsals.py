@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sightline.data.sample import Sample, sample_of
 from sightline.training.batches import MicroBatch, RegionBatches, StageBatches
 from sightline.training.large_files import check_rows
 from sightline.training.row_checks import limit_of
 from sightline.training.rows import (
     GroupSize,
+    conversations_of,
     largest_batches,
     long_rows,
     measure_groups,
     odd_groups,
     sampled_files,
 )
-from sightline.training.sources import FileGroups, WindowedGroups
 
 __all__ = ["Plan", "Rehearsal", "plan_of"]
 
@@ -78,7 +77,7 @@ def plan_of(
     if isinstance(data, RegionBatches):
         return _of_regions(data)
     sizes, large = measure_groups(data, position_limit, on_row), sampled_files(data)
-    counts = f"{len(sizes)} read"
+    measured = len(sizes)
     if data.checks_rows:
         limit = limit_of(data.settings.max_length, position_limit)
         sizes += long_rows(data, check_rows(large, data.processor, limit, data.readers, on_row))
@@ -86,7 +85,7 @@ def plan_of(
     encode = _Encoder(data)
     full = [encode(name, groups, _like(groups, sizes)) for name, groups in largest_batches(sizes, size).items()]
     odd = [encode(name, groups) for name, groups in odd_groups(sizes, min(FEW, size)).items()]
-    return Plan(odd, full, _in_words(sizes, counts, sum(map(len, large)), data.checks_rows))
+    return Plan(odd, full, _in_words(sizes, measured, sum(map(len, large)), data.checks_rows))
 
 
 def _of_regions(data: RegionBatches) -> Plan:
@@ -113,21 +112,15 @@ class _Encoder:
         return Rehearsal(name, self._batch(groups), origins, self._batch(like) if like else None)
 
     def _batch(self, groups: Sequence[GroupSize]) -> MicroBatch:
-        return self.data.encode([self._conversations(one) for one in groups])
-
-    def _conversations(self, one: GroupSize) -> list[Sample]:
-        source = self.data.sources[one.source]
-        if one.row is not None and isinstance(source, FileGroups | WindowedGroups):
-            return [sample_of(source.rows[one.row])]
-        return source.group(one.number)
+        return self.data.encode([conversations_of(self.data, one) for one in groups])
 
 
-def _in_words(sizes: Sequence[GroupSize], counts: str, large: int, are_checked: bool) -> str:
-    """`large` is how many rows the files have of which only a part was measured."""
+def _in_words(sizes: Sequence[GroupSize], measured: int, large: int, are_checked: bool) -> str:
+    """`measured` is how many groups were, `large` how many rows the files have of which that was only a part."""
     rest = "all of them can teach" if are_checked else "the others are looked at when a batch meets them"
     by_length = sorted(sizes, key=lambda one: one.tokens)
     return (
-        f"{counts}, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
+        f"{measured} read, {by_length[0].tokens} to {by_length[-1].tokens} tokens (the longest: "
         f"{by_length[-1].origin}), {sum(one.images == 0 for one in sizes)} without a picture"
         + (f"; large files have {large:,} rows: {rest}" if large else "")
     )

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from sightline.data.readers import Data
-from sightline.data.sample import Sample
+from sightline.data.sample import Sample, sample_of
 from sightline.encoding import share_trunk
 from sightline.processor import VLMProcessor
 from sightline.training.grouping import WHOLE
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GroupSize",
+    "conversations_of",
     "count_rows",
     "largest_batches",
     "long_rows",
@@ -49,11 +50,11 @@ STRETCHES = 8  # of rows that follow each other, for what is packed together is 
 class GroupSize:
     """A group of conversations about one picture as the model will read it.
 
-    It stands at place `number` of the source; with `row`, it is that row of the source's file alone.
+    It stands at place `number` of the source, or is a single `row` of the source's file (`conversations_of`).
     """
 
     source: int
-    number: int
+    number: int | None
     origin: str
     tokens: int
     images: int
@@ -78,11 +79,20 @@ def long_rows(data: StageBatches, longest: Sequence[Sequence[LongRow]]) -> list[
     """The longest rows of each of the `sampled_files`, as groups of one."""
     of = dict(zip(sampled_files(data), longest, strict=True))
     return [
-        GroupSize(index, -1, source.rows.where(one.row), one.tokens, one.images, one.row)
+        GroupSize(index, None, source.rows.where(one.row), one.tokens, one.images, one.row)
         for index, source in enumerate(data.sources)
         if _is_sampled(source)
         for one in of[source.rows]
     ]
+
+
+def conversations_of(data: StageBatches, one: GroupSize) -> list[Sample]:
+    """The conversations of a group that was measured."""
+    source = data.sources[one.source]
+    if one.row is not None and _is_sampled(source):
+        return [sample_of(source.rows[one.row])]
+    assert one.number is not None
+    return source.group(one.number)
 
 
 def _is_sampled(source: Source) -> TypeGuard[FileGroups | WindowedGroups]:
