@@ -54,6 +54,20 @@ def test_the_world_is_asked_and_counted(evaluate, tmp_path):
     assert page.count("<article") == sum(not one["right"] for one in answers) + sum(one["right"] for one in answers)
 
 
+def test_what_writes_out_its_evidence_is_also_judged_by_its_result(evaluate, tmp_path):
+    asked = ["--tasks", "name,nearest", "--per-kind", "2", "--languages", "en"]
+    code, out, err = evaluate(*asked)
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["kind", "all", "result", "n"]
+    assert len(lines[2]) == len(lines[1]) + 2  # a share and its interval; a name is its own result
+    assert "result: by what stands behind the evidence alone" in out
+    report = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert list(report["results_alone"]) == ["nearest"]
+    assert report["results_alone"]["nearest"]["total"] == 2
+    assert "result alone" in (tmp_path / "run" / "mistakes.html").read_text(encoding="utf-8")
+
+
 def test_json_is_one_object_that_the_folder_holds_too(evaluate, tmp_path):
     code, out, err = evaluate(*FEW, "--languages", "zh", "--json")
     assert code == 0, err
@@ -193,6 +207,23 @@ def test_tasks_may_name_every_kind_or_a_split(tmp_path, monkeypatch):
     assert tasks_file("photos@test") is None
     Path("photos").mkdir()
     assert tasks_file("photos@test") == "photos@test"
+
+
+def test_a_folder_that_is_called_as_a_kind_is_told_from_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    with pytest.raises(ValueError, match=r"give \./digits, or 'digits,' for the kind"):
+        tasks_file("digits")
+    assert tasks_file("./digits") == "./digits"
+    assert tasks_file("digits,") is None
+
+
+def test_answers_to_another_edition_of_the_world_are_not_taken_over(evaluate, monkeypatch):
+    assert evaluate(*FEW)[0] == 0
+    monkeypatch.setattr("sightline.evaluation.tasks.edition", lambda: "another")
+    code, _, err = evaluate(*FEW)
+    assert code == 2
+    assert "holds answers with world=" in err
 
 
 def test_kinds_are_told_as_they_are_written(evaluate, picture, tmp_path):

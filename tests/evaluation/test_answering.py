@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sightline.evaluation.answering import answer, fingerprint, groups
+from sightline.evaluation.answering import answer, fingerprint, groups, preparation
 from sightline.evaluation.tasks import Key, Question
 
 
@@ -107,3 +107,20 @@ def test_other_weights_have_another_fingerprint(tiny):
     with torch.no_grad():
         model.lm_head.weight.mul_(1.001)
     assert fingerprint(model) != fingerprint(tiny[0])
+
+
+def test_a_single_other_value_is_another_fingerprint(tiny):
+    model = copy.deepcopy(tiny[0])
+    with torch.no_grad():
+        weight = model.model.layers[0].self_attn.o_proj.weight
+        weight[-1, -1] += 0.5
+    assert fingerprint(model) != fingerprint(tiny[0])
+
+
+def test_what_a_config_computes_is_part_of_what_answers_depend_on(tiny):
+    model = copy.deepcopy(tiny[0])
+    asked = preparation(model, tiny[1])
+    model.config._name_or_path = "elsewhere"
+    assert preparation(model, tiny[1]) == asked
+    model.config.vision_config.layer_norm_eps *= 2
+    assert preparation(model, tiny[1]) != asked

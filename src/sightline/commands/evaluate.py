@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sightline.commands.naming import name_of
 from sightline.commands.options import (
     AnswerColumn,
     Device,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 EXAMPLE = "Example: sightline eval sightline-tiny --tasks name,colour --per-kind 200"
 SEED = 1  # of the test world; probes during training take another, or they would choose what they are tested on
 PER_KIND = 100
+ALONE = "by what stands behind the evidence alone (a number behind its list); all else asks for the whole answer"
 
 Axis = Literal["seen", "combination", "count", "font", "word", "phrasing", "artist"]
 Metric = Literal["exact", "contains", "anls", "choice"]
@@ -124,18 +126,22 @@ def evaluate(
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
     out = out or Path("runs") / _run_name(model, Path(file).stem if file else tasks, axis, quantize)
     how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
-    results, report = _measure(model, loaded, processor, asked, out, how)
+    results, alone, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
         print_json(report)
     else:
-        _print_table(results)
+        _print_table(results, alone)
         print(f"mistakes with their pictures: {out / 'mistakes.html'}")
 
 
 def _file(tasks: str | None) -> str | None:
-    """The file or folder that `--tasks` names, or None where it names kinds; a kind goes before a folder so called."""
+    """The file or folder that `--tasks` names, or None where it names kinds."""
     from sightline.data.scenes import KINDS
 
+    if tasks in KINDS and os.path.exists(tasks):
+        raise ValueError(
+            f"{tasks!r} is a kind of question and a folder here: give ./{tasks}, or '{tasks},' for the kind"
+        )
     if tasks is None or tasks in KINDS:
         return None
     folder = tasks.rpartition("@")[0]  # of FOLDER@SPLIT
@@ -171,9 +177,13 @@ def _words(option: str, listed: str) -> list[str]:
 
 def _run_name(model: str, tasks: str | None, axis: str | None, quantize: str | None) -> str:
     """A name that tells evaluations of different models and tasks apart: runs/tiny/model is called tiny."""
-    path = Path(model)
-    name = path.parent.name if path.name == "model" and path.parent.name else path.name
-    words = ["eval", name, *([tasks] if tasks else []), *([axis] if axis else []), *([quantize] if quantize else [])]
+    words = [
+        "eval",
+        Path(name_of(model)).name,
+        *([tasks] if tasks else []),
+        *([axis] if axis else []),
+        *([quantize] if quantize else []),
+    ]
     return re.sub(r"[^\w.-]+", "-", "-".join(words))[:100]
 
 
@@ -183,11 +193,12 @@ def _workers(given: int | None) -> int:
 
 def _measure(
     name: str, model: Any, processor: Any, tasks: Tasks, out: Path, how: dict[str, int]
-) -> tuple[Results, dict[str, Any]]:
-    """Ask what is not answered yet, and write the results and the page."""
+) -> tuple[Results, Results, dict[str, Any]]:
+    """Ask what is not answered yet; write the page and what it adds up to, by whole answers and by results alone."""
     from sightline.evaluation.answer_file import AnswerFile, write_json
     from sightline.evaluation.answering import fingerprint, preparation
     from sightline.evaluation.evaluate import evaluate as ask
+    from sightline.evaluation.evidence import results_alone
     from sightline.evaluation.results import Results
 
     # What decides the answers; how many are asked at once does not.
@@ -204,10 +215,12 @@ def _measure(
         answers = ask(model, processor, tasks, kept, **how, on_batch=_noted(advance))
     spent = {"asked_now": len(kept) - before, "seconds": round(time.perf_counter() - started, 1)}
     results = Results(answers)
+    alone = results_alone([] if "file" in tasks.settings else answers)  # a file's kinds may be called as the world's
     report = {"model": name, **fixed, "device": str(model.device), **spent, **results.as_dict()}
+    report["results_alone"] = {kind: alone.share(kind).as_dict() for kind in alone.kinds}
     write_json(out / "results.json", report)
-    _write_page(out / "mistakes.html", name, tasks, answers, results, {**fixed, "device": model.device})
-    return results, report
+    _write_page(out / "mistakes.html", name, tasks, answers, (results, alone), {**fixed, "device": model.device})
+    return results, alone, report
 
 
 def _noted(advance: Callable[[int, str], None]) -> Callable[[Sequence[Answer]], None]:
@@ -223,18 +236,23 @@ def _noted(advance: Callable[[int, str], None]) -> Callable[[Sequence[Answer]], 
 
 
 def _write_page(
-    path: Path, name: str, tasks: Tasks, answers: list[Answer], results: Results, facts: dict[str, Any]
+    path: Path, name: str, tasks: Tasks, answers: list[Answer], by: tuple[Results, Results], facts: dict[str, Any]
 ) -> None:
     from sightline.evaluation.environment import environment
     from sightline.evaluation.examples import examples
-    from sightline.evaluation.page import Accuracy, Facts, Gallery, Section, render_report
+    from sightline.evaluation.page import Accuracy, Comparison, Facts, Gallery, Section, render_report
+    from sightline.evaluation.results import Results
 
     shown = {key.replace("_", " "): ", ".join(v) if isinstance(v, list) else v for key, v in facts.items()}
+    results, alone = by
     chosen = examples(tasks, answers)
     shown_wrong, wrong = (sum(one.right < 1 for one in some) for some in (chosen, answers))
     notes = [f"{shown_wrong:,} of {wrong:,} mistakes are shown; answers.jsonl has all."] if shown_wrong < wrong else []
+    whole = Results(one for one in answers if one.kind in alone.kinds)
+    apart = Comparison("Evidence and result", {"whole answer": whole, "result alone": alone}, [ALONE])
     sections: list[Section] = [
         Accuracy("Accuracy", results),
+        *([apart] if alone.kinds else []),
         Gallery("Answers", chosen, notes),
         Facts("How it was measured", {**shown, **environment()}),
     ]
@@ -242,21 +260,26 @@ def _write_page(
     render_report(path, title=f"{name}: right and wrong answers", sections=sections, summary=summary)
 
 
-def _print_table(results: Results) -> None:
+def _print_table(results: Results, alone: Results) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from sightline.evaluation.results import Share
+
     several = len(results.languages) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("kind", no_wrap=True)
-    for column in [*(results.languages if several else []), "all", "n"]:
+    for column in [*(results.languages if several else []), "all", *(["result"] if alone.kinds else []), "n"]:
         table.add_column(Text(column or "-"), justify="right", no_wrap=True)
     for kind in [*results.kinds, None]:
         cells = [results.share(kind, language) for language in results.languages] if several else []
         total = results.share(kind)
-        shown = [str(share) if share.total else "" for share in (*cells, total)]
+        cells = [*cells, total, *([alone.share(kind) if kind else Share()] if alone.kinds else [])]
+        shown = [str(share) if share.total else "" for share in cells]
         table.add_row(Text(kind or "all"), *shown, f"{total.total:,}", style=None if kind else "bold")
     # What is not a terminal has no width to be cut to.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     print("% right, and the 95 % interval")
+    if alone.kinds:
+        print(f"result: {ALONE}")

@@ -12,11 +12,11 @@ import sys
 from contextlib import closing
 from dataclasses import replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sightline.commands.naming import name_of
 from sightline.commands.options import Device, Dtype, Model, Quantize
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def serve(
         shutdown_seconds=shutdown_seconds,
     )
     settings = Settings(
-        model_name=served_name or _name(model),
+        model_name=served_name or name_of(model),
         api_keys=_keys(api_key),
         allowed_hosts=(*(() if host in ANYWHERE else (host,)), *_hosts(allowed_hosts)),
         image_hosts=_image_hosts(allow_image_urls),
@@ -146,10 +146,6 @@ def _serve(
 def _need_extra(*more: str) -> None:
     if missing := [name for name in (*NEEDED, *more) if find_spec(name) is None]:
         raise ImportError(f"serve needs {', '.join(missing)}: pip install 'sightline[serve]'")
-
-
-def _name(model: str) -> str:
-    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _keys(given: list[str] | None) -> tuple[str, ...]:

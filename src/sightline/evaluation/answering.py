@@ -15,11 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sightline.engine.prompts import PromptReader
 from sightline.evaluation.tasks import Question
 
 __all__ = ["Reply", "answer", "fingerprint", "groups", "preparation"]
 
 Prompt = dict[str, Tensor]
+
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
+# Of a config, what says where a model is from and how it is held, but not what it computes.
+_BESIDE = ("transformers_version", "_name_or_path", "dtype", "architectures", "freeze_vision")
 
 
 class Reply(NamedTuple):
@@ -35,10 +40,11 @@ def answer(
     """Greedy answers, a batch at a time; longest prompts first, so that what will not fit fails early.
 
     Raises:
-        FileNotFoundError, ValueError: naming the question whose picture cannot be opened, or whose prompt leaves the
-            model no place for an answer.
+        FileNotFoundError, ValueError: naming the question whose picture cannot be opened, or whose prompt cannot be
+            read or leaves the model no place for an answer.
     """
-    prompts = [_prompt(processor, question) for question in questions]
+    reader = PromptReader(processor)
+    prompts = [_prompt(reader, question) for question in questions]
     limit = getattr(model.config, "max_position_embeddings", None)
     sizes = [(len(prompt.get("pixel_values", ())), prompt["input_ids"].shape[1]) for prompt in prompts]
     for question, (_, length) in zip(questions, sizes, strict=True):
@@ -75,30 +81,49 @@ def groups(sizes: Sequence[tuple[int, int]], batch_size: int, room: int | None =
 
 
 def fingerprint(model: Any, samples: int = 256) -> str:
-    """A hash of the weights' names, shapes and up to `samples` values of each: other weights, another fingerprint."""
+    """A hash of the weights' names and shapes, up to `samples` values of each and a checksum of all: other weights,
+    another fingerprint.
+    """
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():
         flat = weight.detach().flatten()
         some = flat[:: max(1, len(flat) // samples)].float().cpu()
-        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(f"{name} {tuple(weight.shape)} {_checksum(flat)}".encode())
         digest.update(some.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
+def _checksum(flat: Tensor) -> int | None:
+    """The sum of the bit patterns, which no order or number of threads changes; None of what is no plain tensor."""
+    if type(flat) is not Tensor or flat.element_size() not in _INTEGERS:
+        return None
+    return int(flat.view(_INTEGERS[flat.element_size()]).sum(dtype=torch.int64))
+
+
 def preparation(model: Any, processor: Any) -> str:
-    """A hash of what answers depend on beside the weights: tokenizer, template, preprocessing, generation config."""
+    """A hash of what answers depend on beside the weights: the model's config, tokenizer, template, preprocessing and
+    generation config.
+    """
     tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
     of_tokenizer = {name: part for name, part in tokenizer.items() if name not in ("padding", "truncation")}
-    generation = {**model.generation_config.to_dict(), "transformers_version": None}
-    parts = [of_tokenizer, processor.chat_template, processor.image_processor.to_dict(), generation]
+    configs = [_computing(config.to_dict()) for config in (model.config, model.generation_config)]
+    parts = [of_tokenizer, processor.chat_template, processor.image_processor.to_dict(), *configs]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _prompt(processor: Any, question: Question) -> Prompt:
+def _computing(config: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a config, and of those in it, that decide what is computed."""
+    kept = {name: value for name, value in config.items() if name not in _BESIDE}
+    return {name: _computing(value) if isinstance(value, dict) else value for name, value in kept.items()}
+
+
+def _prompt(reader: PromptReader, question: Question) -> Prompt:
     """`input_ids` [1, seq] and, with pictures, `pixel_values` [images, 3, height, width]."""
-    encoded = processor.apply_chat_template(
-        question.opened(), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
-    )
+    messages = question.opened()
+    try:
+        encoded = reader.tensors(messages)
+    except ValueError as error:
+        raise ValueError(f"{question.where}: {str(error).removeprefix('sample 0, ')}") from None
     return {name: encoded[name] for name in ("input_ids", "pixel_values") if name in encoded}
 
 

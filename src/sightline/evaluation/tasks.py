@@ -22,6 +22,7 @@ from sightline.data.readers.sides import Share, open_sides
 from sightline.data.sample import Sample
 from sightline.data.scenes import KINDS, World
 from sightline.data.scenes.atlas import check_name
+from sightline.data.scenes.edition import edition
 from sightline.data.scenes.language import LANGUAGES
 from sightline.evaluation.metrics import METRICS, chosen, score
 from sightline.images import open_image, to_rgb
@@ -142,7 +143,7 @@ def scene_tasks(world: World, kinds: Sequence[str], languages: Sequence[str], pe
     for language in languages:
         check_name("language", language, LANGUAGES)
     keys = [Key(*group, number) for group in itertools.product(kinds, languages) for number in range(per_kind)]
-    settings = {"kinds": list(kinds), "languages": list(languages), "per_kind": per_kind}
+    settings = {"world": edition(), "kinds": list(kinds), "languages": list(languages), "per_kind": per_kind}
     return Tasks(keys, partial(_scene_question, world), settings)
 
 

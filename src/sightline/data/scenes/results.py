@@ -1,0 +1,28 @@
+"""What an answer comes to: the number, name or yes behind the evidence that it writes out first (decision 0012)."""
+
+__all__ = ["EVIDENT", "result_of"]
+
+_TALLY = (": ", "：")
+_SENTENCE = (". ", "。")
+# What the result of a kind stands behind, in English and in Chinese.
+EVIDENT = {
+    **dict.fromkeys(("count_thing", "count_both", "count_shape", "count_colour", "category_count"), _TALLY),
+    **dict.fromkeys(("same_different", "added", "removed", "nearest"), _SENTENCE),
+    "odd_one_out": (" but ", "，只有"),
+    "chart_total": (" = ",),
+    "chart_more": (", ", "，"),
+}
+
+
+def result_of(kind: str, answer: str) -> str:
+    """What `answer` says behind its last piece of evidence; all of it, where the kind has none or it writes none.
+
+    >>> result_of("count_thing", "A duck (1), a cat, a duck (2): 2"), result_of("chart_more", "7 > 1，是。")
+    ('2', '是。')
+    >>> result_of("added", "第一张是一只鸭子，第二张是一只猫（新）和一只鸭子。一只猫。"), result_of("name", "A duck.")
+    ('一只猫。', 'A duck.')
+    """
+    said = answer.strip()
+    # A stop at the very end parts nothing.
+    behind = [said.rfind(mark, 0, len(said) - 1) + len(mark) for mark in EVIDENT.get(kind, ()) if mark in said[:-1]]
+    return said[max(behind, default=0) :]
