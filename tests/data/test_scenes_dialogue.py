@@ -94,6 +94,16 @@ def test_no_category_gives_its_answer_away():
         assert 0.25 < counts["Yes."] / counts.total() < 0.8, (category, counts)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_said_of_it_after_several_were_counted(language):
+    last = Counter()
+    for _, turns in dialogues(language):
+        for number, (_, answer) in enumerate(turns):
+            if re.search(r"[:：][2-9]$", answer.replace(" ", "")):
+                last[number == len(turns) - 1] += 1
+    assert set(last) == {True}
+
+
 def test_each_turn_is_true_of_what_it_speaks_of():
     checked = Counter()
     for scene, turns in dialogues("en"):

@@ -7,6 +7,8 @@ import pytest
 
 from sightline.data.sample import answers_of
 from sightline.data.scenes.exercises import PAIR_KINDS, SCENE_KINDS
+from sightline.data.scenes.holdout import wordings
+from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.world import World
 
 
@@ -48,6 +50,29 @@ def test_of_two_lists_the_other_one_has_a_note_behind_what_is_not_in_the_one_tol
             assert names_in(after) == expected
             notes.add(note if note in after else "")
     assert notes == {"new", "gone", ""}
+
+
+def test_exercises_ask_oftener_what_the_mix_weighs_more():
+    rare = dict.fromkeys(("added", "removed", "which_picture"), 0.02)
+    often = World(languages=("en",), mix={"same_different": 50.0, **rare}, layouts={"scatter": 0.0, "grid": 0.0})
+    firsts = [answers_of(often.exercises(index, 1)[0])[0] for index in range(30)]
+    assert sum(answer.endswith((" Yes.", " No.")) for answer in firsts) > 25  # alike they would be a quarter
+
+
+def test_exercises_of_an_axis_ask_what_it_holds_out():
+    world = World(split="test", axis="phrasing", languages=("en",))
+    samples = [sample for index in range(30) for sample in world.exercises(index, 6)]
+    asked = {sample["messages"][0]["content"][1]["text"] for sample in samples}
+    kept, learned = (
+        {
+            wording
+            for kind in ("added", "removed", "same_different")
+            for wording in wordings(PHRASINGS[kind]["en"], held)
+        }
+        for held in (True, False)
+    )
+    assert asked & kept
+    assert not asked & learned
 
 
 def test_exercises_show_nothing_and_depend_on_the_number_alone():

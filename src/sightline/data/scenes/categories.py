@@ -39,7 +39,8 @@ CATEGORIES = {
     "food": Category(
         *("a food", "food", "食物", "种"),
         doubtful=_ids(
-            "cup wine-glass beer-mug pumpkin pill fish crab octopus shark snail frog duck chick cow pig rabbit horse"
+            "cup wine-glass beer-mug pumpkin pill mushroom fish crab octopus shark whale turtle snail frog snake "
+            "crocodile duck chick cow pig rabbit horse camel"
         ),
         atlas="food",
     ),

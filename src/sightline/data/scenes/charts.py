@@ -22,7 +22,7 @@ from sightline.data.scenes.language import QUOTES
 from sightline.data.scenes.scene import Box
 from sightline.data.scenes.words import is_held_out
 
-__all__ = ["HELD_OUT_LABELS", "LABELS", "Bars", "Entry", "Pie", "random_bars", "random_pie"]
+__all__ = ["LABELS", "Bars", "Entry", "Pie", "random_bars", "random_pie"]
 
 _EVERY_LABEL = """
 A B C D E F G H K L M N P R S T X Y Z
@@ -31,8 +31,6 @@ bird book cake door fish goat lake lamp milk moon rice ring rose ship shoe snow 
 """
 LETTERS = tuple(label for label in _EVERY_LABEL.split() if len(label) == 1)  # no letter is held out
 LABELS = tuple(label for label in _EVERY_LABEL.split() if not is_held_out(label))
-# With the letters: of so few words there may be no five that are narrow enough for five bars.
-HELD_OUT_LABELS = (*LETTERS, *(label for label in _EVERY_LABEL.split() if is_held_out(label)))
 MOST_VALUE = 10
 EM = 0.115  # height of a line, of the picture's side: a capital is about 18 pixels high at 224, an x about 13
 AXIS_SHARE = 0.35  # of the bar charts: values on an axis, not on the bars
@@ -291,7 +289,7 @@ class Pie(_Chart):
 
 
 def random_bars(rng: random.Random, unseen: Collection[str] = ()) -> Bars:
-    """A random bar chart; "font" and "word" in `unseen` take typefaces and labels that are kept from training."""
+    """A random bar chart; "font" in `unseen` takes typefaces that are kept from training."""
     horizontal, values = rng.random() < 0.35, _values(rng)
     axis = 0
     if rng.random() < AXIS_SHARE:
@@ -300,19 +298,19 @@ def random_bars(rng: random.Random, unseen: Collection[str] = ()) -> Bars:
         paper, ink, colours, font = _materials(rng, len(values), unseen)
         if rng.random() < 0.5:
             colours = colours[:1] * len(values)
-        chart = Bars(_entries(rng, values, colours, unseen), font, ink, paper, rng.getrandbits(32), horizontal, axis)
+        chart = Bars(_entries(rng, values, colours), font, ink, paper, rng.getrandbits(32), horizontal, axis)
         if _bars_fit(chart):
             return chart
 
 
 def random_pie(rng: random.Random, unseen: Collection[str] = ()) -> Pie:
-    """A random pie; "font" and "word" in `unseen` take typefaces and labels that are kept from training."""
+    """A random pie; "font" in `unseen` takes typefaces that are kept from training."""
     values = _values(rng)
     while min(values) < LEAST_SLICE * sum(values):
         values = _values(rng)
     while True:
         paper, ink, colours, font = _materials(rng, len(values), unseen)
-        chart = Pie(_entries(rng, values, colours, unseen), font, ink, paper, rng.getrandbits(32))
+        chart = Pie(_entries(rng, values, colours), font, ink, paper, rng.getrandbits(32))
         if _pie_fits(chart):
             return chart
 
@@ -336,9 +334,8 @@ def _materials(rng: random.Random, count: int, unseen: Collection[str]) -> tuple
             return paper, rng.choice(inks), rng.sample(colours, count), font
 
 
-def _entries(rng: random.Random, values: list[int], colours: list[RGB], unseen: Collection[str]) -> tuple[Entry, ...]:
-    every = HELD_OUT_LABELS if "word" in unseen else LABELS
-    pool = every if rng.random() < 0.8 else LETTERS
+def _entries(rng: random.Random, values: list[int], colours: list[RGB]) -> tuple[Entry, ...]:
+    pool = LABELS if rng.random() < 0.8 else LETTERS
     labels = rng.sample(pool, len(values))
     rows = zip(labels, values, colours, strict=True)
     return tuple(Entry(label, value, jittered(rng, colour)) for label, value, colour in rows)

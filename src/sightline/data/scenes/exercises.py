@@ -5,10 +5,10 @@ does not know pictures.
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sightline.data.scenes.composing import random_pair, random_scene
-from sightline.data.scenes.conversing import independent
+from sightline.data.scenes.conversing import independent, weighted_order
 from sightline.data.scenes.language import sentence
 from sightline.data.scenes.questions import Asking, Turn
 from sightline.data.scenes.scene import Pair
@@ -29,25 +29,24 @@ MOST_ASKED = 6  # of one list, so that no row is much longer than those of pictu
 
 
 def random_exercise(
-    rng: random.Random, stock: Stock, language: str, count: int, kinds: Collection[str], layouts: Collection[str]
+    rng: random.Random, stock: Stock, asking: Asking, count: int, mix: Mapping[str, float], layouts: Collection[str]
 ) -> tuple[str, list[Turn]]:
     """`A duck, a cat.`, a line for each picture, and up to `count` (at most `MOST_ASKED`) questions with their answers.
 
-    Only `kinds` are asked, of `layouts`. No question is there twice.
+    Only kinds of `mix` are asked, those of more weight sooner, of `layouts`. No question is there twice.
 
     Raises:
-        ValueError: names answer none of `kinds`, or they go with none of `layouts`.
+        ValueError: names answer none of the kinds, or they go with none of `layouts`.
     """
-    of = {layout: [kind for kind in KINDS_OF[layout] if kind in kinds] for layout in LAYOUTS}
+    of = {layout: [kind for kind in KINDS_OF[layout] if mix.get(kind, 0.0) > 0] for layout in LAYOUTS}
     if not (fitting := [layout for layout in LAYOUTS if of[layout] and layout in layouts]):
         raise ValueError("exercises ask what names answer, and `mix` and `layouts` leave none of it")
     for _ in range(ATTEMPTS):
         layout = rng.choice(fitting)
         picture = random_pair(rng, stock) if layout == "pair" else random_scene(rng, layout, stock=stock)
-        asking = Asking(rng, language)
-        order = rng.sample(of[layout], len(of[layout]))
-        if found := independent(picture, asking, (language,), order, min(count, MOST_ASKED)):
+        order = weighted_order(rng, of[layout], mix)
+        if found := independent(picture, asking, (asking.language,), order, min(count, MOST_ASKED)):
             scenes = picture.scenes if isinstance(picture, Pair) else (picture,)
-            told = "".join(f"{sentence(asking.listed(scene), language)}\n" for scene in scenes)
+            told = "".join(f"{sentence(asking.listed(scene), asking.language)}\n" for scene in scenes)
             return told, [turn for turns in found for turn in turns]
-    raise ValueError(f"no list suits the questions that are asked, {', '.join(kinds)}: let `mix` have others")
+    raise ValueError(f"no list suits the questions that are asked, {', '.join(mix)}: let `mix` have others")

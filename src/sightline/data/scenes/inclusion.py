@@ -12,7 +12,7 @@ from sightline.data.scenes.scene import Identity
 __all__ = ["NARROWER", "are_distinct", "takes_in"]
 
 # Things, and shapes by their outline. In either language: a helicopter is a 飞机 but no plane, a soccer ball is a
-# football but no 橄榄球, and a beer mug is a 酒杯.
+# football but no 橄榄球, a beer mug is a 酒杯, a whale (鲸鱼) is named as a fish and scissors (剪刀) as a knife.
 NARROWER: dict[str, frozenset[str]] = {
     wide: frozenset(narrow.split())
     for wide, narrow in {
@@ -20,9 +20,10 @@ NARROWER: dict[str, frozenset[str]] = {
         "candy": "lollipop",
         "cup": "beer-mug wine-glass trophy",
         "diamond": "gem",
-        "fish": "shark",
+        "fish": "shark whale",
         "football": "soccer-ball",
         "hat": "top-hat",
+        "knife": "pair-of-scissors",
         "plane": "helicopter",
         "shoe": "high-heel",
         "telephone": "mobile-phone",

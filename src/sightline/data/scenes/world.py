@@ -188,7 +188,9 @@ class World:
             raise ValueError(f"a list has at least one question, not {count}")
         rng = self._rng("exercises", index)
         layouts = [layout for layout, share in self._shares.items() if share > 0]
-        told, turns = random_exercise(rng, self._stock, rng.choice(self.languages), count, self._wanted(), layouts)
+        asking = Asking(rng, rng.choice(self.languages), self.axis)
+        mix = {kind: self.mix.get(kind, 1.0) for kind in self.kinds}
+        told, turns = random_exercise(rng, self._stock, asking, count, mix, layouts)
         return _told(told, [[turn] for turn in turns])
 
     def regions(self, index: int, placed: bool = False, languages: Sequence[str] | None = None) -> Regions:

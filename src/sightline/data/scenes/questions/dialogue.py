@@ -115,7 +115,9 @@ def _count(scene: Scene, item: Item, asking: Asking) -> Step:
     counted = scene.called(item.identity)
     if scene.layout == "single" or (len(counted) == 1 and asking.rng.random() < DULL_SHARE):
         return None
-    return (asking.phrase("it/count", measure=measure(item.identity)), asking.tally(scene, counted)), item
+    question = asking.phrase("it/count", measure=measure(item.identity))
+    # Of several that were counted, none is "it".
+    return (question, asking.tally(scene, counted)), item if len(counted) == 1 else None
 
 
 FOLLOWING: dict[str, Callable[[Scene, Item, Asking], Step]] = {
