@@ -402,3 +402,25 @@ def test_grading_says_what_it_took(engine):
     assert graded.usage.completion_tokens == sum(len(score.tokens) for score in graded.scores)
     assert graded.usage.cached_tokens == 0
     assert again.usage.cached_tokens == again.usage.prompt_tokens - 1
+
+
+def test_pictures_of_a_crowd_go_through_the_tower_a_few_at_a_time(engine, loaded, monkeypatch):
+    monkeypatch.setattr("sightline.engine.core.IMAGES_AT_ONCE", 2)
+    sizes, encode = [], engine._core.runner.image_features
+    monkeypatch.setattr(
+        engine._core.runner, "image_features", lambda pixels: (sizes.append(len(pixels)), encode(pixels))[1]
+    )
+    asked = [ask("What is this?", colour) for colour in ("red", "blue", "green", "black", "white")]
+    replies = engine.batch(asked, max_new_tokens=3)
+    assert max(sizes) <= 2
+    assert sum(sizes) == len(asked)
+    assert [reply.tokens for reply in replies] == [plain(loaded, one, 3) for one in asked]
+
+
+def test_many_pictures_of_a_prompt_are_not_held_until_the_answer_is_over(engine, monkeypatch):
+    messages = ask("How many?", "red", "blue")
+    engine.chat(messages, max_new_tokens=1)  # their features are cached
+    for most, held in ((1000, False), (2000, True)):  # they have some 1,500 pixels, either less than 1,000
+        monkeypatch.setattr("sightline.engine.engine._LARGE", most)
+        pictures = engine.prepare(messages).pictures.values()
+        assert all((picture._prepare is not None) == held for picture in pictures)

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from sightline.engine.engine import Engine, Handle
+from sightline.engine.loop import BROKEN_AFTER, StepFailed
 
 from .conversations import CONVERSATIONS, NEW, plain
 
@@ -99,6 +100,7 @@ def test_an_engine_that_cannot_recover_is_closed_and_nobody_waits_for_it(loaded,
             asked_since.result(timeout=10)
         with pytest.raises(RuntimeError, match="the engine is closed: make another one"):
             engine.ping(10)
+        assert engine.is_broken
 
 
 @pytest.mark.parametrize("wrong", [-1, 9999])
@@ -126,6 +128,22 @@ def test_a_step_that_fails_is_told_to_all_and_the_next_request_is_answered(engin
                 handle.result(timeout=10)
     reply = engine.chat(CONVERSATIONS[1], max_new_tokens=NEW)
     assert reply.tokens == plain(loaded, CONVERSATIONS[1])
+
+
+def test_steps_that_fail_one_after_the_other_are_a_broken_engine_until_one_works(engine, monkeypatch, loaded):
+    def explode(*_):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._core.runner, "forward", explode)
+        for _ in range(BROKEN_AFTER):
+            assert not engine.is_broken
+            with pytest.raises(StepFailed, match="a step of the engine failed: out of memory"):
+                engine.chat(CONVERSATIONS[1], max_new_tokens=3)
+        engine.ping(10)  # for which there is nothing to compute
+        assert engine.is_broken
+    assert engine.chat(CONVERSATIONS[1], max_new_tokens=NEW).tokens == plain(loaded, CONVERSATIONS[1])
+    assert not engine.is_broken
 
 
 def test_a_cancel_that_comes_with_a_failing_step_ends_nothing_but_its_job(engine, monkeypatch, loaded):

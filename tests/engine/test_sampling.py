@@ -12,7 +12,7 @@ from transformers.generation import (
 )
 
 from sightline.engine.request import SamplingParams
-from sightline.engine.sampling import Chooser, choose, logprobs_of
+from sightline.engine.sampling import Chooser, _warpers, choose, logprobs_of
 
 VOCABULARY = 50
 
@@ -94,6 +94,11 @@ def test_a_bias_makes_a_token_the_likeliest(logits):
     assert chosen(logits[:1], [SamplingParams(logit_bias={17: 100.0})]) == [[17]]
 
 
+def test_a_top_p_of_nothing_is_the_likeliest_alone(logits):
+    kept = _warpers(SamplingParams(temperature=1.0, top_p=0.0))(None, logits.clone()).isfinite()
+    assert torch.equal(kept, logits == logits.max(dim=-1, keepdim=True).values)
+
+
 def test_log_probabilities_are_of_the_models_own_logits(logits):
     tokens, tops = [4, 0, 7, 7], [2, 0, 1, VOCABULARY + 1]
     found = logprobs_of(logits, tokens, tops)
@@ -109,7 +114,7 @@ def test_log_probabilities_are_of_the_models_own_logits(logits):
     ("wrong", "message"),
     [
         ({"temperature": -1}, r"temperature is between 0 and 100, not -1"),
-        ({"top_p": 0.0}, r"top_p is above 0"),
+        ({"top_p": -0.1}, r"top_p is between 0 and 1"),
         ({"max_new_tokens": 0}, r"max_new_tokens is between 1 and"),
         ({"stop": ("",)}, r"an empty stop text"),
         ({"temperature": 1.0, "prompt_lookup": 4}, r"prompt_lookup is exact for greedy answers alone"),

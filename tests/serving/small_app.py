@@ -29,10 +29,11 @@ class Anything(BaseModel):
 
 
 def make_state(limits=None, **settings):
-    engine = SimpleNamespace(load=(0, 0), stats=dict.fromkeys(_ENGINE, 0), ping=lambda seconds: None, max_batch_size=2)
+    counted = {"load": (0, 0), "stats": dict.fromkeys(_ENGINE, 0)}
+    engine = SimpleNamespace(**counted, ping=lambda seconds: None, is_broken=False, max_batch_size=2)
     chosen = Settings("small", limits=dataclasses.replace(Limits(), **(limits or {})), **settings)
     metrics = Metrics(engine)
-    answering = Answering(engine, chosen.limits, metrics.rejected, metrics.answered)
+    answering = Answering(engine, chosen.limits, metrics.rejected, metrics.answered, metrics.failed)
     return SimpleNamespace(settings=chosen, engine=engine, metrics=metrics, answering=answering, streams=[])
 
 

@@ -164,6 +164,48 @@ def test_one_answer_that_fails_ends_its_request_s_others(engine, monkeypatch):
     assert asyncio.run(ask()) == (0, 0)
 
 
+def test_a_step_that_fails_is_told_as_what_can_be_asked_again_and_counted(engine, monkeypatch):
+    def explode(*_):
+        raise RuntimeError("a secret of the machine")
+
+    monkeypatch.setattr(engine._core.runner, "forward", explode)
+    failed = []
+
+    async def ask():
+        door = answering(engine, on_failed=lambda: failed.append(1))
+        with pytest.raises(APIError) as caught:
+            async with await start(door, [SHORT]) as choices:
+                await choices.replies()
+        with pytest.raises(APIError) as graded:
+            await grade(door, ["Yes", "No"])
+        return [caught.value, graded.value]
+
+    for error in asyncio.run(ask()):
+        assert (error.status, error.code, error.headers()["x-should-retry"]) == (503, "engine", "true")
+        assert "secret" not in error.message
+    assert failed == [1]
+
+
+def test_what_was_computed_for_one_who_left_is_counted(engine, monkeypatch):
+    slowly(engine, monkeypatch)
+    heard = []
+
+    async def ask():
+        door = answering(engine, on_answered=heard.append)
+        async with await start(door, [LONG, LONG]) as choices:
+            async for _ in choices:
+                break
+        for _ in range(200):
+            if len(heard) == 2:
+                break
+            await asyncio.sleep(0.005)
+
+    asyncio.run(ask())
+    assert [reply.finish_reason for reply in heard] == ["cancelled", "cancelled"]
+    assert sum(reply.usage.completion_tokens for reply in heard) >= 1
+    assert sum(reply.usage.prompt_tokens > 0 for reply in heard) == 1  # the prompt of both, which was read once
+
+
 def test_leaving_frees_the_places_and_the_batch(engine, monkeypatch):
     slowly(engine, monkeypatch)
 

@@ -97,6 +97,18 @@ def test_a_grammar_that_takes_minutes_to_compile_is_given_up_and_remembered(tiny
     assert grammars._trial._process is None
 
 
+def test_a_grammar_that_a_busy_machine_did_not_try_is_refused_for_now(tiny, monkeypatch):
+    grammars = Grammars(tiny[1], [2], tiny[0].config.vocab_size, Limits())
+    compiled(grammars, "choice", ["a"], "choice")
+    with monkeypatch.context() as patch:
+        patch.setattr(grammars._trial, "seconds", 0.0)  # by the clock nothing is soon enough
+        with pytest.raises(APIError, match="the machine is too busy") as caught:
+            compiled(grammars, "choice", ["b"], "choice")
+    assert (caught.value.status, caught.value.retry_after) == (429, 5)
+    assert compiled(grammars, "choice", ["b"], "choice")
+    grammars.close()
+
+
 def test_who_asks_for_the_grammar_that_is_being_tried_waits_for_it(tiny, monkeypatch):
     monkeypatch.setattr("sightline.serving.grammar.WAIT_SECONDS", 0.05)
     grammars = Grammars(tiny[1], [2], tiny[0].config.vocab_size, Limits())

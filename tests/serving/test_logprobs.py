@@ -63,6 +63,23 @@ def test_sentencepiece_writes_spaces_and_bytes_in_its_own_way():
     assert found.bytes_of(0) == b""
 
 
+def test_the_space_that_sentencepiece_writes_first_and_does_not_say_moves_no_token():
+    from tokenizers import Tokenizer, decoders
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(BPE(vocab={"<unk>": 0, "▁A": 1, "▁duck": 2, ".": 3, "▁": 4}, merges=[], byte_fallback=True))
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence(steps)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+    found = Vocabulary(SimpleNamespace(tokenizer=tokenizer, decode=tokenizer.decode), [0])
+    for ids, text, offsets in (([1, 2, 3], "A duck.", [0, 1, 6]), ([4, 1], " A", [0, 0]), ([3, 1], ". A", [0, 1])):
+        assert tokenizer.decode(ids) == text
+        assert [said.offset for said in said_of(reply(text, ids), found)] == offsets
+    stream = TokenStream(found)
+    assert len(stream.push(piece("A", [1]))) == 1  # and not a piece late
+
+
 def test_tokens_are_told_where_their_character_begins(vocabulary, ids_of):
     text = "é🦆a"
     ids = ids_of(text)

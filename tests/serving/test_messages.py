@@ -44,19 +44,20 @@ def test_roles_and_parts_reach_the_engine_in_order(client, heard, red_square):
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [text("Look:"), image(red_square, detail="low"), text("what is it?")]},
         {"role": "assistant", "content": [text("A square.")], "refusal": None, "tool_calls": None, "audio": None},
+        {"role": "assistant", "content": "Yes.", "tool_calls": [], "annotations": []},
         {"role": "system", "content": [text("Now in Chinese.")]},
         HELLO,
     ]
     assert ask(client, messages).status_code == 409
     (found,) = heard
-    assert [one["role"] for one in found] == ["system", "user", "assistant", "system", "user"]
+    assert [one["role"] for one in found] == ["system", "user", "assistant", "assistant", "system", "user"]
     first, picture, last = found[1]["content"]
     assert (first["text"], last["text"]) == ("Look:", "what is it?")
     assert picture["type"] == "image"
     assert picture["image"].mode == "RGB"
     assert picture["image"].size == (40, 40)
     assert picture["image"].getpixel((20, 20)) == (255, 0, 0)
-    assert found[4]["content"] == [text("What is this?")]
+    assert found[5]["content"] == [text("What is this?")]
 
 
 def test_an_uploaded_picture_is_seen_as_the_one_that_is_sent(client, heard, red_square):
@@ -97,7 +98,7 @@ def test_an_uploaded_picture_is_seen_as_the_one_that_is_sent(client, heard, red_
         ),
         ([{"role": "user", "content": "x", "name": "Ann"}], "messages[0].name"),
         ([{"role": "system", "content": [image("x")]}, HELLO], "messages[0].content[0].type"),
-        ([{"role": "assistant", "content": "x", "tool_calls": []}, HELLO], "messages[0].tool_calls"),
+        ([{"role": "assistant", "content": "x", "tool_calls": [{}]}, HELLO], "messages[0].tool_calls"),
         ([{"role": "assistant", "content": None}, HELLO], "messages[0].content"),
         ([HELLO, {"role": "assistant", "content": "A square and"}], "messages"),
     ],

@@ -57,12 +57,14 @@ def test_an_answer_is_counted_by_its_tokens_and_times(client):
     timings = Timings(queued=0.02, first_token=0.3, total=0.8, completion_tokens=11)
     client.state.metrics.answered(Reply("a secret", (), "length", usage, timings))
     client.state.metrics.answered(Reply("", (), "cancelled", Usage(prompt_tokens=3), Timings()))
+    client.state.metrics.failed()
     found = samples(client)
     assert found["sightline_prompt_tokens_total",] == 23
     assert found["sightline_cached_prompt_tokens_total",] == 5
     assert found["sightline_image_tokens_total",] == 16
     assert found["sightline_completion_tokens_total",] == 11
     assert found["sightline_answers_total", ("finish_reason", "length")] == 1
+    assert found["sightline_answers_total", ("finish_reason", "failed")] == 1
     assert found["sightline_time_to_first_token_seconds_sum",] == 0.3
     assert found["sightline_time_to_first_token_seconds_count",] == 1
     assert found["sightline_time_per_output_token_seconds_sum",] == pytest.approx(0.05)
@@ -108,6 +110,14 @@ def test_ready_says_whether_the_engine_answers(client):
     assert answer.status_code == 503
     assert answer.json()["error"]["message"] == "the engine does not answer"
     assert client.get("/health").json() == {"status": "ok"}
+
+
+def test_a_broken_engine_is_neither_ready_nor_healthy(client):
+    client.state.engine.is_broken = True
+    for path in ("/health", "/ready"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["message"] == "the engine fails: start the server anew"
 
 
 def test_ready_says_that_the_server_stops(client):

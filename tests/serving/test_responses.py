@@ -265,7 +265,7 @@ USER = {"role": "user", "content": "x"}
         ({"max_output_tokens": "6"}, "max_output_tokens"),
         ({"temperature": -1}, "temperature"),
         ({"temperature": 1e9}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": -1}, "top_p"),
         ({"top_logprobs": 1}, "top_logprobs"),
         ({"top_logprobs": 21, "include": ["message.output_text.logprobs"]}, "top_logprobs"),
         ({"include": ["reasoning.encrypted_content"]}, "include[0]"),

@@ -26,6 +26,7 @@ from sightline.engine.step import Work
 
 __all__ = ["EngineCore", "Stats"]
 
+IMAGES_AT_ONCE = 16  # that go through the tower together: a crowd's pictures must not need a crowd's memory
 NAN = "the model gives nan or infinity: load it in a wider dtype, or look at its weights"
 EXCLUDED = "no token is left to choose: a rule or bias excludes all or gives nan"
 
@@ -216,9 +217,11 @@ class EngineCore:
                 else:
                     found[run.key] = known
         if missing:
-            pixels = torch.stack([picture.pixel_values() for picture in missing.values()])
-            for key, features in zip(missing, self.runner.image_features(pixels), strict=True):
-                found[key] = self.images.put(key, features)
+            for first in range(0, len(missing), IMAGES_AT_ONCE):
+                keys = [*missing][first : first + IMAGES_AT_ONCE]
+                pixels = torch.stack([missing[key].pixel_values() for key in keys])
+                for key, features in zip(keys, self.runner.image_features(pixels), strict=True):
+                    found[key] = self.images.put(key, features)
             self.stats.images_encoded += len(missing)
         # A cache that is too small for it must not make a picture be encoded again for each chunk of its prompt.
         self._half_read = {key: found[key] for key in unfinished}

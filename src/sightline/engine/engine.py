@@ -39,7 +39,7 @@ Listener = Callable[[Piece | None], None]
 log = logging.getLogger(__name__)
 
 MIB = 2**20
-_LARGE = MIB  # pixels of a picture: a server's bound on those that are held has room for one in each of its places
+_LARGE = MIB  # pixels of a prompt's pictures: a server's bound on those that are held has room for so many a place
 
 
 class Handle:
@@ -255,9 +255,10 @@ class Engine:
         if not isinstance(salt, bytes):
             raise ValueError(f"salt is bytes, not {type(salt).__name__}")
         prompt, pictures = self._reader.read(messages, salt)
+        held = sum(picture.size for picture in pictures.values())
         for key, picture in pictures.items():
-            # Here, and not in the thread that all answers wait for. A large one is not held until the answer is over.
-            if key not in self._core.images or picture.size > _LARGE:
+            # Here, and not in the thread that all answers wait for. Large ones are not held until the answer is over.
+            if key not in self._core.images or held > _LARGE:
                 picture.pixel_values()
         return Prepared(prompt, pictures)
 
@@ -358,6 +359,11 @@ class Engine:
     def max_batch_size(self) -> int:
         """How many answers are worked on at once."""
         return self._core.scheduler.max_batch_size
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether step after step fails: only a new engine helps."""
+        return self._loop.is_broken
 
     @property
     def end_tokens(self) -> tuple[int, ...]:

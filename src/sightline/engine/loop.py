@@ -6,6 +6,7 @@ It knows neither tokens nor words, only when to step.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -15,9 +16,17 @@ from typing import Any, NamedTuple
 from sightline.engine.core import EngineCore
 from sightline.engine.job import Job
 
-__all__ = ["EngineLoop"]
+__all__ = ["EngineLoop", "StepFailed"]
 
 Fail = Callable[[BaseException], None]
+
+BROKEN_AFTER = 5  # steps that failed in a row: what fails each time is seldom asked so often with nothing else between
+
+log = logging.getLogger(__name__)
+
+
+class StepFailed(RuntimeError):
+    """A step failed, of which all answers in it hear, whichever of them is to blame: asking again may help."""
 
 
 class _Action(NamedTuple):
@@ -40,7 +49,13 @@ class EngineLoop:
         self._inbox: list[_Action] = []
         self._doing: deque[_Action] = deque()  # of the thread alone
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = self._ended = False
+        self._failed_steps = 0  # in a row
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has ended by a failure, or step after step fails: only a new engine helps."""
+        return self._ended or self._failed_steps >= BROKEN_AFTER
 
     def submit(self, add: Callable[[], Job], fail: Fail) -> Callable[[], None]:
         """Let the thread `add` a job, and tell `fail` if it cannot; the result cancels it.
@@ -124,18 +139,25 @@ class EngineLoop:
 
     def _step_until_closed(self) -> None:
         while self._take_requests():
+            works = self._core.has_work
             try:
                 self._core.step()
             except Exception as error:
+                log.error("a step failed", exc_info=error)
+                self._failed_steps += 1
+                failure = StepFailed(f"a step of the engine failed: {error}")
+                failure.__cause__ = error
                 # It may have left anything half done: everybody hears of it, and the caches begin anew.
-                self._core.fail_all(error)
+                self._core.fail_all(failure)
+            else:
+                self._failed_steps = 0 if works else self._failed_steps
         for job in self._core.jobs:
             self._core.cancel(job)
 
     def _end_with(self, error: BaseException) -> None:
         """Close, and fail what is under way and what was asked since."""
         with self._condition:
-            self._closed = True
+            self._closed = self._ended = True
             left, self._inbox = [*self._doing, *self._inbox], []
         failure = RuntimeError("the engine failed and is closed: make another one")
         failure.__cause__ = error

@@ -64,7 +64,7 @@ class SamplingParams:
     Args:
         max_new_tokens: the most tokens to generate, the end token included.
         temperature: 0 takes the likeliest token (greedy), as does what is so near 0 that logits would overflow.
-        top_k, top_p, min_p: what the choice is limited to (0, 1 and 0: nothing).
+        top_k, top_p, min_p: what the choice is limited to (0, 1 and 0: nothing); top_p of 0 is the likeliest alone.
         repetition_penalty: over prompt and answer, as transformers has it (Keskar et al., 2019).
         presence_penalty, frequency_penalty: over the answer alone, as OpenAI's API has them.
         logit_bias: added to the logits of these token ids.
@@ -109,8 +109,8 @@ class SamplingParams:
         for token, bias in self.logit_bias.items():
             if not isinstance(bias, int | float) or not bias < math.inf:
                 raise ValueError(f"logit_bias adds numbers, -inf at the least, not {bias!r} (token {token})")
-        if self.top_p == 0 or self.repetition_penalty == 0:
-            raise ValueError(f"{'top_p' if self.top_p == 0 else 'repetition_penalty'} is above 0")
+        if self.repetition_penalty == 0:
+            raise ValueError("repetition_penalty is above 0")
         if wrong := [text for text in self.stop if not isinstance(text, str)]:
             raise ValueError(f"stop is a text or several, not {wrong[0]!r}")
         if any(not text for text in self.stop):

@@ -11,21 +11,23 @@ import asyncio
 import contextlib
 import functools
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from starlette.requests import Request
 
-from sightline.engine.engine import Engine, Handle, Prepared
-from sightline.engine.request import Piece, Reply, SamplingParams, Usage
+from sightline.engine.engine import Engine, Prepared
+from sightline.engine.loop import StepFailed
+from sightline.engine.request import Reply, SamplingParams
 from sightline.engine.sampling import LogitsRule
 from sightline.engine.scoring import Graded
+from sightline.serving.choices import Choices, step_failed
 from sightline.serving.errors import APIError
 from sightline.serving.settings import Limits
 
-__all__ = ["Answering", "Choices", "ClientGone", "Place", "Question", "unless_gone"]
+__all__ = ["Answering", "ClientGone", "Place", "Question", "unless_gone"]
 
 Result = TypeVar("Result")
 Messages = Sequence[dict[str, Any]]
@@ -81,7 +83,8 @@ class Answering:
 
     Args:
         on_rejected: told why a request was refused.
-        on_answered: told of each answer that was waited for to its end.
+        on_answered: told of each answer that is over, by its own end or because nobody waits for it any more.
+        on_failed: told of each answer that the engine failed on.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Answering:
         limits: Limits,
         on_rejected: Callable[[str], None] = lambda reason: None,
         on_answered: Callable[[Reply], None] = lambda reply: None,
+        on_failed: Callable[[], None] = lambda: None,
     ):
-        self._engine, self._on_rejected, self._on_answered = engine, on_rejected, on_answered
+        self._engine, self._on_rejected = engine, on_rejected
+        self._on_answered, self._on_failed = on_answered, on_failed
         self._places = engine.max_batch_size + limits.queue
         self._taken = 0
         self._seconds = 1.0  # what an answer takes: a moving mean
@@ -144,7 +149,7 @@ class Answering:
         """
         count = prompts * len(params)
         place = self.place(count, "n" if len(params) > 1 else "prompt")
-        choices = Choices(count, len(params), place, self._on_close, self._on_answered)
+        choices = Choices(count, len(params), place.leave, self._on_close, self._on_answered, self._on_failed)
         self._open.add(choices)
         try:
             question = await read()
@@ -218,6 +223,8 @@ class Answering:
             return self._engine.grade(messages, choices, salt=salt, abandoned=abandoned)
         except ValueError as error:
             raise _as_api_error(error) from None
+        except StepFailed:
+            raise step_failed() from None
 
     def _check(self, count: int, param: str) -> None:
         if self._closing:
@@ -240,106 +247,6 @@ class Answering:
         self._taken -= count
         if not self._taken:
             self._idle.set()
-
-
-class Choices:
-    """The answers to one request, side by side. Leaving the context cancels what is still under way.
-
-    Args:
-        a_prompt: how many of them answer the same prompt.
-        place: theirs, which they leave in the end.
-        on_answered: told of each whole answer; of those to one prompt, the first has read it.
-    """
-
-    def __init__(
-        self,
-        count: int,
-        a_prompt: int,
-        place: Place,
-        on_close: Callable[[Choices], None],
-        on_answered: Callable[[Reply], None],
-    ):
-        self._loop = asyncio.get_running_loop()
-        self._count, self._a_prompt = count, a_prompt
-        self._place, self._on_close, self._on_answered = place, on_close, on_answered
-        self._started = self._loop.time()
-        self._pieces: asyncio.Queue[tuple[int, Piece | None]] = asyncio.Queue()
-        self._handles: list[Handle] = []
-        self._lock = threading.Lock()  # handles come from a reader's thread
-        self._cancelled = self.closed = False
-
-    def add(self, handle: Handle) -> None:
-        """One more answer; cancelled at once if all have been."""
-        with self._lock:
-            self._handles.append(handle)
-            cancelled = self._cancelled
-        if cancelled:
-            handle.cancel()
-
-    def listener(self, index: int) -> Callable[[Piece | None], None]:
-        """What the engine tells answer `index` to."""
-
-        def hear(piece: Piece | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self._loop.call_soon_threadsafe(self._pieces.put_nowait, (index, piece))
-
-        return hear
-
-    async def __aenter__(self) -> Choices:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
-        """Pieces of all answers as they come, each with its answer's number. Raises what an answer failed with."""
-        ended: set[int] = set()
-        while len(ended) < self._count:
-            index, piece = await self._pieces.get()
-            if piece is not None:
-                yield index, piece
-            elif index not in ended:
-                ended.add(index)
-                reply = self.reply(index)
-                if index % self._a_prompt:
-                    reply = replace(reply, usage=Usage(completion_tokens=reply.usage.completion_tokens))
-                self._on_answered(reply)
-
-    async def replies(self) -> list[Reply]:
-        """All answers whole. Raises what one of them failed with."""
-        async for _ in self:
-            pass
-        return [self.reply(index) for index in range(self._count)]
-
-    def reply(self, index: int) -> Reply:
-        """Answer `index`, which is over.
-
-        Raises:
-            Exception: what it failed with; an APIError where a rule of its own ended it.
-        """
-        return self._handles[index].result(timeout=0)
-
-    @property
-    def seconds(self) -> float:
-        """How long they have been under way."""
-        return self._loop.time() - self._started
-
-    def cancel(self) -> None:
-        """End all answers now; what there is of them is their reply."""
-        with self._lock:
-            self._cancelled = True
-            handles = list(self._handles)
-        for handle in handles:
-            handle.cancel()
-
-    def close(self) -> None:
-        """Cancel what is under way, and leave the place."""
-        if self.closed:
-            return
-        self.closed = True
-        self.cancel()
-        self._on_close(self)
-        self._place.leave()
 
 
 async def unless_gone(request: Request, work: Awaitable[Result]) -> Result:

@@ -10,12 +10,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Coroutine
-from email.message import EmailMessage
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -175,10 +175,9 @@ def _check_type(headers: Headers) -> None:
 
 def _type_of(header: str) -> tuple[str, str | None]:
     """A content type and its charset, in small letters."""
-    message = EmailMessage()
-    message["content-type"] = header
-    charset = message.get_param("charset")
-    return message.get_content_type() if header else "", charset.lower() if isinstance(charset, str) else None
+    kind, options = parse_options_header(header)
+    charset = options.get(b"charset")
+    return kind.decode("latin-1").lower(), charset and charset.decode("latin-1").lower()
 
 
 def parse_json(body: bytes, limits: Limits) -> Any:

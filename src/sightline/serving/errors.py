@@ -5,7 +5,6 @@ Nothing that a library or the system says gets into them: no paths, class names 
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
@@ -15,8 +14,6 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 __all__ = ["DEFAULT_ERROR", "ERRORS", "APIError", "ErrorBody", "error_response", "install_error_handlers", "short_name"]
-
-log = logging.getLogger(__name__)
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 # In JSON's words, and without the class that pydantic would name.
@@ -72,7 +69,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     415: {"model": ErrorBody, "description": "The body is of another content type."},
     429: {"model": ErrorBody, "description": "Too much is under way; `Retry-After` says when to come again."},
     500: {"model": ErrorBody, "description": "The server failed."},
-    503: {"model": ErrorBody, "description": "The server is stopping."},
+    503: {"model": ErrorBody, "description": "The server is stopping, or its engine failed."},
 }
 
 DEFAULT_ERROR: dict[str, Any] = {"model": ErrorBody, "description": "Any other error, in the same shape."}
@@ -126,7 +123,6 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(APIError, _on_api_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_failure)
 
 
 async def _on_api_error(request: Request, error: Exception) -> JSONResponse:
@@ -150,11 +146,6 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
         # Who answers GET answers HEAD (`head.py`).
         found.headers[name] = value.replace("GET", "GET, HEAD") if name.lower() == "allow" else value
     return found
-
-
-async def _on_failure(request: Request, error: Exception) -> JSONResponse:
-    log.error("a request failed", exc_info=error)
-    return error_response(APIError("the server failed on this request", status=500))
 
 
 def invalid(error: dict[str, Any]) -> APIError:

@@ -160,7 +160,11 @@ class Grammars:
         if self._trial is None:
             self._read_tokenizer()
         assert self._trial is not None
-        said = self._trial.run(source)
+        try:
+            said = self._trial.run(source)
+        except TimeoutError:
+            text = "the machine is too busy to try the grammar out: come again later"
+            raise APIError(text, status=429, code="busy", retry_after=5) from None
         return TOO_LONG if said is None else complaint_of(said) if said else ""
 
     def _compile(self, source: str) -> LLMatcher:

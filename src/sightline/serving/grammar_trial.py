@@ -47,9 +47,10 @@ class Trial:
         self._end: Callable[[], Any] | None = None
 
     def run(self, grammar: str) -> str | None:
-        """What llguidance complains of, empty if of nothing; None where it took too much time or memory.
+        """What llguidance complains of, empty if of nothing; None where it took too much of the processor or of memory.
 
         Raises:
+            TimeoutError: it got too little of the processor to be tried out.
             RuntimeError: the process does not start, or is killed by others each time.
         """
         closings = self._closings
@@ -60,6 +61,8 @@ class Trial:
                 return said
             others = not self._is_late and self._closings == closings and _was_killed(process)
             self._stop()
+            if self._is_late:
+                raise TimeoutError
             if not others:
                 return None
         raise RuntimeError("the process that tries grammars out is killed by others")

@@ -45,7 +45,10 @@ class Vocabulary:
         self._added = self._tokenizer.added_tokens_decoder
         decoder = self._tokenizer.backend_tokenizer.decoder
         steps = json.loads(decoder.__getstate__()) if decoder is not None else {}
-        kinds = {step["type"] for step in steps.get("decoders", [steps]) if step}
+        listed = [step for step in steps.get("decoders", [steps]) if step]
+        kinds = {step["type"] for step in listed}
+        # Of a text's first characters, how many spaces are not said: SentencePiece writes one before the first word.
+        self.stripped = sum(step["start"] for step in listed if step["type"] == "Strip" and step["content"] == " ")
         self._read = _byte_level if "ByteLevel" in kinds else _with_fallback if "ByteFallback" in kinds else None
         # Of the instance, not of all of them: an app that is gone must not be kept by a cache of the class.
         self.bytes_of = functools.lru_cache(4096)(self._bytes_of)
@@ -93,6 +96,7 @@ class TokenStream:
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._characters = 0  # whole ones, of all tokens so far
+        self._stripped = vocabulary.stripped  # spaces that are still left out
         self._length = 0  # of the text so far
         self._held: list[Said] = []
 
@@ -101,10 +105,16 @@ class TokenStream:
         self._length += len(piece.text)
         for logprob in piece.logprobs:
             self._held.append(Said(logprob, self._characters))
-            self._characters += len(self._decoder.decode(self._vocabulary.bytes_of(logprob.token)))
+            self._characters += self._said(self._decoder.decode(self._vocabulary.bytes_of(logprob.token)))
         count = sum(said.offset < self._length for said in self._held)
         told, self._held = self._held[:count], self._held[count:]
         return told
+
+    def _said(self, text: str) -> int:
+        """How many characters of a token's `text` the answer has."""
+        left_out = min(self._stripped, len(text) - len(text.lstrip(" ")))
+        self._stripped = 0 if len(text) > left_out else self._stripped - left_out
+        return len(text) - left_out
 
     def finish(self, reply: Reply) -> list[Said]:
         """What is left once the answer is over: tokens without a text, unless a stop text ended it."""

@@ -46,9 +46,13 @@ class Metrics:
         self._requests = _counter(registry, "requests", "Requests that are over.", "route", "method", "status")
         self._request_seconds = _histogram(registry, "request_seconds", "From a request to its end.", _SECONDS, "route")
         self._rejections = _counter(registry, "rejections", "Requests that were refused.", "reason")
-        self._answers = _counter(registry, "answers", "Answers that were waited for to their end.", "finish_reason")
-        self._queued = _histogram(registry, "queue_seconds", "Waiting for a place in the batch.", _SECONDS)
-        self._first = _histogram(registry, "time_to_first_token_seconds", "To an answer's first token.", _SECONDS)
+        self._answers = _counter(registry, "answers", "Answers that are over.", "finish_reason")
+        self._queued = _histogram(
+            registry, "queue_seconds", "From a prompt that is read to a place in the batch.", _SECONDS
+        )
+        self._first = _histogram(
+            registry, "time_to_first_token_seconds", "From a prompt that is read to its answer's first token.", _SECONDS
+        )
         self._between = _histogram(
             registry, "time_per_output_token_seconds", "Between tokens, an answer's mean.", _TOKEN_SECONDS
         )
@@ -68,7 +72,7 @@ class Metrics:
         self._request_seconds.labels(route).observe(seconds)
 
     def answered(self, reply: Reply) -> None:
-        """An answer is whole."""
+        """An answer is over."""
         self.used(reply.usage)
         self._answers.labels(reply.finish_reason).inc()
         timings = reply.timings
@@ -78,6 +82,10 @@ class Metrics:
         if rate := timings.tokens_per_second:
             self._rate.observe(rate)
             self._between.observe(1 / rate)
+
+    def failed(self) -> None:
+        """The engine failed on an answer."""
+        self._answers.labels("failed").inc()
 
     def used(self, usage: Usage) -> None:
         """These tokens were read and written, whatever for."""

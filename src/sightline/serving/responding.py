@@ -12,7 +12,8 @@ from fastapi import Request, Response
 from pydantic import BaseModel
 
 from sightline.engine.request import Reply
-from sightline.serving.answering import Choices, unless_gone
+from sightline.serving.answering import unless_gone
+from sightline.serving.choices import Choices
 from sightline.serving.logprobs import Said, TokenStream, Vocabulary
 from sightline.serving.sse import DONE, EventStream, error_event, sse_event
 from sightline.serving.state import State

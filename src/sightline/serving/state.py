@@ -44,7 +44,7 @@ def build_state(model: Any, processor: Any, settings: Settings, **engine_options
         model=model,
         processor=processor,
         engine=engine,
-        answering=Answering(engine, settings.limits, metrics.rejected, metrics.answered),
+        answering=Answering(engine, settings.limits, metrics.rejected, metrics.answered, metrics.failed),
         files=FileStore(settings.limits),
         pixels=PixelBudget(settings.limits, metrics.rejected),
         fetcher=Fetcher(settings.image_hosts, settings.limits, metrics.rejected),

@@ -12,9 +12,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from sightline.serving.answering import Choices, Question
+from sightline.serving.answering import Question
 from sightline.serving.bodies import StrictRoute
 from sightline.serving.chat_answers import ChatAnswers
+from sightline.serving.choices import Choices
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.grammar_source import Kind
 from sightline.serving.logprobs import Vocabulary

@@ -11,8 +11,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from sightline.serving.answering import Choices, Question
+from sightline.serving.answering import Question
 from sightline.serving.bodies import StrictRoute
+from sightline.serving.choices import Choices
 from sightline.serving.completion_answers import CompletionAnswers
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.logprobs import Vocabulary

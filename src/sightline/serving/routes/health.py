@@ -23,7 +23,7 @@ _PATIENCE = 10.0
 
 
 class Health(BaseModel):
-    """The process lives."""
+    """The process lives, and no more is known to be wrong."""
 
     status: Literal["ok"] = "ok"
 
@@ -39,14 +39,20 @@ def router(state: State) -> APIRouter:
     found = APIRouter(tags=["Health"])
     pulse = _Pulse(state.engine)
 
-    @found.get("/health", summary="Whether the process lives")
+    def check_engine() -> None:
+        if state.engine.is_broken:
+            raise APIError("the engine fails: start the server anew", status=503, code="engine")
+
+    @found.get("/health", summary="Whether the process lives, and its engine works", responses={503: ERRORS[503]})
     async def health() -> Health:
+        check_engine()
         return Health()
 
     @found.get("/ready", summary="Whether requests are taken", responses={503: ERRORS[503]})
     async def ready() -> Ready:
         if state.answering.closing:
             raise APIError("the server is stopping", status=503, code="stopping")
+        check_engine()
         if not await pulse.beats():
             raise APIError("the engine does not answer", status=503, code="engine")
         return Ready()

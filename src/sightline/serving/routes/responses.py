@@ -13,8 +13,9 @@ from fastapi import Response as HTTPResponse
 
 from sightline.engine.request import SamplingParams
 from sightline.engine.sampling import LogitsRule
-from sightline.serving.answering import Choices, Question, unless_gone
+from sightline.serving.answering import Question, unless_gone
 from sightline.serving.bodies import StrictRoute
+from sightline.serving.choices import Choices
 from sightline.serving.errors import ERRORS, APIError
 from sightline.serving.item_turns import turns_of
 from sightline.serving.logprobs import Vocabulary

@@ -14,12 +14,12 @@ from pydantic_core import PydanticCustomError
 __all__ = [
     "Answer",
     "Body",
+    "Empty",
     "FrequencyPenalty",
     "LogitBias",
     "MaxTokens",
     "MinP",
     "ModelName",
-    "NoTools",
     "NumberOfAnswers",
     "Off",
     "PresencePenalty",
@@ -94,8 +94,8 @@ Metadata = Annotated[
 Unsupported = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 # The same of a switch: only where it is off.
 Off = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
-# Tools, of which there are none.
-NoTools = Annotated[list[Any], Field(max_length=0)]
+# Of what this server does not have, a list of none.
+Empty = Annotated[list[Any], Field(max_length=0)]
 Harmless = "Accepted, and without effect."
 
 ModelName = Annotated[str, Field(description="The name that `GET /v1/models` gives.")]
@@ -103,7 +103,7 @@ Temperature = Annotated[
     float,
     Field(ge=0, le=2, description="0, the default, takes the likeliest token each time; above that it is sampled."),
 ]
-TopP = Annotated[float, Field(gt=0, le=1, description="Sample from the likeliest tokens that make up this much.")]
+TopP = Annotated[float, Field(ge=0, le=1, description="Sample from the likeliest tokens that make up this much.")]
 TopK = Annotated[int, Field(ge=0, le=2**31 - 1, description="Sample from this many likeliest tokens; 0: from all.")]
 MinP = Annotated[float, Field(ge=0, le=1, description="Leave out tokens below this part of the likeliest one's.")]
 FrequencyPenalty = Annotated[float, Field(ge=-2, le=2, description="Taken off a token's logit each time it was said.")]

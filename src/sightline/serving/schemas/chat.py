@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, Tag
 
-from sightline.serving.schemas.base import Answer, Body, MaxTokens, NoTools, Sampling, Unsupported, by
+from sightline.serving.schemas.base import Answer, Body, Empty, MaxTokens, Sampling, Unsupported, by
 from sightline.serving.schemas.usage import Usage
 
 __all__ = [
@@ -114,9 +114,9 @@ class PastAnswer(Body):
     refusal: Unsupported = None
     parsed: Any = Field(None, description="What the official client made of `content`: without effect.")
     audio: Unsupported = None
-    annotations: Unsupported = None
+    annotations: Empty | None = None
     function_call: Unsupported = None
-    tool_calls: Unsupported = None
+    tool_calls: Empty | None = None
 
 
 Message = Annotated[
@@ -189,7 +189,7 @@ class ChatRequest(Sampling):
     prompt_cache_options: Unsupported = None
     reasoning_effort: Unsupported = None
     tool_choice: Literal["none"] | None = None
-    tools: NoTools | None = None
+    tools: Empty | None = None
     verbosity: Unsupported = None
     web_search_options: Unsupported = None
 

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 from sightline.serving.schemas.base import (
     Answer,
     Body,
+    Empty,
     MaxTokens,
-    NoTools,
     Off,
     Request,
     Temperature,
@@ -139,7 +139,7 @@ class ResponseRequest(Request):
     prompt_cache_options: Unsupported = None
     reasoning: Unsupported = None
     tool_choice: Literal["none"] | None = None
-    tools: NoTools | None = None
+    tools: Empty | None = None
 
 
 class OutputTopLogprob(Answer):
