@@ -60,8 +60,10 @@ def test_a_given_text_is_scored_as_it_is_trained(wide, pictures, ask, text):
     assert total == pytest.approx(sum(kept), rel=1e-4)
 
 
-def test_every_picture_has_its_maps_and_the_worst_window_is_named(wide, pictures, ask):
-    found = explain(*wide, ask(*pictures), "A duck.", window=2, stride=2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])  # where two passes differ
+def test_every_picture_has_its_maps_and_the_worst_window_is_named(wide, pictures, ask, dtype):
+    model, processor = wide
+    found = explain(copy.deepcopy(model).to(dtype), processor, ask(*pictures), "A duck.", window=2, stride=2)
     assert found.grid == (4, 4)
     assert found.regions == ((0.0, 0.0, 1.0, 1.0),) * 2
     for word in found.words:
@@ -70,6 +72,7 @@ def test_every_picture_has_its_maps_and_the_worst_window_is_named(wide, pictures
         most = word.occlusion.max()
         assert word.occlusion[worst.image, worst.row, worst.col] == most
         assert most == pytest.approx(word.probability - worst.probability, abs=1e-5)
+        assert word.loss == max(0.0, word.probability - worst.probability)
         assert 0 < word.on_pictures < 1
 
 

@@ -161,8 +161,10 @@ def _word(
     }
     if scores is not None:
         seen, hidden = (score[..., own].sum(-1) for score in scores)
-        word["occlusion"] = windows.spread(seen.exp() - hidden.exp()).numpy()
-        image, index = divmod(int(hidden.argmin()), len(windows.corners))
+        lost = seen.exp()[:, None] - hidden.exp()
+        word["occlusion"] = windows.spread(lost).numpy()
+        image, index = divmod(int(lost.argmax()), len(windows.corners))
+        word["log_probability"] = float(seen[image])  # in the passes of what is lost of it
         word["worst"] = Window(image, *windows.corners[index], float(hidden[image, index]))
     return Word(**word)
 

@@ -82,7 +82,7 @@ def score_hidden(
     memory: int = MEMORY,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Tensor, Tensor]:
-    """Log probabilities of the answer's tokens: with nothing hidden [answer], and [images, windows, answer].
+    """Log probabilities of the answer's tokens: with nothing hidden [images, answer], and [images, windows, answer].
 
     One pass a window, as many at once as `memory` bytes hold; `on_progress` is told how many of how many are done.
     """
@@ -94,9 +94,9 @@ def score_hidden(
             rows += batch
             on_progress(image * each + len(rows) - 1, len(forced.pixels) * each)
         scores.append(torch.stack(rows))
-    # Nothing hidden is a row of the same batches: in bfloat16 another batch would give another value.
+    # Nothing hidden is a row of each picture's own batches: in bfloat16 another batch would give another value.
     found = torch.stack(scores)
-    return found[0, 0], found[:, 1:]
+    return found[:, 0], found[:, 1:]
 
 
 def _passes(model: VLM, forced: Forced, windows: Windows, image: int, at_once: int) -> Iterator[Tensor]:
