@@ -8,7 +8,7 @@ from PIL import Image
 
 import sightline
 from sightline.commands.info import count_parameters
-from sightline.interop.load import best_dtype
+from sightline.interop.load import best_dtype, load_processor, stored_dtype
 
 from .stand_ins import save_llava
 
@@ -76,6 +76,19 @@ def test_auto_classes_and_pipeline_load_the_folder(tiny_model_folder, picture):
 def test_a_model_that_is_not_there_is_named(name, error, message):
     with pytest.raises(error, match=message):
         sightline.load(name)
+
+
+def test_what_cannot_be_a_hub_id_is_not_asked_of_the_hub(monkeypatch):
+    monkeypatch.setattr("sightline.interop.load.screen_descriptions", lambda *_: pytest.fail("the hub was asked"))
+    for load in (sightline.load, load_processor, stored_dtype):
+        with pytest.raises(FileNotFoundError, match="there is no model 'nowhere'"):
+            load("nowhere")
+
+
+@pytest.mark.parametrize(("dtype", "more"), [("int8", "; for int8 weights quantize"), ("float64", "$"), ("nn", "$")])
+def test_only_the_dtypes_that_are_told_are_taken(tiny_model_folder, dtype, more):
+    with pytest.raises(ValueError, match=f"there is no dtype '{dtype}': give auto, float32, bfloat16 or float16{more}"):
+        sightline.load(tiny_model_folder, dtype=dtype)
 
 
 def test_of_a_training_runs_folder_it_is_the_model_that_the_run_ended_with(tiny_model_folder, tmp_path):

@@ -24,7 +24,7 @@ def bench(
     compiled: Annotated[bool, typer.Option("--compile", help="The engine through torch.compile.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of the table.")] = False,
 ) -> None:
-    """Measure time to first token, decoding and throughput against transformers."""
+    """Measure time to first token, decoding and throughput against transformers' generate over the same network."""
     from sightline.bench.run import bench as measure
     from sightline.bench.run import limits
     from sightline.interop.load import load
@@ -51,6 +51,7 @@ def _show(figures: list[Any], machine: Any) -> None:
     console = Console()
     console.print(table)
     first, second = figures[0].engine, figures[1].engine
+    console.print("transformers: its generate, over the same network and weights", highlight=False)
     console.print(
         f"a second question about a picture takes {second / first:.2f} of the first one's time", highlight=False
     )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sightline.commands.options import Dtype
+from sightline.whole_file import check_new
 
 EXAMPLE = "Example: sightline convert llava sightline-tiny --out tiny-llava"
 Out = Annotated[Path, typer.Option(help="A new folder.")]
@@ -30,7 +31,7 @@ def llava(
     from sightline.interop.load import load, stored_dtype
     from sightline.interop.to_transformers import save_as_llava
 
-    _check_new(out)
+    check_new(out)
     # What is written is not computed with here, so the machine has no say in it.
     loaded, processor = load(model, "cpu", stored_dtype(model) if dtype == "auto" else dtype)
     save_as_llava(loaded, processor, out)
@@ -56,17 +57,12 @@ def build(
     from sightline.interop.compose import compose
     from sightline.interop.load import named_dtype
 
-    _check_new(out)
+    check_new(out)
     kind = torch.float32 if dtype == "auto" else named_dtype(dtype)
     built, processor = compose(vision, language, dtype=kind)
     built.save_pretrained(out)
     processor.save_pretrained(out)
     print(f"written: {out} ({_summary(built)}; its projector is untrained)")
-
-
-def _check_new(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"--out {str(out)!r} is there already: name a folder that is new or empty")
 
 
 def _summary(model: Any) -> str:

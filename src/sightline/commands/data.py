@@ -24,6 +24,7 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
+from sightline.commands.outputs import check_out, is_page_of
 from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -84,14 +85,15 @@ def check(
     """
     from sightline.data.check import Limits, write_clean
     from sightline.data.check import check as examine
-    from sightline.data.check.clean import check_new
+    from sightline.whole_file import check_new
 
     share = share_of(held_out)
     if fix is not None:
         check_new(fix)
         if report is not None and report.resolve().is_relative_to(fix.resolve()):
             raise ValueError(f"--report {report} lies in {fix}, which must be empty for --fix: name another file")
-    _refuse_stranger(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data", False)
+    if report is not None:
+        check_out(report, lambda file: b'"findings_left_out"' in file, "a report of sightline data")
     options = (format, image_column, question_column, answer_column, prompt, image_folder, limit, streaming)
     opened = _open(data, options, divided=share == "auto")
     config, processor = _processor(model)
@@ -252,17 +254,7 @@ def _check_page(out: Path, force: bool) -> None:
 
     if out.suffix != ".html":
         raise ValueError(f"--out is a page (.html), but not {str(out)!r}")
-    meta = f'<meta name="generator" content="{MARK}">'.encode()
-    _refuse_stranger(out, lambda file: meta in file[:1000], f"a page of {MARK}", force)
-
-
-def _refuse_stranger(path: Path | None, is_ours: Callable[[bytes], bool], what: str, force: bool) -> None:
-    if path is None or not path.exists() or force:
-        return
-    if path.is_dir():
-        raise ValueError(f"{str(path)!r} is a folder: name a file")
-    if not is_ours(path.read_bytes()):
-        raise FileExistsError(f"{str(path)!r} exists and is not {what}: name another file")
+    check_out(out, is_page_of(MARK), f"a page of {MARK}", force)
 
 
 def _write_json(path: Path, fields: dict[str, Any]) -> None:

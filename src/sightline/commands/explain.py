@@ -5,6 +5,7 @@ It parses, prints and names files; the maps and how they are drawn are `sightlin
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import typer
 
 from sightline.commands.inputs import open_inputs
 from sightline.commands.options import Device, Dtype, Images, MaxNewTokens, Model, Quantize, Question, refuse_beside
+from sightline.commands.outputs import check_out, is_page_of
 from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -96,25 +98,19 @@ def explain(
 
 
 def _check_out(out: Path | None, force: bool) -> None:
-    """Refuse, before anything is computed, what cannot be written or is somebody's."""
+    """Refuse what cannot be written or is somebody's."""
     if out is None:
         return
     if out.suffix not in (".html", ".png"):
         raise ValueError(f"--out is a page (.html) or a contact sheet (.png), but not {str(out)!r}")
-    if out.is_dir():
-        raise ValueError(f"--out {str(out)!r} is a folder: name a file")
-    if out.exists() and not force and not _is_ours(out):
-        raise FileExistsError(f"{str(out)!r} exists and is not from sightline explain: --force overwrites it")
+    check_out(out, is_page_of(MARK) if out.suffix == ".html" else _is_our_sheet, f"from {MARK}", force)
 
 
-def _is_ours(path: Path) -> bool:
-    if path.suffix == ".html":
-        with path.open("rb") as file:
-            return f'<meta name="generator" content="{MARK}">'.encode() in file.read(1000)
+def _is_our_sheet(file: bytes) -> bool:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
+        with Image.open(io.BytesIO(file), formats=("PNG",)) as picture:
             return picture.info.get("Software") == MARK
     except (UnidentifiedImageError, OSError, ValueError):
         return False

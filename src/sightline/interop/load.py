@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 DEFAULT_MODEL = "sightline-tiny"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load(
@@ -88,6 +89,7 @@ def load_processor(name: str | Path) -> tuple[VLMConfig, VLMProcessor]:
     """
     source = located(name)
     with _in_one_line(source, name):
+        _check_place(source, name)
         screen_descriptions(source, str(name))
         config = _read_config(source, name)
         if not isinstance(config, VLMConfig):
@@ -106,6 +108,7 @@ def stored_dtype(name: str | Path) -> torch.dtype:
     """
     source = located(name)
     with _in_one_line(source, name):
+        _check_place(source, name)
         screen_descriptions(source, str(name))
         found = _read_config(source, name).dtype
     return found if isinstance(found, torch.dtype) else torch.float32
@@ -124,6 +127,7 @@ def _load(source: str, name: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMix
     """The dtype is the loader's to apply: `model.to(dtype)` would also round what must stay in float32 (the rotary
     frequencies, a router's selection bias).
     """
+    _check_place(source, name)
     described = screen_descriptions(source, name)
     if described and described.get("model_type") not in ("sightline_vlm", "llava"):
         raise ValueError(
@@ -233,10 +237,12 @@ def pick_device(name: str) -> torch.device:
 
 def named_dtype(given: str | torch.dtype) -> torch.dtype:
     """`float32` and its like as a torch dtype. Raises ValueError for another name."""
-    kind = getattr(torch, given, None) if isinstance(given, str) else given
-    if not isinstance(kind, torch.dtype):
-        raise ValueError(f"there is no dtype {given!r}: give auto, float32, bfloat16 or float16")
-    return kind
+    if isinstance(given, torch.dtype):
+        return given
+    if given not in DTYPES:
+        quantized = "; for int8 weights quantize" if given == "int8" else ""
+        raise ValueError(f"there is no dtype {given!r}: give auto, float32, bfloat16 or float16{quantized}")
+    return DTYPES[given]
 
 
 def located(name: str | Path) -> str:
@@ -249,10 +255,14 @@ def located(name: str | Path) -> str:
     return str(name)
 
 
-def _read_config(source: str, name: str | Path) -> PreTrainedConfig:
+def _check_place(source: str, name: str | Path) -> None:
+    """Refuse what is no folder and cannot be a hub id, before the hub is asked."""
     looks_local = Path(source).is_absolute() or str(name).startswith((".", "~")) or str(name).count("/") != 1
     if not Path(source).is_dir() and (looks_local or Path(source).exists()):
         raise FileNotFoundError(f"there is no model {str(name)!r}: give sightline-tiny, a folder or a hub id")
+
+
+def _read_config(source: str, name: str | Path) -> PreTrainedConfig:
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:

@@ -28,6 +28,7 @@ from sightline.engine.quantize import is_quantized
 from sightline.interop.families import FAMILIES, from_transformers_config, names, theirs_of
 from sightline.interop.llava import PREFIXES, SELECT
 from sightline.nn.vlm import VLM
+from sightline.whole_file import check_new
 
 __all__ = ["llava_from_vlm", "save_as_llava", "to_transformers_config"]
 
@@ -54,8 +55,7 @@ def save_as_llava(model: VLM, processor: ProcessorMixin, folder: str | Path) -> 
         ValueError: the model has a part that Llava lacks.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{str(folder)!r} is there already: name a folder that is new or empty")
+    check_new(folder)
     converted = llava_from_vlm(model)
     converted.save_pretrained(folder, state_dict=_as_published(converted.state_dict()))
     llava_processor(model.config, processor).save_pretrained(folder)

@@ -13,17 +13,11 @@ from sightline.data.conversation import ChatRow, Picture
 from sightline.data.picture_files import file_of, write_once
 from sightline.data.readers import Data
 from sightline.data.readers.divided import Divided
-from sightline.whole_file import LEFTOVER
+from sightline.whole_file import LEFTOVER, check_new
 
-__all__ = ["check_new", "write_clean"]
+__all__ = ["write_clean"]
 
 ROWS, DROPPED, IMAGES = "data.jsonl", "dropped.jsonl", "images"
-
-
-def check_new(folder: Path) -> None:
-    """Raise a FileExistsError where `folder` is there already and not empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{str(folder)!r} is there already: name a folder that is new or empty")
 
 
 def write_clean(data: Data | Divided, report: Report, folder: Path, on_row: Callable[[], None] = lambda: None) -> int:
