@@ -67,8 +67,7 @@ def bench(
     """
     side = model.config.vision_config.image_size
     asked = questions(side)
-    sizes: dict[str, Any] = {"max_batch_size": batch, "max_batch_tokens": 2048}
-    with endless(model), Engine(model, processor, **sizes, compile=compiled) as engine:
+    with endless(model), Engine(model, processor, max_batch_size=batch, compile=compiled) as engine:
         ours, theirs = partial(engine_answers, engine), partial(transformers_answers, model, processor)
         some = [next(asked) for _ in range(4)]
         _check_equal(model, ours(some, new_tokens), [theirs([one], new_tokens)[0] for one in some])
