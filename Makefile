@@ -5,15 +5,17 @@ BIN := .venv/bin
 .PHONY: demo test test-all lint bench docs page clean
 .DEFAULT_GOAL := demo
 
-# The stamp is newer than what it was made from, so a second call costs nothing.
+# The stamp is newer than what it was made from, so a second call costs nothing. An environment without pip, or of
+# too old a Python, as a first call without Debian's python3-venv leaves it, is made anew (PYTHON=python3.12 chooses).
 .venv/.installed: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip --version >/dev/null 2>&1 && $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| $(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,train,serve]'
 	@touch $@
 
-# Ray is large, and only for the slow test of labelling on many machines.
+# Ray is large, and only for the slow test of labelling on many machines; scikit-learn has the tutorial's digits.
 .venv/.installed-all: .venv/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster,assets]'
 	@touch $@
 
 demo: .venv/.installed
