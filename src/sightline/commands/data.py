@@ -55,6 +55,9 @@ def check(
         Path | None,
         typer.Option(metavar="FOLDER", help="Write a copy without bad and repeated rows into a new folder."),
     ] = None,
+    keep_pictures: Annotated[
+        bool, typer.Option("--keep-pictures", help="Of --fix: name pictures where they lie, instead of copying them.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the whole report to a JSON file.")] = None,
     most: Annotated[int, typer.Option("--list", min=0, help="Problems that are listed one by one.")] = 20,
     max_length: Annotated[
@@ -88,6 +91,8 @@ def check(
     from sightline.whole_file import check_new
 
     share = share_of(held_out)
+    if keep_pictures and fix is None:
+        raise ValueError("--keep-pictures is for --fix: give a folder for the good rows")
     if fix is not None:
         check_new(fix)
         if report is not None and report.resolve().is_relative_to(fix.resolve()):
@@ -106,7 +111,7 @@ def check(
     _say(found, model, most, as_json)
     if fix is not None:
         with _bar("copy", opened) as advance:
-            written = write_clean(opened, found, fix, lambda: advance(""))
+            written = write_clean(opened, found, fix, lambda: advance(""), copy_pictures=not keep_pictures)
         rows = fix / "data.jsonl"
         where = rows if rows.exists() else f"{fix / 'train'} and {fix / 'test'}"
         print(f"written: {where} ({written} of {found.rows} rows)", file=sys.stderr if as_json else sys.stdout)

@@ -27,7 +27,7 @@ def write(tmp_path):
     def write_rows(*rows, name="rows.jsonl"):
         for row in rows:
             for image in row.get("images", ()):
-                if not (folder / image).exists() and not image.startswith(("no", "http")):
+                if not image.startswith(("no", "http", "data:")) and not (folder / image).exists():
                     noise().save(folder / image)
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return folder / name

@@ -1,5 +1,6 @@
 """A clean copy holds the good rows as they were, and their pictures; what it was made from stays as it is."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def test_the_copy_holds_the_good_rows_once_and_says_what_it_left_out(write, proc
     assert not again.repeated
     # It can be moved: paths are relative.
     assert len(list(open_data(out.rename(tmp_path / "moved")))) == 3
+
+
+def test_pictures_can_stay_where_they_lie(write, processor, chat, tmp_path):
+    Image.effect_noise((40, 30), 50).save(tmp_path / "other.png")
+    uri = "data:image/png;base64," + base64.b64encode((tmp_path / "other.png").read_bytes()).decode()
+    data = open_data(write(chat("Q", "A", images=["a.png"]), chat("Both?", "D", images=["b.png", uri]), chat("Q", "")))
+    assert write_clean(data, check(data, processor), tmp_path / "clean", copy_pictures=False) == 2
+    assert not (tmp_path / "clean" / "images").exists()
+    assert [row.images for row in open_data(tmp_path / "clean")] == [data[0].images, data[1].images]
 
 
 def test_half_of_a_pair_is_kept_as_it_is(write, processor, chat, tmp_path):

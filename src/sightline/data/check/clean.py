@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,21 @@ __all__ = ["write_clean"]
 
 ROWS, DROPPED, IMAGES = "data.jsonl", "dropped.jsonl", "images"
 
+_Place = Callable[[Picture, Path], str]  # what a row calls a picture, given the folder for copies
 
-def write_clean(data: Data | Divided, report: Report, folder: Path, on_row: Callable[[], None] = lambda: None) -> int:
+
+def write_clean(
+    data: Data | Divided,
+    report: Report,
+    folder: Path,
+    on_row: Callable[[], None] = lambda: None,
+    copy_pictures: bool = True,
+) -> int:
     """Write the rows of `data` that `report` finds neither bad nor repeated into `folder`; how many there are.
 
     They are rows of the chat format in `data.jsonl`, beside their pictures, copied as they are and named after their
-    content. `dropped.jsonl` says of every row that is left out which it is, and why. Data that come divided stay so, in
-    the folders `train` and `test`.
+    content; without `copy_pictures` those that are files are named where they lie. `dropped.jsonl` says of every row
+    that is left out which it is, and why. Data that come divided stay so, in the folders `train` and `test`.
 
     Raises:
         FileExistsError: the folder is not empty.
@@ -40,10 +49,15 @@ def write_clean(data: Data | Divided, report: Report, folder: Path, on_row: Call
     for rows, first, end in sides.values():
         if sum(first <= row < end for row in dropped) == end - first:
             raise ValueError(f"no row of {rows.path} is good: there is nothing to write")
-    return sum(_write_rows(rows, first, report, folder / name, on_row) for name, (rows, first, _) in sides.items())
+    place = _copied if copy_pictures else _named
+    return sum(
+        _write_rows(rows, first, report, folder / name, on_row, place) for name, (rows, first, _) in sides.items()
+    )
 
 
-def _write_rows(data: Data | Divided, start: int, report: Report, folder: Path, on_row: Callable[[], None]) -> int:
+def _write_rows(
+    data: Data | Divided, start: int, report: Report, folder: Path, on_row: Callable[[], None], place: _Place
+) -> int:
     """As `write_clean`, of rows that the report counts from `start` on."""
     folder.mkdir(parents=True, exist_ok=True)
     written, told = 0, _told(report)
@@ -55,7 +69,7 @@ def _write_rows(data: Data | Divided, start: int, report: Report, folder: Path, 
             if number in report.bad or number in report.repeated:
                 dropped.writelines(_dumped(line) for line in _reasons(number, where, report, told))
             elif isinstance(row, ChatRow):
-                file.write(_dumped(_line(row, folder / IMAGES)))
+                file.write(_dumped(_line(row, folder / IMAGES, place)))
                 written += 1
             on_row()
     apart.replace(folder / DROPPED)
@@ -67,9 +81,15 @@ def _dumped(line: dict[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 
-def _line(row: ChatRow, images: Path) -> dict[str, Any]:
+def _line(row: ChatRow, images: Path, place: _Place) -> dict[str, Any]:
     fields = {name: value for name, value in row.fields.items() if _is_json(value)}
-    return {**fields, "messages": row.messages, "images": [_copied(picture, images) for picture in row.images]}
+    return {**fields, "messages": row.messages, "images": [place(picture, images) for picture in row.images]}
+
+
+def _named(picture: Picture, images: Path) -> str:
+    """Where the picture lies as it is; one that is no file of its own is copied."""
+    is_file = isinstance(picture, str) and picture[:5].lower() != "data:"
+    return os.path.abspath(picture) if is_file else _copied(picture, images)
 
 
 def _copied(picture: Picture, images: Path) -> str:
