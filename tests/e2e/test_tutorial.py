@@ -78,8 +78,8 @@ def _run(words, monkeypatch):
 def test_its_client_is_answered_by_its_server(tmp_path, monkeypatch, tiny_model_folder, picture, capsys):
     (tmp_path / "runs" / "finetune").mkdir(parents=True)
     (tmp_path / "runs" / "finetune" / "model").symlink_to(tiny_model_folder)
-    (tmp_path / "digits").mkdir()
-    (tmp_path / "digits" / "0788.png").write_bytes(Path(picture).read_bytes())
+    (tmp_path / "digits" / "test").mkdir(parents=True)
+    (tmp_path / "digits" / "test" / "0530.png").write_bytes(Path(picture).read_bytes())
     monkeypatch.chdir(tmp_path)
     with served("sightline serve runs/finetune") as address:
         ask(address)
