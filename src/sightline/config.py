@@ -366,19 +366,20 @@ VLLMconfig = VLMConfig
 # vision, so that its linear projector also fits exactly into a two-layer one (see docs/decisions/0001).
 PRESETS: dict[str, dict[str, Any]] = {
     "sightline-tiny": {
-        "hidden_size": 256,
+        "hidden_size": 384,
         "intermediate_size": 512,
         "num_hidden_layers": 8,
         "num_attention_heads": 8,
         "num_key_value_heads": 4,
+        "head_dim": 32,
         "max_position_embeddings": 1024,
         "qk_norm": True,
         "vision_config": {
             "model_type": "clip_vision_model",
-            "hidden_size": 128,
-            "intermediate_size": 512,
+            "hidden_size": 192,
+            "intermediate_size": 768,
             "num_hidden_layers": 10,
-            "num_attention_heads": 4,
+            "num_attention_heads": 6,
             "image_size": 224,
             "patch_size": 16,
         },

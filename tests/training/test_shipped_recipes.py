@@ -90,7 +90,7 @@ def test_a_shipped_recipe_trains_every_stage_and_leaves_a_model(name, stand_ins,
     assert torch.isfinite(model(**inputs).logits).all()
 
 
-@pytest.mark.parametrize(("name", "millions"), [("tiny-moe", 11), ("small-gpu", 100)])
+@pytest.mark.parametrize(("name", "millions"), [("tiny-moe", 18), ("small-gpu", 100)])
 def test_the_overrides_give_a_model_of_the_size_that_is_told(name, millions):
     recipe = load_recipe(f"recipes/{name}.yaml")
     config = VLMConfig(**recipe.model.fresh_fields(), vocab_size=recipe.tokenizer.vocab_size)
