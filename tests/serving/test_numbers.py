@@ -65,6 +65,7 @@ MEANT = {
     "model": {'"a string"'},  # a 404
     "temperature": {"0"},
     "top_k": {"0"},
+    "top_p": {"0"},
     "min_p": {"0"},
     "frequency_penalty": {"-1", "0"},
     "presence_penalty": {"-1", "0"},

@@ -18,6 +18,7 @@ TINY = {
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
             "num_key_value_heads": 1,
+            "head_dim": 16,
             "max_position_embeddings": 384,
             "dropout": 0.1,  # so that a resumed run must also take up the random numbers
             "vision_config": {

@@ -53,7 +53,7 @@ def test_an_override_of_the_tower_keeps_the_rest_of_the_presets(recipe):
     fields = {**recipe.model_dump(exclude_none=True), "model": {"preset": "sightline-tiny", "overrides": overrides}}
     model, processor = build(Recipe.model_validate(fields))
     tower = model.vision_encoder.vision_model
-    assert (len(tower.encoder.layers), tower.config.hidden_size) == (2, 128)
+    assert (len(tower.encoder.layers), tower.config.hidden_size) == (2, 192)
     assert model.config.num_image_tokens == processor.num_image_tokens == 196
 
 
