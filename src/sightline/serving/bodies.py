@@ -177,7 +177,7 @@ def _type_of(header: str) -> tuple[str, str | None]:
     """A content type and its charset, in small letters."""
     kind, options = parse_options_header(header)
     charset = options.get(b"charset")
-    return kind.decode("latin-1").lower(), charset and charset.decode("latin-1").lower()
+    return kind.decode("latin-1").lower(), None if charset is None else charset.decode("latin-1").lower()
 
 
 def parse_json(body: bytes, limits: Limits) -> Any:

@@ -88,8 +88,9 @@ def _line(row: ChatRow, images: Path, place: _Place) -> dict[str, Any]:
 
 def _named(picture: Picture, images: Path) -> str:
     """Where the picture lies as it is; one that is no file of its own is copied."""
-    is_file = isinstance(picture, str) and picture[:5].lower() != "data:"
-    return os.path.abspath(picture) if is_file else _copied(picture, images)
+    if isinstance(picture, str) and picture[:5].lower() != "data:":
+        return os.path.abspath(picture)
+    return _copied(picture, images)
 
 
 def _copied(picture: Picture, images: Path) -> str:
