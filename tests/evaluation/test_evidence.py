@@ -6,7 +6,7 @@ import pytest
 
 from sightline.data.scenes import World
 from sightline.data.scenes.questions.asking import YES_NO
-from sightline.data.scenes.results import EVIDENT, result_of
+from sightline.data.scenes.results import RESULT_MARKS, result_of
 from sightline.evaluation.evidence import results_alone
 from sightline.evaluation.results import Answer, Share
 
@@ -14,7 +14,7 @@ MARK = re.compile(r"[（(]\d+[)）]")
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("kind", EVIDENT)
+@pytest.mark.parametrize("kind", RESULT_MARKS)
 def test_the_result_is_all_that_stands_behind_the_evidence(kind, language):
     world = World(seed=3, split="test", languages=[language])
     for number in range(8):

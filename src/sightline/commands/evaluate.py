@@ -177,13 +177,7 @@ def _words(option: str, listed: str) -> list[str]:
 
 def _run_name(model: str, tasks: str | None, axis: str | None, quantize: str | None) -> str:
     """A name that tells evaluations of different models and tasks apart: runs/tiny/model is called tiny."""
-    words = [
-        "eval",
-        Path(name_of(model)).name,
-        *([tasks] if tasks else []),
-        *([axis] if axis else []),
-        *([quantize] if quantize else []),
-    ]
+    words = ["eval", Path(name_of(model)).name, *filter(None, (tasks, axis, quantize))]
     return re.sub(r"[^\w.-]+", "-", "-".join(words))[:100]
 
 
@@ -219,7 +213,8 @@ def _measure(
     report = {"model": name, **fixed, "device": str(model.device), **spent, **results.as_dict()}
     report["results_alone"] = {kind: alone.share(kind).as_dict() for kind in alone.kinds}
     write_json(out / "results.json", report)
-    _write_page(out / "mistakes.html", name, tasks, answers, (results, alone), {**fixed, "device": model.device})
+    facts = {**fixed, "device": model.device}
+    _write_page(out / "mistakes.html", name, tasks, answers, results, alone, facts)
     return results, alone, report
 
 
@@ -236,7 +231,13 @@ def _noted(advance: Callable[[int, str], None]) -> Callable[[Sequence[Answer]], 
 
 
 def _write_page(
-    path: Path, name: str, tasks: Tasks, answers: list[Answer], by: tuple[Results, Results], facts: dict[str, Any]
+    path: Path,
+    name: str,
+    tasks: Tasks,
+    answers: list[Answer],
+    results: Results,
+    alone: Results,
+    facts: dict[str, Any],
 ) -> None:
     from sightline.evaluation.environment import environment
     from sightline.evaluation.examples import examples
@@ -244,7 +245,6 @@ def _write_page(
     from sightline.evaluation.results import Results
 
     shown = {key.replace("_", " "): ", ".join(v) if isinstance(v, list) else v for key, v in facts.items()}
-    results, alone = by
     chosen = examples(tasks, answers)
     shown_wrong, wrong = (sum(one.right < 1 for one in some) for some in (chosen, answers))
     notes = [f"{shown_wrong:,} of {wrong:,} mistakes are shown; answers.jsonl has all."] if shown_wrong < wrong else []

@@ -139,20 +139,24 @@ class EngineLoop:
 
     def _step_until_closed(self) -> None:
         while self._take_requests():
-            works = self._core.has_work
-            try:
-                self._core.step()
-            except Exception as error:
-                log.error("a step failed", exc_info=error)
-                self._failed_steps += 1
-                failure = StepFailed(f"a step of the engine failed: {error}")
-                failure.__cause__ = error
-                # It may have left anything half done: everybody hears of it, and the caches begin anew.
-                self._core.fail_all(failure)
-            else:
-                self._failed_steps = 0 if works else self._failed_steps
+            self._step()
         for job in self._core.jobs:
             self._core.cancel(job)
+
+    def _step(self) -> None:
+        had_work = self._core.has_work
+        try:
+            self._core.step()
+        except Exception as error:
+            log.error("a step failed", exc_info=error)
+            self._failed_steps += 1
+            failure = StepFailed(f"a step of the engine failed: {error}")
+            failure.__cause__ = error
+            # It may have left anything half done: everybody hears of it, and the caches begin anew.
+            self._core.fail_all(failure)
+        else:
+            if had_work:
+                self._failed_steps = 0
 
     def _end_with(self, error: BaseException) -> None:
         """Close, and fail what is under way and what was asked since."""

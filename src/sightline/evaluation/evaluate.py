@@ -78,7 +78,7 @@ def judge(question: Question, text: str, sure: float | None = None) -> Answer:
 
 
 def _check_same_questions(tasks: Tasks, kept: Iterable[Answer]) -> None:
-    """The settings cannot say that the world itself was changed since: one question of each kind tells."""
+    """Settings of a caller's own may not say which world or rows were asked: one question of each kind tells."""
     for one in {(one.kind, one.language): one for one in kept}.values():
         question = tasks.question(one.key)
         then, now = (one.question, one.truth), (question.text, question.truths[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from sightline.data.scenes.results import EVIDENT, result_of
+from sightline.data.scenes.results import RESULT_MARKS, result_of
 from sightline.evaluation.metrics import exact
 from sightline.evaluation.results import Answer, Results
 
@@ -14,7 +14,7 @@ __all__ = ["results_alone"]
 
 def results_alone(answers: Iterable[Answer]) -> Results:
     """Of the kinds whose answers write out evidence: a right number behind a list with a wrong name counts here."""
-    return Results(replace(one, right=_by_result(one)) for one in answers if one.kind in EVIDENT)
+    return Results(replace(one, right=_by_result(one)) for one in answers if one.kind in RESULT_MARKS)
 
 
 def _by_result(answer: Answer) -> float:

@@ -23,7 +23,7 @@ from sightline.engine.loop import StepFailed
 from sightline.engine.request import Reply, SamplingParams
 from sightline.engine.sampling import LogitsRule
 from sightline.engine.scoring import Graded
-from sightline.serving.choices import Choices, step_failed
+from sightline.serving.choices import Choices, step_error
 from sightline.serving.errors import APIError
 from sightline.serving.settings import Limits
 
@@ -224,7 +224,7 @@ class Answering:
         except ValueError as error:
             raise _as_api_error(error) from None
         except StepFailed:
-            raise step_failed() from None
+            raise step_error() from None
 
     def _check(self, count: int, param: str) -> None:
         if self._closing:

@@ -17,7 +17,7 @@ from sightline.engine.loop import StepFailed
 from sightline.engine.request import Piece, Reply, Usage
 from sightline.serving.errors import APIError
 
-__all__ = ["Choices", "step_failed"]
+__all__ = ["Choices", "step_error"]
 
 
 class Choices:
@@ -25,7 +25,7 @@ class Choices:
 
     Args:
         a_prompt: how many of them answer the same prompt.
-        place: theirs, which they leave in the end.
+        leave: gives back the place that they take.
         on_answered: told of each answer that is over; of those to one prompt, the first has read it.
         on_failed: told of each that the engine failed on.
     """
@@ -106,7 +106,7 @@ class Choices:
         try:
             return self._handles[index].result(timeout=0)
         except StepFailed:  # the engine has logged it
-            raise step_failed() from None
+            raise step_error() from None
 
     def _count_over(self, index: int) -> None:
         """Tell once of an answer that is over."""
@@ -143,7 +143,7 @@ class Choices:
             handle.cancel()
 
     def close(self) -> None:
-        """Cancel what is under way, and leave the place."""
+        """Cancel what is under way, and give back the place."""
         if self.closed:
             return
         self.closed = True
@@ -153,7 +153,7 @@ class Choices:
         self._leave()
 
 
-def step_failed() -> APIError:
+def step_error() -> APIError:
     """What is said of an answer that a step of the engine ended."""
     text = "a step of the engine failed, which ended all answers in it: ask again"
     return APIError(text, status=503, code="engine", retry_after=1)

@@ -4,7 +4,6 @@ What follows from names is the same whether they were seen or told, and a list c
 does not know pictures.
 """
 
-import random
 from collections.abc import Collection, Mapping
 
 from sightline.data.scenes.composing import random_pair, random_scene
@@ -29,7 +28,7 @@ MOST_ASKED = 6  # of one list, so that no row is much longer than those of pictu
 
 
 def random_exercise(
-    rng: random.Random, stock: Stock, asking: Asking, count: int, mix: Mapping[str, float], layouts: Collection[str]
+    stock: Stock, asking: Asking, count: int, mix: Mapping[str, float], layouts: Collection[str]
 ) -> tuple[str, list[Turn]]:
     """`A duck, a cat.`, a line for each picture, and up to `count` (at most `MOST_ASKED`) questions with their answers.
 
@@ -41,6 +40,7 @@ def random_exercise(
     of = {layout: [kind for kind in KINDS_OF[layout] if mix.get(kind, 0.0) > 0] for layout in LAYOUTS}
     if not (fitting := [layout for layout in LAYOUTS if of[layout] and layout in layouts]):
         raise ValueError("exercises ask what names answer, and `mix` and `layouts` leave none of it")
+    rng = asking.rng
     for _ in range(ATTEMPTS):
         layout = rng.choice(fitting)
         picture = random_pair(rng, stock) if layout == "pair" else random_scene(rng, layout, stock=stock)

@@ -1,11 +1,11 @@
 """What an answer comes to: the number, name or yes behind the evidence that it writes out first (decision 0012)."""
 
-__all__ = ["EVIDENT", "result_of"]
+__all__ = ["RESULT_MARKS", "result_of"]
 
 _TALLY = (": ", "：")
 _SENTENCE = (". ", "。")
-# What the result of a kind stands behind, in English and in Chinese.
-EVIDENT = {
+# By kind, what its result stands behind, in English and in Chinese.
+RESULT_MARKS = {
     **dict.fromkeys(("count_thing", "count_both", "count_shape", "count_colour", "category_count"), _TALLY),
     **dict.fromkeys(("same_different", "added", "removed", "nearest"), _SENTENCE),
     "odd_one_out": (" but ", "，只有"),
@@ -24,5 +24,7 @@ def result_of(kind: str, answer: str) -> str:
     """
     said = answer.strip()
     # A stop at the very end parts nothing.
-    behind = [said.rfind(mark, 0, len(said) - 1) + len(mark) for mark in EVIDENT.get(kind, ()) if mark in said[:-1]]
+    behind = [
+        said.rfind(mark, 0, len(said) - 1) + len(mark) for mark in RESULT_MARKS.get(kind, ()) if mark in said[:-1]
+    ]
     return said[max(behind, default=0) :]

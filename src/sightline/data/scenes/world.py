@@ -190,7 +190,7 @@ class World:
         layouts = [layout for layout, share in self._shares.items() if share > 0]
         asking = Asking(rng, rng.choice(self.languages), self.axis)
         mix = {kind: self.mix.get(kind, 1.0) for kind in self.kinds}
-        told, turns = random_exercise(rng, self._stock, asking, count, mix, layouts)
+        told, turns = random_exercise(self._stock, asking, count, mix, layouts)
         return _told(told, [[turn] for turn in turns])
 
     def regions(self, index: int, placed: bool = False, languages: Sequence[str] | None = None) -> Regions:

@@ -23,7 +23,7 @@ _PATIENCE = 10.0
 
 
 class Health(BaseModel):
-    """The process lives, and no more is known to be wrong."""
+    """The process lives, and its engine works."""
 
     status: Literal["ok"] = "ok"
 
