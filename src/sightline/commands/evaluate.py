@@ -249,7 +249,9 @@ def _write_page(
     shown_wrong, wrong = (sum(one.right < 1 for one in some) for some in (chosen, answers))
     notes = [f"{shown_wrong:,} of {wrong:,} mistakes are shown; answers.jsonl has all."] if shown_wrong < wrong else []
     whole = Results(one for one in answers if one.kind in alone.kinds)
-    apart = Comparison("Evidence and result", {"whole answer": whole, "result alone": alone}, [ALONE])
+    apart = Comparison(
+        "Evidence and result", {"whole answer": whole, "result alone": alone}, [f"Result alone: {ALONE}."]
+    )
     sections: list[Section] = [
         Accuracy("Accuracy", results),
         *([apart] if alone.kinds else []),
