@@ -68,6 +68,21 @@ def test_what_writes_out_its_evidence_is_also_judged_by_its_result(evaluate, tmp
     assert "result alone" in (tmp_path / "run" / "mistakes.html").read_text(encoding="utf-8")
 
 
+def test_kinds_of_one_topic_are_added_up(evaluate, tmp_path):
+    code, out, err = evaluate("--tasks", "name,beside,nearest", "--per-kind", "2", "--languages", "en")
+    assert code == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    topics = lines[lines.index(["topic", "all", "result", "n"]) + 1 :]
+    assert topics[0][0] == "relations"
+    assert topics[0][-1] == "4"
+    report = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    right = sum(report["kinds"][kind]["right"] for kind in ("beside", "nearest"))
+    assert list(report["topics"]) == list(report["topics_alone"]) == ["relations"]
+    assert (report["topics"]["relations"]["right"], report["topics"]["relations"]["total"]) == (right, 4)
+    assert report["topics_alone"]["relations"]["total"] == 4
+    assert "By topic" in (tmp_path / "run" / "mistakes.html").read_text(encoding="utf-8")
+
+
 def test_json_is_one_object_that_the_folder_holds_too(evaluate, tmp_path):
     code, out, err = evaluate(*FEW, "--languages", "zh", "--json")
     assert code == 0, err

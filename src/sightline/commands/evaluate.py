@@ -34,7 +34,9 @@ from sightline.commands.printing import print_json
 from sightline.commands.progress import counted
 
 if TYPE_CHECKING:
-    from sightline.evaluation.results import Answer, Results
+    from sightline.evaluation.evidence import Judged
+    from sightline.evaluation.page import Comparison
+    from sightline.evaluation.results import Answer
     from sightline.evaluation.tasks import Tasks
 
 EXAMPLE = "Example: sightline eval sightline-tiny --tasks name,colour --per-kind 200"
@@ -126,11 +128,11 @@ def evaluate(
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
     out = out or Path("runs") / _run_name(model, Path(file).stem if file else tasks, axis, quantize)
     how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
-    results, alone, report = _measure(model, loaded, processor, asked, out, how)
+    kinds, topics, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
         print_json(report)
     else:
-        _print_table(results, alone)
+        _print_tables(kinds, topics)
         print(f"mistakes with their pictures: {out / 'mistakes.html'}")
 
 
@@ -187,12 +189,12 @@ def _workers(given: int | None) -> int:
 
 def _measure(
     name: str, model: Any, processor: Any, tasks: Tasks, out: Path, how: dict[str, int]
-) -> tuple[Results, Results, dict[str, Any]]:
-    """Ask what is not answered yet; write the page and what it adds up to, by whole answers and by results alone."""
+) -> tuple[Judged, Judged, dict[str, Any]]:
+    """Ask what is not answered yet; write the page and what it adds up to, by kind and by topic."""
     from sightline.evaluation.answer_file import AnswerFile, write_json
     from sightline.evaluation.answering import fingerprint, preparation
     from sightline.evaluation.evaluate import evaluate as ask
-    from sightline.evaluation.evidence import results_alone
+    from sightline.evaluation.evidence import Judged, judged, judged_by_topic
     from sightline.evaluation.results import Results
 
     # What decides the answers; how many are asked at once does not.
@@ -208,14 +210,17 @@ def _measure(
     with counted("eval", "answers", len(tasks.keys), before, out) as advance:
         answers = ask(model, processor, tasks, kept, **how, on_batch=_noted(advance))
     spent = {"asked_now": len(kept) - before, "seconds": round(time.perf_counter() - started, 1)}
-    results = Results(answers)
-    alone = results_alone([] if "file" in tasks.settings else answers)  # a file's kinds may be called as the world's
-    report = {"model": name, **fixed, "device": str(model.device), **spent, **results.as_dict()}
-    report["results_alone"] = {kind: alone.share(kind).as_dict() for kind in alone.kinds}
+    if "file" in tasks.settings:
+        kinds, topics = Judged(Results(answers)), Judged()
+    else:
+        kinds, topics = judged(answers), judged_by_topic(answers)
+    report = {"model": name, **fixed, "device": str(model.device), **spent, **kinds.whole.as_dict()}
+    report["results_alone"] = kinds.alone.as_dict()["kinds"]
+    report |= {"topics": topics.whole.as_dict()["kinds"], "topics_alone": topics.alone.as_dict()["kinds"]}
     write_json(out / "results.json", report)
     facts = {**fixed, "device": model.device}
-    _write_page(out / "mistakes.html", name, tasks, answers, results, alone, facts)
-    return results, alone, report
+    _write_page(out / "mistakes.html", name, tasks, answers, kinds, topics, facts)
+    return kinds, topics, report
 
 
 def _noted(advance: Callable[[int, str], None]) -> Callable[[Sequence[Answer]], None]:
@@ -235,46 +240,65 @@ def _write_page(
     name: str,
     tasks: Tasks,
     answers: list[Answer],
-    results: Results,
-    alone: Results,
+    kinds: Judged,
+    topics: Judged,
     facts: dict[str, Any],
 ) -> None:
     from sightline.evaluation.environment import environment
+    from sightline.evaluation.evidence import Judged
     from sightline.evaluation.examples import examples
-    from sightline.evaluation.page import Accuracy, Comparison, Facts, Gallery, Section, render_report
+    from sightline.evaluation.page import Accuracy, Facts, Gallery, Section, render_report
     from sightline.evaluation.results import Results
 
     shown = {key.replace("_", " "): ", ".join(v) if isinstance(v, list) else v for key, v in facts.items()}
     chosen = examples(tasks, answers)
     shown_wrong, wrong = (sum(one.right < 1 for one in some) for some in (chosen, answers))
     notes = [f"{shown_wrong:,} of {wrong:,} mistakes are shown; answers.jsonl has all."] if shown_wrong < wrong else []
-    whole = Results(one for one in answers if one.kind in alone.kinds)
-    apart = Comparison(
-        "Evidence and result", {"whole answer": whole, "result alone": alone}, [f"Result alone: {ALONE}."]
-    )
+    with_evidence = Judged(Results(one for one in answers if one.kind in kinds.alone.kinds), kinds.alone)
     sections: list[Section] = [
-        Accuracy("Accuracy", results),
-        *([apart] if alone.kinds else []),
+        Accuracy("Accuracy", kinds.whole),
+        *_side_by_side("By topic", topics, rows="topic", summed=False),
+        *_side_by_side("Evidence and result", with_evidence),
         Gallery("Answers", chosen, notes),
         Facts("How it was measured", {**shown, **environment()}),
     ]
-    summary = f"{results.summary()}, each asked alone and answered greedily."
+    summary = f"{kinds.whole.summary()}, each asked alone and answered greedily."
     render_report(path, title=f"{name}: right and wrong answers", sections=sections, summary=summary)
 
 
-def _print_table(results: Results, alone: Results) -> None:
+def _side_by_side(heading: str, shown: Judged, **how: Any) -> list[Comparison]:
+    """Whole answers and results alone as a section of the page; none, where there is nothing to show."""
+    from sightline.evaluation.page import Comparison
+
+    columns = {"whole answer": shown.whole} | ({"result alone": shown.alone} if shown.alone.kinds else {})
+    notes = [f"Result alone: {ALONE}."] if shown.alone.kinds else []
+    return [Comparison(heading, columns, notes, **how)] if shown.whole.kinds else []
+
+
+def _print_tables(kinds: Judged, topics: Judged) -> None:
+    _print_table("kind", kinds, in_all=True)
+    if topics.whole.kinds:
+        print()
+        _print_table("topic", topics, in_all=False)
+    print("% right, and the 95 % interval")
+    if kinds.alone.kinds:
+        print(f"result: {ALONE}")
+
+
+def _print_table(heading: str, judged: Judged, in_all: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from sightline.evaluation.results import Share
 
+    results, alone = judged.whole, judged.alone
     several = len(results.languages) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("kind", no_wrap=True)
+    table.add_column(heading, no_wrap=True)
     for column in [*(results.languages if several else []), "all", *(["result"] if alone.kinds else []), "n"]:
         table.add_column(Text(column or "-"), justify="right", no_wrap=True)
-    for kind in [*results.kinds, None]:
+    for kind in [*results.kinds, *([None] if in_all else [])]:
         cells = [results.share(kind, language) for language in results.languages] if several else []
         total = results.share(kind)
         cells = [*cells, total, *([alone.share(kind) if kind else Share()] if alone.kinds else [])]
@@ -282,6 +306,3 @@ def _print_table(results: Results, alone: Results) -> None:
         table.add_row(Text(kind or "all"), *shown, f"{total.total:,}", style=None if kind else "bold")
     # What is not a terminal has no width to be cut to.
     Console(width=None if sys.stdout.isatty() else 200).print(table)
-    print("% right, and the 95 % interval")
-    if alone.kinds:
-        print(f"result: {ALONE}")

@@ -42,11 +42,16 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Right answers by kind, of several answerers side by side; `notes` say how to read them."""
+    """Right answers by kind, of several answerers side by side; `notes` say how to read them.
+
+    `rows` is what a kind is called here; without `summed` there is no row of them all.
+    """
 
     heading: str
     columns: Mapping[str, Results]
     notes: Sequence[str] = ()
+    rows: str = "kind"
+    summed: bool = True
     macro: ClassVar[str] = "comparison"
 
     @property
