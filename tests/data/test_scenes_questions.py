@@ -231,8 +231,9 @@ def test_the_nearest_object_is_nearer_than_all_others(language):
         others.sort(key=lambda other: (other.x - item.x) ** 2 + (other.y - item.y) ** 2)
         called, place = definite(item.identity, language), PLACES[language][item.row][item.col]
         told = sentence({"en": f"{called} is {place}", "zh": f"{called}在{place}"}[language], language)
-        result = sentence(indefinite(others[0].identity, language), language)
-        assert answer == {"en": f"{told} {result}", "zh": told + result}[language]
+        result, there = indefinite(others[0].identity, language), PLACES[language][others[0].row][others[0].col]
+        found = sentence({"en": f"{there} is {result}", "zh": f"{there}是{result}"}[language], language)
+        assert answer == {"en": f"{told} {found}", "zh": told + found}[language]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -345,7 +346,7 @@ def names_in(scene, language):
 def told_apart(pair, answer, kind, totals=False):
     """The result of a comparison, if what it follows from is all that the two pictures show, in reading order.
 
-    What only the picture told last shows has the note.
+    Of the picture told last every name has a note, whether the other shows it.
     """
     shown, result = answer.split(". ")
     order, note = {"added": ("first second", "new"), "removed": ("second first", "gone")}[kind]
@@ -356,7 +357,8 @@ def told_apart(pair, answer, kind, totals=False):
     for side, names in zip(sides, (known, others), strict=True):
         told = side.removeprefix(f"{len(names)}: ") if totals else side
         assert (told != side) == totals
-        expected = [named if named in known else f"{named} ({note})" for named in names]
+        noted = [f"{named} ({'both' if named in known else note})" for named in names]
+        expected = names if side is sides[0] else noted
         assert re.split(", | and ", told) == expected
     return result
 

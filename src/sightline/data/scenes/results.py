@@ -7,7 +7,8 @@ _SENTENCE = (". ", "。")
 # By kind, what its result stands behind, in English and in Chinese.
 RESULT_MARKS = {
     **dict.fromkeys(("count_thing", "count_both", "count_shape", "count_colour", "category_count"), _TALLY),
-    **dict.fromkeys(("same_different", "added", "removed", "nearest"), _SENTENCE),
+    **dict.fromkeys(("same_different", "added", "removed"), _SENTENCE),
+    "nearest": (" is ", "是"),
     "odd_one_out": (" but ", "，只有"),
     "chart_total": (" = ",),
     "chart_more": (", ", "，"),
@@ -19,8 +20,10 @@ def result_of(kind: str, answer: str) -> str:
 
     >>> result_of("count_thing", "A duck (1), a cat, a duck (2): 2"), result_of("chart_more", "7 > 1，是。")
     ('2', '是。')
-    >>> result_of("added", "第一张是一只鸭子，第二张是一只猫（新）和一只鸭子。一只猫。"), result_of("name", "A duck.")
-    ('一只猫。', 'A duck.')
+    >>> result_of("added", "第一张是一只鸭子，第二张是一只猫（新）和一只鸭子（都有）。一只猫。")
+    '一只猫。'
+    >>> result_of("name", "A duck.")
+    'A duck.'
     """
     said = answer.strip()
     # A stop at the very end parts nothing.

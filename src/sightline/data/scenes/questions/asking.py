@@ -91,6 +91,11 @@ class Asking:
             return f"{sentence(f'{named} is {place}', 'en')} "
         return sentence(f"{named}在{place}", "zh")
 
+    def there_is(self, item: Item) -> str:
+        """`At the top left is a duck.`"""
+        named, place = indefinite(item.identity, self.language), self.place(item)
+        return sentence(f"{place} is {named}" if self.language == "en" else f"{place}是{named}", self.language)
+
     def place(self, item: Item) -> str:
         return PLACES[self.language][item.row][item.col]
 

@@ -1,11 +1,11 @@
 """Questions about two pictures: whether they show the same, what is new or gone, and which shows what.
 
 What follows from a comparison is said after what is compared: both pictures, and in the one told last a note behind
-each name that is not among those told first.
+each name, whether it is among those told first.
 """
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, noted, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
@@ -13,10 +13,15 @@ from sightline.data.scenes.scene import Identity, Pair, Scene
 
 __all__ = ["PAIRS"]
 
+UNNOTED = {False: "", True: ""}
 NOTHING_SHARE = 0.15  # how often it is asked what is new where nothing is
-# By kind: the order in which the pictures are told, and what is noted of an object that only the one told last shows.
+# By kind: the order in which the pictures are told, and what is noted of an object of the one told last: whether the
+# other shows it. Every name has a note, so that it is decided with the name already said.
 TOLD = {"added": (0, 1), "removed": (1, 0)}
-NOTES = {"added": {"en": "new", "zh": "新"}, "removed": {"en": "gone", "zh": "没了"}}
+NOTES = {
+    "added": {"en": {False: "new", True: "both"}, "zh": {False: "新", True: "都有"}},
+    "removed": {"en": {False: "gone", True: "both"}, "zh": {False: "没了", True: "都有"}},
+}
 
 
 def _names(scene: Scene) -> Counter[Identity]:
@@ -50,12 +55,11 @@ def _only_in(pair: Pair, asking: Asking, key: str) -> QuestionAnswer:
 
 
 def _compared(pair: Pair, asking: Asking, key: str, result: str, totals: bool = False) -> str:
-    """`The first shows a duck, the second a cat (new) and a duck. A cat.`; `totals`: with how many of all."""
+    """`The first shows a duck, the second a cat (new) and a duck (both). A cat.`; `totals`: with how many of all."""
     language = asking.language
     scenes = [pair.scenes[number] for number in TOLD[key]]
     ordinals = [ORDINALS[language][number] for number in TOLD[key]]
-    known = _names(scenes[0])
-    sides = [_shown(scene, language, known, NOTES[key][language]) for scene in scenes]
+    sides = [_shown(scenes[0], language), _shown(scenes[1], language, _names(scenes[0]), NOTES[key][language])]
     if totals:
         colon = ": " if language == "en" else "个："
         sides = [f"{len(scene.objects)}{colon}{side}" for scene, side in zip(scenes, sides, strict=True)]
@@ -65,12 +69,10 @@ def _compared(pair: Pair, asking: Asking, key: str, result: str, totals: bool = 
     return f"{ordinals[0]}张{verb}{sides[0]}，{ordinals[1]}张{verb}{sides[1]}。{result}"
 
 
-def _shown(scene: Scene, language: str, known: Collection[Identity] = (), note: str = "") -> str:
-    """`a duck, a cat (new) and a duck`: every object by its name, in reading order; `note` behind one not `known`."""
+def _shown(scene: Scene, language: str, known: Collection[Identity] = (), notes: Mapping[bool, str] = UNNOTED) -> str:
+    """`a duck (both) and a cat (new)`: every object in reading order; `notes` say whether it is `known`."""
     names = [item.identity for item in scene.objects]
-    return enumerated(
-        [noted(indefinite(name, language), "" if name in known else note, language) for name in names], language
-    )
+    return enumerated([noted(indefinite(name, language), notes[name in known], language) for name in names], language)
 
 
 def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:

@@ -94,8 +94,8 @@ def _nearest(scene: Scene, asking: Asking) -> QuestionAnswer:
     if not answers:
         return None
     item, found = asking.rng.choice(answers)
-    # Where it is, first: what is near is looked for from there.
-    return asking.phrase("nearest", item.identity), asking.is_at(item) + asking.say(found)
+    # Both places first: what is near is looked for from the one, and named where the other is.
+    return asking.phrase("nearest", item.identity), asking.is_at(item) + asking.there_is(found)
 
 
 def nearest(scene: Scene, item: Item) -> Item | None:
