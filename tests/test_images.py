@@ -110,6 +110,14 @@ def test_floats_of_one_value_are_one_colour():
     assert to_rgb(Image.fromarray(np.full((2, 2), 300, dtype=np.float32))).getextrema() == ((0, 0),) * 3
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_leave_the_others_as_they_are(missing):
+    rgb = to_rgb(Image.fromarray(np.array([[missing, 0.5, 1.0, 0.0]], dtype=np.float32)))
+    assert [rgb.getpixel((x, 0))[0] for x in range(4)] == [0, 127, 255, 0]
+    with pytest.raises(ValueError, match="none of its pixels is a number"):
+        to_rgb(Image.fromarray(np.full((2, 2), missing, dtype=np.float32)))
+
+
 def test_exif_orientation_is_applied():
     image = noise(20, 10)
     exif = image.getexif()

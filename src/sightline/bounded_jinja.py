@@ -38,6 +38,7 @@ _GROW_BY_NUMBER = frozenset(
     }
 )
 _GROW_BY_TEXT = frozenset({"indent", "join", "replace", "translate", "wordwrap"})
+_AT_A_GLANCE = frozenset({"count", "first", "last", "length"})  # these look at no more than one item
 _WIDE = re.compile(r"%[-#0 +]*(\d*\.)?(\*|\d{5,})|\{[^{}]*:[^{}]*(\{|\d{5,})")  # field widths of % and str.format
 _LEFT_OUT = ("urlize", "pprint", "sum")  # slow on some texts or lists, and of no use in a prompt
 
@@ -129,7 +130,10 @@ def _bounded(name: str, function: Any) -> Callable[..., Any]:
     def bounded(*args: Any, **kwargs: Any) -> Any:
         operands = (*args, *kwargs.values())
         _check_growth(name, operands)
-        _weigh(*operands)
+        if name in _AT_A_GLANCE:  # or a template that asks for it in each round of a loop would be too much
+            _current.get().step()
+        else:
+            _weigh(*operands)
         result = function(*args, **kwargs)
         # What comes one by one could not be weighed.
         return _weighed(list(result) if isinstance(result, Iterator) else result)

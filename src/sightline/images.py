@@ -159,6 +159,15 @@ def _load(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
+def lies_on_its_side(image: Image.Image) -> bool:
+    """Whether `to_rgb` will swap its width and height. No pixel is read."""
+    try:
+        # A PNG's own method would read them all, for what may stand behind them.
+        return Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1) >= 5
+    except _DAMAGED:
+        return False
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
@@ -175,20 +184,28 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         if isinstance(image.info.get("transparency"), int):  # the one grey that is transparent, in 16 bits too
             scaled.info["transparency"] = round(image.info["transparency"] * 255 / 65535)
         return scaled
-    lowest, highest = map(float, image.getextrema())  # type: ignore[arg-type]  # of one band: two numbers
-    if image.mode == "I":
-        scale, offset = (255 / 65535 if highest > 255 else 1.0), 0.0
-    else:
-        scale, offset = _of_floats(lowest, highest)
-    return image.point(lambda value: value * scale + offset).convert("L")
+    if image.mode == "F":
+        return _of_floats(image)
+    _, highest = map(float, image.getextrema())  # type: ignore[arg-type]  # of one band: two numbers
+    scale = 255 / 65535 if highest > 255 else 1.0
+    return image.point(lambda value: value * scale).convert("L")
 
 
-def _of_floats(lowest: float, highest: float) -> tuple[float, float]:
-    """Factor and summand that take floats to 0 to 255: from 0 to 1, from 0 to 255, or else from their extrema."""
-    if lowest >= 0 and highest <= 255:
-        return (255.0 if highest <= 1 else 1.0), 0.0
-    scale = 255 / ((highest - lowest) or 1.0)
-    return scale, -lowest * scale
+def _of_floats(image: Image.Image) -> Image.Image:
+    """Floats as grey: from 0 to 1, from 0 to 255, or else from their extrema. What is no number is as the least."""
+    import numpy as np
+
+    values = np.asarray(image, dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("none of its pixels is a number")
+    lowest, highest = finite.min(), finite.max()
+    scale, offset = (255.0 if highest <= 1 else 1.0), 0.0
+    if lowest < 0 or highest > 255:
+        scale = 255 / ((highest - lowest) or 1.0)
+        offset = -lowest * scale
+    values = np.where(np.isfinite(values), values, lowest)
+    return Image.fromarray((values * scale + offset).clip(0, 255).astype(np.uint8))
 
 
 def _short(name: object, limit: int = 100) -> str:

@@ -5,17 +5,42 @@ between, and folders that were new or empty.
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["LEFTOVER", "check_new", "write_whole"]
+__all__ = ["LEFTOVER", "check_new", "new_folder", "write_whole"]
 
 LEFTOVER = ".writing-"  # how the name begins of what was not finished
+_UNFINISHED = f"{LEFTOVER}all"
 
 
 def check_new(folder: Path) -> None:
-    """Raise a FileExistsError where `folder` is there already and not empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raise a FileExistsError where `folder` is there already and not empty, but for what was not finished."""
+    if folder.exists() and (not folder.is_dir() or any(path.name != _UNFINISHED for path in folder.iterdir())):
         raise FileExistsError(f"{str(folder)!r} is there already: name a folder that is new or empty")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A place for all that is to lie in `folder`, where it is put once the `with` statement has ended well.
+
+    Raises:
+        FileExistsError: as `check_new`.
+    """
+    check_new(folder)
+    was_there, inside = folder.exists(), folder / _UNFINISHED
+    shutil.rmtree(inside, ignore_errors=True)  # what a kill left
+    inside.mkdir(parents=True)
+    try:
+        yield inside
+        for path in inside.iterdir():
+            path.rename(folder / path.name)
+    except BaseException:
+        shutil.rmtree(inside if was_there else folder, ignore_errors=True)
+        raise
+    inside.rmdir()
 
 
 def write_whole(path: Path, text: str) -> None:

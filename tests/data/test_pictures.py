@@ -57,6 +57,17 @@ def test_a_size_is_that_of_the_upright_picture(noise, tmp_path):
         size_of_picture(str(tmp_path / "nowhere.png"))
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0XX*\0\x08\0\0\0", b"II*\0", b"Exif\0\0"])
+def test_an_exif_block_that_cannot_be_read_turns_nothing(noise, exif):
+    for kind in ("PNG", "WEBP"):
+        source = packed(noise, kind, exif=exif)
+        assert size_of_picture(source) == (60, 40) == (look_at(source).width, look_at(source).height)
+
+
+def test_a_size_is_told_of_a_png_whose_pixels_are_cut_off(noise):
+    assert size_of_picture(packed(noise, "PNG")[:200]) == (60, 40)
+
+
 def grey(number, shade=0):
     """The look of a picture of one shade whose hash is `number`."""
     return Likeness(number, bytes([shade]) * 48)

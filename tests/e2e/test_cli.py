@@ -104,6 +104,7 @@ def bad_files(tmp_path, picture):
         (["bomb.png", "What?"], "pixels allowed"),
         (["whole.png", "  "], "the question is empty"),
         (["whole.png"], "is a file: give the question after it"),
+        (["whole.png", "cut.png"], "is a file: give the question after it"),
         (["-", "-"], "can be read once"),
         (["whole.png", "What?", "--model", "./nowhere"], "there is no model './nowhere'"),
         (["whole.png", "What?", "--model", "nowhere"], "there is no model 'nowhere'"),

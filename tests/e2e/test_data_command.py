@@ -201,7 +201,7 @@ def test_columns_prompts_and_limits_are_passed_on(data, photos):
             ["check", "photos", "--answer-column", "reply"],
             "photos has no column 'reply', only file_name, question, answer",
         ),
-        (["check", "photos", "--report", "photos/metadata.csv"], "exists and is not a report of sightline data"),
+        (["check", "photos/metadata.csv", "--report", "photos/mine.html"], "is not a report of sightline data"),
         (["check", "photos", "--model", "./nowhere"], "there is no model './nowhere'"),
         (["check", "photos", "--streaming"], "streaming is for datasets of the hub"),
         (["show", "photos", "--out", "x.png"], "--out is a page (.html)"),
@@ -272,3 +272,16 @@ def test_a_recipe_trains_on_a_folder_without_what_it_holds_out(photos, tiny_mode
     assert not held & trained
     # Two questions about one picture are one group.
     assert sorted(len(groups.members(n)) for n in range(len(groups)))[-1] == 2
+
+
+def test_what_is_written_lies_beside_the_data_and_where_it_can(data, photos, tmp_path, monkeypatch):
+    for option in ("--report", "--fix"):
+        code, _, err = data("check", "photos", option, "photos/out")
+        assert (code, "lies in photos, which is never changed" in err) == (2, True)
+    (tmp_path / "file").touch()
+    code, _, err = data("check", "photos", "--report", "file/report.json")
+    assert (code, "cannot be written" in err, "is no folder" in err) == (2, True, True)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    for command, option in (("check", "--fix"), ("show", "--out"), ("stats", "--out")):
+        code, _, err = data(command, "photos", option, "new/out.html")
+        assert (code, "may not be written to; name another place" in err) == (2, True)

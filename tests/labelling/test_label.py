@@ -313,11 +313,32 @@ def test_restart_leaves_what_a_job_has_not_written(start, write_shard, picture_b
     places = start(path).places
     kept = places.pictures / "notes.txt"
     kept.write_text("mine")
-    (places.pictures / "ab").mkdir()
-    (places.pictures / "ab" / "old.png").write_bytes(b"")
+    (ours,) = places.pictures.glob("*/*")
+    (places.pictures / "ab" / "of mine").mkdir(parents=True)
+    (places.pictures / "ab" / "mine.png").write_bytes(b"")
+    (places.pictures / "ab" / f"{'ab' * 32}.png").write_bytes(b"")  # as a job calls a picture
     start(path, restart=True, prompt="Why?")
     assert kept.read_text() == "mine"
-    assert len(list(places.pictures.glob("*/*"))) == 1
+    assert {*places.pictures.glob("*/*")} == {
+        ours,
+        places.pictures / "ab" / "of mine",
+        places.pictures / "ab" / "mine.png",
+    }
+
+
+@pytest.mark.parametrize("content", ["precious", "[1]", "a: b", '"text"'])
+def test_settings_that_no_job_wrote_are_never_touched(start, make_pictures, tmp_path, content):
+    (tmp_path / "mine.job.json").write_text(content)
+    for restart in (False, True):
+        with pytest.raises(FileExistsError, match=r"mine\.job\.json is there already, and no job"):
+            start(make_pictures("x.png"), out=tmp_path / "mine.jsonl", restart=restart)
+    assert (tmp_path / "mine.job.json").read_text() == content
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b'{\n "pro', bytes(300)])
+def test_settings_that_a_power_cut_has_torn_are_written_anew(start, make_pictures, tmp_path, torn):
+    (tmp_path / "mine.job.json").write_bytes(torn)
+    assert start(make_pictures("x.png"), out=tmp_path / "mine.jsonl").labelled == 1
 
 
 def test_results_that_were_edited_are_refused(start, make_pictures):

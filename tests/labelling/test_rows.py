@@ -163,6 +163,20 @@ def test_a_shard_that_is_cut_short_is_refused_before_anything_is_labelled(write_
         open_rows(path)
 
 
+@pytest.mark.parametrize("at", ["between two entries", "in a header", "a wrong byte", "its end"])
+def test_a_shard_that_is_damaged_between_files_loses_no_sample_silently(write_shard, at):
+    path = write_shard("a.tar", [(f"{n}.png", bytes(512)) for n in range(9)])
+    content = bytearray(path.read_bytes())
+    second = 2 * 512  # where an entry begins: each has a header and one block
+    if at == "a wrong byte":
+        content[second + 20] ^= 255
+    else:
+        del content[{"between two entries": second, "in a header": second + 100, "its end": 18 * 512}[at] :]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tar is damaged or cut short, after [19] samples"):
+        open_rows(path)
+
+
 def test_what_cannot_be_labelled_is_said(make_pictures, write_shard, tmp_path):
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         open_rows(tmp_path / "nothing")

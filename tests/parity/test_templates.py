@@ -138,3 +138,9 @@ def test_a_template_that_cannot_be_followed_is_refused(template, message):
     with pytest.raises(ValueError, match=message) as caught:
         frame(template, "<image>", SPECIAL, VARIABLES)
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_conversation_may_be_measured_in_every_round_of_a_loop():
+    source = "{% for m in messages %}{% if loop.index == messages|length %}{{ m.content }}{% endif %}{% endfor %}"
+    messages = [{"role": "user", "content": f"{n}"} for n in range(500)]
+    assert Rendering().run(BoundedEnvironment().from_string(source), {"messages": messages}) == "499"

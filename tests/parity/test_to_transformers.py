@@ -184,6 +184,19 @@ def test_what_was_converted_loads_here_too(converted):
     assert model.config.projector_type == "mlp"
 
 
+def test_a_processor_that_cannot_be_written_leaves_no_half_of_a_checkpoint(tiny_model_folder, tmp_path, monkeypatch):
+    model, processor = sightline.load(str(tiny_model_folder))
+
+    def refuse(*_):
+        raise ValueError("no such processor")
+
+    monkeypatch.setattr("sightline.interop.to_transformers.llava_processor", refuse)
+    for out in (tmp_path / "new", tmp_path):
+        with pytest.raises(ValueError, match="no such processor"):
+            save_as_llava(model, processor, out)
+        assert [*tmp_path.iterdir()] == []
+
+
 def test_a_folder_with_something_in_it_is_left_alone(converted, capsys, tiny_model_folder):
     before = sorted(path.name for path in converted.iterdir())
     assert main(["convert", "llava", str(tiny_model_folder), "--out", str(converted)]) == 2

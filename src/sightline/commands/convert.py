@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sightline.commands.options import Dtype
-from sightline.whole_file import check_new
+from sightline.whole_file import check_new, new_folder
 
 EXAMPLE = "Example: sightline convert llava sightline-tiny --out tiny-llava"
 Out = Annotated[Path, typer.Option(help="A new folder.")]
@@ -60,8 +60,9 @@ def build(
     check_new(out)
     kind = torch.float32 if dtype == "auto" else named_dtype(dtype)
     built, processor = compose(vision, language, dtype=kind)
-    built.save_pretrained(out)
-    processor.save_pretrained(out)
+    with new_folder(out) as inside:
+        built.save_pretrained(inside)
+        processor.save_pretrained(inside)
     print(f"written: {out} ({_summary(built)}; its projector is untrained)")
 
 

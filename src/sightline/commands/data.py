@@ -6,6 +6,7 @@ It parses, prints and names files; reading and judging are `sightline.data`'s.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
-from sightline.commands.outputs import check_out, is_page_of
+from sightline.commands.outputs import check_out, check_writable, is_page_of
 from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def check(
     ] = None,
     max_answer: Annotated[
         int | None,
-        typer.Option(min=1, help="Warn of answers of as many tokens or more; half of --max-length if not given."),
+        typer.Option(min=1, help="Warn of answers of more tokens; half of --max-length if not given."),
     ] = None,
     min_side: Annotated[int, typer.Option(min=1, help="Pixels that a picture's shorter side must have.")] = 16,
     held_out: Annotated[
@@ -91,10 +92,12 @@ def check(
     from sightline.whole_file import check_new
 
     share = share_of(held_out)
+    _refuse_inside(data, {"--fix": fix, "--report": report})
     if keep_pictures and fix is None:
         raise ValueError("--keep-pictures is for --fix: give a folder for the good rows")
     if fix is not None:
         check_new(fix)
+        check_writable(fix)
         if report is not None and report.resolve().is_relative_to(fix.resolve()):
             raise ValueError(f"--report {report} lies in {fix}, which must be empty for --fix: name another file")
     if report is not None:
@@ -106,9 +109,9 @@ def check(
     limits = Limits(tokens=most_tokens, answer=max_answer, side=min_side)
     with _bar("check", opened) as advance:
         found = examine(opened, processor, limits, share, lambda bad: advance(f"{bad} bad" if bad else ""))
+    _say(found, model, most, as_json)
     if report is not None:
         _write_json(report, found.as_dict() | {"model": model})
-    _say(found, model, most, as_json)
     if fix is not None:
         with _bar("copy", opened) as advance:
             written = write_clean(opened, found, fix, lambda: advance(""), copy_pictures=not keep_pictures)
@@ -251,6 +254,13 @@ def _say(found: Report, model: str, most: int, as_json: bool) -> None:
         print_json(found.as_dict() | {"model": model})
     else:
         print_report(found, model, most)
+
+
+def _refuse_inside(data: str, targets: dict[str, Path | None]) -> None:
+    """What lay in DATA would be taken for a part of it the next time."""
+    for option, path in targets.items():
+        if path is not None and os.path.isdir(data) and path.resolve().is_relative_to(Path(data).resolve()):
+            raise ValueError(f"{option} {path} lies in {data}, which is never changed: name another place")
 
 
 def _check_page(out: Path, force: bool) -> None:

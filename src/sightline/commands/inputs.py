@@ -23,7 +23,7 @@ def open_inputs(images: list[str], question: str) -> tuple[list[Any], str]:
         question = sys.stdin.read().rstrip("\r\n")  # as a shell does
     if not question.strip():
         raise ValueError("the question is empty")
-    if not images and os.path.isfile(question):
+    if os.path.isfile(question):
         raise ValueError(f"{question!r} is a file: give the question after it")
     return [to_rgb(open_image(_from_stdin(MAX_BYTES) if s == "-" else s)) for s in images], question
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["check_out", "is_page_of"]
+__all__ = ["check_out", "check_writable", "is_page_of"]
 
 
 def check_out(path: Path, is_ours: Callable[[bytes], bool], what: str, force: bool | None = None) -> None:
-    """Refuse, before anything is computed, to write over a folder or over somebody's file.
+    """Refuse, before anything is computed, to write over a folder or over somebody's file, or where nobody may write.
 
     Args:
         is_ours: whether what a file holds is `what`.
         force: whether to overwrite it all the same; None: the command has no such option.
 
     Raises:
-        ValueError: it is a folder.
+        ValueError: it is a folder, or in a place that cannot be written to.
         FileExistsError: it is not `what`.
     """
     if path.is_dir():
@@ -24,6 +25,16 @@ def check_out(path: Path, is_ours: Callable[[bytes], bool], what: str, force: bo
     if path.exists() and not force and not is_ours(path.read_bytes()):
         advice = "name another file" + ("" if force is None else ", or --force overwrites it")
         raise FileExistsError(f"{str(path)!r} exists and is not {what}: {advice}")
+    check_writable(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ValueError where `path` could not be made: what is above it is no folder, or may not be written to."""
+    above = next(one for one in (path.absolute().parent, *path.absolute().parents) if os.path.lexists(one))
+    if not above.is_dir():
+        raise ValueError(f"{str(path)!r} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"{str(path)!r} cannot be written: {above} may not be written to; name another place")
 
 
 def is_page_of(mark: str) -> Callable[[bytes], bool]:

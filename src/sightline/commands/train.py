@@ -32,15 +32,16 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest whole checkpoint.")] = False,
     verify: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Take the first N steps and compare them with the recipe's log.")
-    ] = 0,
+        int | None,
+        typer.Option(metavar="N", min=1, help="Take the first N steps and compare them with the recipe's log."),
+    ] = None,
 ) -> None:
     """Train a model by a recipe."""
     from sightline.training.recipe_file import load_recipe
     from sightline.training.shipped import find_recipe
 
     loaded = load_recipe(recipe, overrides)
-    if verify:
+    if verify is not None:
         refuse_beside(context, ("out", "resume"), "--verify, which leaves nothing behind")
         _verify(loaded, find_recipe(recipe), verify)
         return

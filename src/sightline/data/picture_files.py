@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from pathlib import Path
 
 from sightline.whole_file import LEFTOVER
 
-__all__ = ["file_of", "write_once"]
+__all__ = ["file_of", "is_named_by_content", "write_once"]
 
 # How files of the formats that `sightline.images` opens begin, and what their names end with.
 _BEGINNINGS = {
@@ -26,6 +27,11 @@ def file_of(content: bytes, sha256: str, folder: Path) -> Path:
     """Where in `folder` a picture with this content, whose SHA-256 is known, is to lie."""
     suffix = next((suffix for beginning, suffix in _BEGINNINGS.items() if content.startswith(beginning)), "")
     return folder / sha256[:2] / f"{sha256}{suffix}"
+
+
+def is_named_by_content(path: Path) -> bool:
+    """Whether it is called as `file_of` calls a picture."""
+    return re.fullmatch(f"{path.parent.name}[0-9a-f]{{62}}", path.stem) is not None
 
 
 def write_once(path: Path, content: bytes) -> None:

@@ -17,10 +17,10 @@ from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from sightline.data.conversation import Picture
-from sightline.images import formats_of, open_image, to_rgb
+from sightline.images import formats_of, lies_on_its_side, open_image, to_rgb
 
 __all__ = ["Look", "in_threads", "look_at", "pixels_key", "size_of_picture"]
 
@@ -115,8 +115,7 @@ def _size(source: Picture) -> tuple[int, int]:
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         with Image.open(file, formats=formats_of(source)) as picture:
-            lies = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return (picture.height, picture.width) if lies else picture.size
+            return (picture.height, picture.width) if lies_on_its_side(picture) else picture.size
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError, ValueError, TypeError, Image.DecompressionBombError) as error:

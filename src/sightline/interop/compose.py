@@ -28,13 +28,13 @@ from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.tokenizer import END_TOKEN, START_TOKEN, beginning_of
 
-__all__ = ["compose"]
+__all__ = ["OPEN", "compose"]
 
 # Placeholders that tokenizers of other vision-language models have; the first is what the others get.
 _IMAGE_TOKENS = ("<image>", "<|image_pad|>", "<|image|>")
 _PAD = "<|pad|>"
 # What is left to decide where both parts are given.
-_OPEN = names(
+OPEN = names(
     "projector_type projector_bias projector_hidden_act pixel_shuffle_factor vision_feature_layer image_processor "
     "initializer_range dropout flash_attn aux_loss_alpha seq_aux router_z_loss_alpha"
 )
@@ -110,11 +110,11 @@ def _id_of(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 
 
 def _config(fields: Mapping[str, Any], tower: Any, overrides: Mapping[str, Any]) -> VLMConfig:
-    decided = overrides.keys() - _OPEN
+    decided = overrides.keys() - OPEN
     if decided:
         raise ValueError(
             f"{', '.join(sorted(decided))} cannot be overridden, for the pretrained models decide it; "
-            f"what can is {', '.join(sorted(_OPEN))}"
+            f"what can is {', '.join(sorted(OPEN))}"
         )
     return VLMConfig(**{**fields, "vision_config": deepcopy(tower.config.vision_config), **overrides})
 

@@ -28,7 +28,7 @@ from sightline.engine.quantize import is_quantized
 from sightline.interop.families import FAMILIES, from_transformers_config, names, theirs_of
 from sightline.interop.llava import PREFIXES, SELECT
 from sightline.nn.vlm import VLM
-from sightline.whole_file import check_new
+from sightline.whole_file import new_folder
 
 __all__ = ["llava_from_vlm", "save_as_llava", "to_transformers_config"]
 
@@ -55,10 +55,10 @@ def save_as_llava(model: VLM, processor: ProcessorMixin, folder: str | Path) -> 
         ValueError: the model has a part that Llava lacks.
     """
     folder = Path(folder)
-    check_new(folder)
-    converted = llava_from_vlm(model)
-    converted.save_pretrained(folder, state_dict=_as_published(converted.state_dict()))
-    llava_processor(model.config, processor).save_pretrained(folder)
+    with new_folder(folder) as inside:
+        converted = llava_from_vlm(model)
+        converted.save_pretrained(inside, state_dict=_as_published(converted.state_dict()))
+        llava_processor(model.config, processor).save_pretrained(inside)
     return folder
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
+from sightline.data.picture_files import is_named_by_content
 from sightline.labelling.question import OURS
 from sightline.whole_file import LEFTOVER
 
@@ -48,7 +49,11 @@ class Places:
         return self.out.with_suffix(".job.json")
 
     def refuse_strangers(self) -> None:
-        """Raise FileExistsError where there are results that no job has written."""
+        """Raise FileExistsError where there are results, or settings, that no job has written."""
+        if self.settings.exists() and _is_strange(self.settings.read_bytes()):
+            raise FileExistsError(
+                f"{self.settings} is there already, and no job of this command wrote it: give another --out"
+            )
         for path in (self.out, self.bad):
             if _settings_of(self.settings) is None and path.exists() and path.stat().st_size:
                 raise FileExistsError(
@@ -177,6 +182,12 @@ def _settings_of(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def _is_strange(settings: bytes) -> bool:
+    """Whether it cannot be the file of a job, whole or torn by a power cut, which leaves a part of it or zeros."""
+    written, ours = settings.rstrip(b"\0"), b'{\n "'
+    return not written.startswith(ours) and not ours.startswith(written)
+
+
 def _lock(file: BinaryIO, out: Path) -> None:
     """Hold the file until this process ends, however it ends."""
     try:
@@ -204,7 +215,8 @@ def _drop(places: Places) -> None:
     for path in (places.out, places.bad):
         path.unlink(missing_ok=True)
     for path in places.pictures.glob("[0-9a-f][0-9a-f]/*"):
-        path.unlink()
+        if is_named_by_content(path):
+            path.unlink()
 
 
 def _drop_torn_line(path: Path, step: int = 2**20) -> None:

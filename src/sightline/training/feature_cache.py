@@ -69,10 +69,10 @@ class FeatureCache:
             return
         features = features.detach().cpu().contiguous()
         content = save({_NAME: features}, self._says(key, features))
-        if not self._make_room(len(content)):
-            return
         beside = path.with_name(f"{LEFTOVER}{uuid.uuid4().hex}")
         try:
+            if not self._make_room(len(content)):  # which another run may be making, too
+                return
             path.parent.mkdir(exist_ok=True)
             beside.write_bytes(content)
             beside.replace(path)

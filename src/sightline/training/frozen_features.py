@@ -26,11 +26,13 @@ KEY_BYTES = 32  # of a picture's key; all zero: it is not kept
 class FrozenFeatures:
     """The features of pictures by the frozen tower of `model`, of which the disk keeps at most `limit` bytes.
 
-    `image_processor` is what prepares the pictures. Nothing is read or kept before `begin`.
+    `image_processor` is what prepares the pictures; whether the tower's blocks are compiled, `is_compiled`, is known
+    because that rounds in its own way. Nothing is read or kept before `begin`.
     """
 
-    def __init__(self, model: VLM, image_processor: Any, limit: int, dtype: torch.dtype):
+    def __init__(self, model: VLM, image_processor: Any, limit: int, dtype: torch.dtype, is_compiled: bool = False):
         self.model, self.image_processor, self.limit, self.dtype = model, image_processor, limit, dtype
+        self.is_compiled = is_compiled
         self.cache: FeatureCache | None = None
 
     def begin(self) -> None:
@@ -39,7 +41,7 @@ class FrozenFeatures:
             return
         vision = self.model.config.vision_config
         shape = ((vision.image_size // vision.patch_size) ** 2, vision.hidden_size)
-        digest = tower_digest(self.model, self.image_processor, self.dtype)
+        digest = tower_digest(self.model, self.image_processor, self.dtype, self.is_compiled)
         self.cache = FeatureCache(cache_folder("features"), digest, shape, self.limit)
 
     @torch.no_grad()
@@ -67,7 +69,7 @@ def _names(keys: Tensor) -> list[bytes]:
     return [name if any(name) else b"" for name in (bytes(row.tolist()) for row in keys.cpu())]
 
 
-def tower_digest(model: VLM, image_processor: Any, dtype: torch.dtype) -> str:
+def tower_digest(model: VLM, image_processor: Any, dtype: torch.dtype, is_compiled: bool = False) -> str:
     """SHA-256 of all that decides features: the tower's weights, shape and layer, preparation and arithmetic."""
     tower = model.vision_encoder
     vision_model: Any = tower.vision_model
@@ -76,7 +78,7 @@ def tower_digest(model: VLM, image_processor: Any, dtype: torch.dtype) -> str:
         "layer": model.config.vision_feature_layer,
         "attention": vision_model.config._attn_implementation,
         "pictures": image_processor.to_dict(),
-        "arithmetic": [torch.__version__, str(dtype), next(tower.parameters()).device.type],
+        "arithmetic": [torch.__version__, str(dtype), next(tower.parameters()).device.type, is_compiled],
     }
     digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
     for name, weight in sorted(tower.state_dict().items()):

@@ -18,6 +18,7 @@ from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch
 from sightline.training.objectives import Conversations, Loss
+from sightline.training.row_checks import check_length, checked_row, limit_of
 from sightline.training.sources import FileGroups
 
 __all__ = ["HeldOutLoss"]
@@ -82,8 +83,16 @@ class HeldOutLoss:
             self._encode([samples])
         except (ValueError, OSError) as error:
             where = self.files[file].rows.where(*self.files[file].members(group))
+            self._check_rows(samples, f"{where}, which is held out")
             kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
             raise kind(f"{where}, which is held out: {error}") from None
+
+    def _check_rows(self, samples: Sequence[Sample], where: str) -> None:
+        """Raise what is wrong with a row, with its remedy, where that is known."""
+        limit = limit_of(None, self.most_tokens)
+        for sample in samples:
+            ids, _ = checked_row(sample, self.processor, lambda: where)
+            check_length(len(ids), limit, lambda: where)
 
 
 def _routers_share(model: VLM, loss: Loss, batch: MicroBatch) -> float | torch.Tensor:

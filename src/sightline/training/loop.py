@@ -6,6 +6,7 @@ Everything that decides the result is in the recipe. The loop saves and prints; 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from sightline.training.report import write_report
 from sightline.training.rows import count_rows
 from sightline.training.settling import settled
 from sightline.training.signals import Finishing, Stopped, interruptible
-from sightline.training.stage import StageRun, place_of
+from sightline.training.stage import StageRun, place_of, share_done
 from sightline.training.stopping import Stopping
 from sightline.whole_file import LEFTOVER
 
@@ -85,7 +86,9 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     transformers.utils.logging.disable_progress_bar()
     model, processor = build(recipe) if checkpoint is None else _reload(recipe, out, checkpoint, state or {})
     run = _Run(recipe, model, processor, out, console)
-    run.rehearse(state["stage"] if state else 0, is_resumed=state is not None)
+    if state:
+        run.check_resumable(state)
+    run.rehearse(state["stage"] if state else 0, known=state["files"] if state else ())
     save_recipe(recipe, out / "recipe.yaml")  # now that it can be run: a resume allows no other
     if state is None:
         _keep_base(recipe, out, model, processor)
@@ -169,19 +172,35 @@ class _Run:
         self.stoppings = {
             stage.name: Stopping(rule)
             for stage in recipe.stages
-            if (rule := recipe.optimisation_of(stage).early_stopping) and self.looks.loss and not stage.reads_regions
+            if (rule := recipe.optimisation_of(stage).early_stopping)
+            and (self.looks.loss if rule.by == "loss" else self.looks.held_out)
+            and not stage.reads_regions
         }
         self.signals = Finishing()
         self.looked: int | None = None  # the last step after which the model was looked at
 
         if not self.stoppings and any(recipe.optimisation_of(stage).early_stopping for stage in recipe.stages):
-            console.print("warning: nothing that has an answer is held out, so no stage stops early", soft_wrap=True)
+            console.print("warning: nothing is held out that could be judged, so no stage stops early", soft_wrap=True)
 
-    def rehearse(self, first: int, is_resumed: bool) -> None:
-        """The preflight of the stages from number `first` on, before the next step of any."""
+    def check_resumable(self, state: dict[str, Any]) -> None:
+        """Raise a ValueError where the stage to go on with has ended with older weights, and is made longer."""
+        stage = self.recipe.stages[state["stage"]]
+        stopping, saved = self.stoppings.get(stage.name), state.get("stoppings", {}).get(stage.name)
+        if stopping is None or saved is None:
+            return
+        stopping.load_state_dict(saved)
+        done = share_done(stage, state["stage_step"], state["samples"], state["tokens"], state["seconds"])
+        if stopping.is_behind and done < 1.0:
+            raise ValueError(
+                f"stage {stage.name} has ended with its weights of step {stopping.best_step}, so it cannot be made "
+                "longer: give another --out"
+            )
+
+    def rehearse(self, first: int, known: Collection[str] = ()) -> None:
+        """The preflight of the stages from number `first` on, before the next step of any; `known` were checked."""
         for stage in self.recipe.stages[first:]:
             run = self._stage(stage)
-            if is_resumed and isinstance(run.data, StageBatches):
+            if stage.name in known and isinstance(run.data, StageBatches):
                 run.data.checks_rows = False  # they are the bytes that were read when the run began
             report = self._preflight(run)
             show(report, run, self.console)
@@ -268,15 +287,9 @@ class _Run:
     def _catch_up(self, run: StageRun, journal: Journal) -> None:
         """Take the look that a signal has left out: it may be the best, or the one that ends the stage."""
         stopping, over = self.stoppings.get(run.stage.name), run.progress >= 1.0
-        if stopping and stopping.is_behind and not over:
-            raise ValueError(
-                f"stage {run.stage.name} has ended with its weights of step {stopping.best_step}, so it cannot be made "
-                "longer: give another --out"
-            )
-        if stopping and stopping.over:
-            return
-        if self.looked == self.step:
-            if stopping and over and not stopping.is_closed:  # the recipe is shorter than it was
+        ended = stopping is not None and stopping.over
+        if ended or self.looked == self.step:
+            if stopping and (over or ended) and not stopping.is_closed:  # its length or patience is less than it was
                 self._close(run, stopping)
                 self._save(run, None)
             return

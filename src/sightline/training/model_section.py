@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sightline.config import PRESETS
-from sightline.training.overrides import check_overrides
+from sightline.training.overrides import check_composed, check_overrides
 from sightline.training.sections import Section, merged
 
 __all__ = ["LoraSection", "ModelSection", "TokenizerSection", "TuneSection", "UpcycleSection"]
@@ -62,6 +62,8 @@ class ModelSection(Section):
         preset = info.data.get("preset")
         if preset is not None and overrides:
             check_overrides(PRESETS[preset], overrides)
+        if info.data.get("language") is not None:
+            check_composed(overrides)
         return overrides
 
     @field_validator("preset")

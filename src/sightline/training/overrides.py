@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 from sightline.config import VLMConfig
 from sightline.training.sections import Misplaced, hint, merged
 
-__all__ = ["check_overrides"]
+__all__ = ["check_composed", "check_overrides"]
 
 
 def check_overrides(preset: dict[str, Any], overrides: dict[str, Any]) -> None:
@@ -30,6 +30,17 @@ def check_overrides(preset: dict[str, Any], overrides: dict[str, Any]) -> None:
         VLMConfig(**changed)
     except StrictDataclassError as error:  # of several lines
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def check_composed(overrides: dict[str, Any]) -> None:
+    """Raise a ValueError for a field that two pretrained models leave no choice of."""
+    from sightline.interop.compose import OPEN
+
+    known = ", ".join(sorted(OPEN))
+    for name in overrides:
+        if name not in OPEN:
+            decided = "cannot be overridden, for the pretrained models decide it"
+            raise Misplaced((name,), f"{decided}{hint(name, OPEN) or f'; what can is {known}'}")
 
 
 def _tower_fields(kind: str) -> set[str]:

@@ -7,7 +7,7 @@ data or the machine is said here, and not an hour later. How a report is printed
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -59,13 +59,12 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
     `on_row` hears of how many more of the stage's rows have been read.
 
     Raises:
-        ValueError: a row cannot be learned from, no row has a picture where only what looks at pictures is
-            trained, or the worst batch does not fit into memory.
+        ValueError: a row cannot be learned from, no row has a picture where only what looks at pictures is trained,
+            nothing is trained, or the worst batch does not fit into memory.
         FloatingPointError: its first loss is not finite.
     """
     plan = plan_of(run.data, run.model.config.max_position_embeddings, on_row)
-    if run.stage.trains == ("projector",) and not any("pixel_values" in one.batch for one in (*plan.odd, *plan.full)):
-        raise ValueError(f"stage {run.stage.name}: it trains the projector alone, and no row has a picture")
+    _check_learns(run, (*plan.odd, *plan.full))
     # What may not fit is judged first, beside the gradients and optimisers' state that judging has made. What seems the
     # largest is taken last.
     kept = [_kept(run, one) for one in plan.full]
@@ -88,6 +87,15 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
         parameters=count_parameters(run.model),
         **_of_files(run),
     )
+
+
+def _check_learns(run: StageRun, batches: Sequence[Rehearsal]) -> None:
+    """Refuse a stage of which every step would change nothing."""
+    parts = " and ".join(run.stage.trains)
+    if not run.trained:
+        raise ValueError(f"stage {run.stage.name}: nothing of the {parts} learns in it")
+    if "language" not in run.stage.trains and not any("pixel_values" in one.batch for one in batches):
+        raise ValueError(f"stage {run.stage.name}: it trains the {parts} alone, and no row has a picture")
 
 
 def _of_files(run: StageRun) -> dict[str, Any]:

@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
-from sightline.data.readers import Format
-from sightline.data.scenes.atlas import check_name, nouns
-from sightline.data.scenes.world import KINDS, LAYOUTS
+from sightline.training.data_section import DataSection, FileSource, Weight, WorldSource
 from sightline.training.model_section import (
     LoraSection,
     ModelSection,
@@ -58,91 +56,7 @@ TRAINED: dict[str, tuple[Part, ...]] = {
 }
 
 
-Weight = Annotated[float, Field(ge=0)]
-HeldOut = Literal["auto"] | Annotated[float, Field(ge=0, lt=1)]
-
-
-class WorldSource(Section):
-    """What the built-in world shows, and how often against the files (`weight`).
-
-    Every picture has up to `questions` questions, `mix` weights their kinds, `layouts` the pictures', and
-    `grid_share` of the pictures are full grids. In place of `exercises` of all pictures stand lists in text alone.
-    """
-
-    weight: float = Field(1.0, ge=0)
-    things: int | None = Field(None, ge=2)
-    languages: tuple[Literal["en", "zh"], ...] = ("en", "zh")
-    mix: dict[str, Weight] = Field(default_factory=dict)
-    layouts: dict[str, Weight] = Field(default_factory=dict)
-    grid_share: float = Field(0.2, ge=0, le=1)
-    questions: int = Field(8, ge=1)
-    exercises: float = Field(0.0, ge=0, le=1)
-
-    @field_validator("things")
-    @classmethod
-    def _in_the_atlas(cls, things: int | None) -> int | None:
-        if things is not None and things > len(nouns()):
-            raise ValueError(f"the atlas has {len(nouns())} things, not {things}")
-        return things
-
-    @field_validator("mix")
-    @classmethod
-    def _known_kinds(cls, mix: dict[str, float]) -> dict[str, float]:
-        return {check_name("kind", kind, KINDS): weight for kind, weight in mix.items()}
-
-    @field_validator("layouts")
-    @classmethod
-    def _known_layouts(cls, layouts: dict[str, float]) -> dict[str, float]:
-        return {check_name("layout", layout, LAYOUTS): weight for layout, weight in layouts.items()}
-
-
-class FileSource(Section):
-    """Data of a user's, as `open_data` takes it: a file, a folder or a dataset of the hub.
-
-    `held_out`, a share of its pictures or "auto" (the section's where it is not given), and all that is asked about
-    them, is not trained on; nor is `validation`, data of the same format that is held out instead. `metric` says when
-    an answer to a row that names none itself is right; None: multiple choice where it has choices, else exact match.
-    """
-
-    path: str
-    format: Format | None = None
-    image_column: str | None = None
-    question_column: str | None = None
-    answer_column: str | None = None
-    prompt: str | None = None
-    image_folder: str | None = None
-    limit: int | None = Field(None, ge=1)
-    streaming: bool = False
-    held_out: HeldOut | None = None
-    validation: str | None = None
-    metric: Literal["exact", "contains", "anls", "choice"] | None = None
-    weight: float = Field(1.0, gt=0)
-
-    def options(self) -> dict[str, Any]:
-        """What `open_data` takes beside the path."""
-        return self.model_dump(exclude={"path", "weight", "held_out", "validation", "metric"})
-
-
-class DataSection(Section):
-    """What is read: the built-in world, files, or a mixture; `held_out` is for files that do not say it themselves."""
-
-    world: WorldSource | None = None
-    held_out: HeldOut = "auto"
-    files: tuple[FileSource, ...] = ()
-
-    @model_validator(mode="after")
-    def _something(self) -> DataSection:
-        if not self.files and (self.world is None or self.world.weight == 0):
-            raise ValueError("there is nothing to read: give world, files or both")
-        return self
-
-    def with_shares(self) -> DataSection:
-        """The same, with the share of `held_out` in every file that does not say its own."""
-        own = (
-            one if one.held_out is not None else one.model_copy(update={"held_out": self.held_out})
-            for one in self.files
-        )
-        return self.model_copy(update={"files": tuple(own)})
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class EarlyStopping(Section):
@@ -182,10 +96,10 @@ class Optimisation(Section):
     batch_size: int = Field(32, ge=1)  # pictures or groups a step, over all accumulated micro-batches
     accumulate: int = Field(1, ge=1)
     optimizer: Literal["muon", "adamw"] = "muon"
-    lr: float = Field(1.5e-3, gt=0)
-    muon_lr: float = Field(0.008, gt=0)
-    lr_scale: dict[Part, float] = Field(default_factory=dict)
-    weight_decay: float = Field(0.01, ge=0)
+    lr: Rate = 1.5e-3
+    muon_lr: Rate = 0.008
+    lr_scale: dict[Part, Weight] = Field(default_factory=dict)
+    weight_decay: Weight = 0.01
     beta1: Share = 0.9
     beta2: Share = 0.95
     max_grad_norm: float = Field(1.0, gt=0)
@@ -298,6 +212,8 @@ class Recipe(Section):
     def _can_be_tuned(self) -> Recipe:
         if self.tune is None or self.tune.is_settled:
             return self
+        if self.tune.rank is not None and self.tune.what not in ("auto", "lora"):
+            raise ValueError(f"tune.rank is LoRA's, which tune: {self.tune.what} is not: leave one of them out")
         if self.model.preset is not None:
             raise ValueError("tune: a fresh model has nothing to tune: give a checkpoint, or leave tune out")
         if self.model.lora is not None:
@@ -307,6 +223,14 @@ class Recipe(Section):
         for stage in self.stages:
             if "vision" in stage.trains:
                 raise ValueError(f"tune: stage {stage.name} trains the tower, which is not tuned: leave tune out")
+        return self
+
+    @model_validator(mode="after")
+    def _makes_its_tokenizer(self) -> Recipe:
+        if self.model.preset is None and self.tokenizer != TokenizerSection():
+            raise ValueError(
+                "tokenizer is for a fresh model: a checkpoint, or vision with language, brings its own: leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ An error names the place in the file and, for an unknown key, the nearest known 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from sightline.training.data_shorthand import files_of
 from sightline.training.recipe import DURATIONS, DataSection, Recipe
-from sightline.training.sections import first_problem
+from sightline.training.sections import WHOLE, first_problem
 from sightline.training.shipped import find_recipe
 from sightline.whole_file import write_whole
 
@@ -124,6 +124,9 @@ def _stage_differences(recipe: Recipe, saved: Recipe, index: int, other_data: bo
     rules = (ours.early_stopping, theirs.early_stopping)
     if rules[0] and rules[1] and rules[0].by != rules[1].by:
         differs.append("train.early_stopping.by")
+    # A stage that has ended early, or with an average, could not go on from where it was.
+    gone = [name for name in ("early_stopping", "ema") if getattr(theirs, name) and not getattr(ours, name)]
+    differs += [f"train.{name}" for name in gone]
     return [f"{place}.{name}" for name in differs]
 
 
@@ -206,9 +209,20 @@ def _override(fields: dict[str, Any], override: str) -> None:
 def _check_reach(recipe: Recipe, override: str) -> None:
     """Raise ValueError for a value of `train` that no stage takes, as each has its own."""
     section, _, name = override.partition("=")[0].partition(".")
-    if section == "train" and all(name in stage.train for stage in recipe.stages):
+    if section == "train" and all(_holds(stage.train, name.split(".")) for stage in recipe.stages):
         places = " and ".join(f"stages.{stage.name}.train.{name}" for stage in recipe.stages)
         raise ValueError(f"the override {override!r} reaches no stage, as each has a value of its own: give {places}")
+
+
+def _holds(section: Any, keys: Sequence[str]) -> bool:
+    """Whether the section has a value of its own at `keys`; one of names chosen freely is a value as a whole."""
+    for key in keys:
+        if not isinstance(section, dict) or key not in section:
+            return False
+        if key in WHOLE:
+            return True
+        section = section[key]
+    return True
 
 
 def _value(override: str, value: str) -> Any:

@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["Misplaced", "Section", "first_problem", "hint", "keys_of", "merged"]
+__all__ = ["WHOLE", "Misplaced", "Section", "first_problem", "hint", "keys_of", "merged"]
 
 # Names chosen freely: a mapping of them is one value, and another takes its place as a whole.
-_WHOLE = ("mix", "layouts", "lr_scale")
+WHOLE = ("mix", "layouts", "lr_scale")
 
 
 class Section(BaseModel):
@@ -53,7 +53,7 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`base` with `changes`; a mapping inside both is merged likewise, except one of names chosen freely."""
     result = dict(base)
     for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in _WHOLE
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict) and key not in WHOLE
         result[key] = merged(result[key], value) if nested else value
     return result
 

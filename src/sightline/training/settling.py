@@ -48,6 +48,8 @@ def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
         return applied(recipe, before)
     if tune.what == "auto":
         chosen = choose(_facts(recipe))
+        if chosen.what == "lora" and tune.rank is not None:
+            chosen = chosen.model_copy(update={"rank": tune.rank})
     else:
         chosen = tune.model_copy(update={"because": "the recipe says so"})
     return applied(recipe, chosen.model_copy(update={"fast": _is_fast(recipe, chosen.what, tune.fast)}))
@@ -56,7 +58,7 @@ def settled(recipe: Recipe, saved: Path | None = None) -> Recipe:
 def _check_same(tune: TuneSection, before: TuneSection) -> None:
     """Refuse another choice than the one that the run to resume was begun with."""
     others = tune.what not in ("auto", before.what) or tune.fast not in (None, before.fast)
-    if others or (tune.what == "lora" and tune.rank not in (None, before.rank)):
+    if others or (before.what == "lora" and tune.rank not in (None, before.rank)):
         raise ValueError(f"the run to resume has another tune ({before}): give another --out")
 
 

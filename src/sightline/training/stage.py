@@ -92,7 +92,9 @@ class StageRun:
         if "vision" in self.stage.trains:
             return None
         limit = int(self.recipe.train.feature_cache_gib * 2**30)
-        return FrozenFeatures(self.model, self.data.processor.image_processor, limit, self.dtype)
+        return FrozenFeatures(
+            self.model, self.data.processor.image_processor, limit, self.dtype, self.recipe.train.compile
+        )
 
     def _switch_on(self) -> list[Tensor]:
         """Gradients for what the stage trains, and memory saved where the recipe asks for it."""
@@ -106,14 +108,7 @@ class StageRun:
     @property
     def progress(self) -> float:
         """How much of the stage is behind, 0 to 1."""
-        stage = self.stage
-        done = (
-            (self.step, stage.steps),
-            (self.samples, stage.samples),
-            (self.tokens, stage.tokens),
-            (self.seconds, stage.minutes and stage.minutes * 60),
-        )
-        return min(1.0, next(so_far / whole for so_far, whole in done if whole is not None))
+        return share_done(self.stage, self.step, self.samples, self.tokens, self.seconds)
 
     def steps(self) -> Iterator[Record]:
         """Take the stage's remaining steps; each yields its record after the weights have moved.
@@ -284,6 +279,17 @@ class StageRun:
                 self.average.take_out_of(self.model)
             elif not self.average.replaced:  # it has been made shorter, and ends with it now
                 self.end()
+
+
+def share_done(stage: Stage, steps: int, samples: int, tokens: int, seconds: float) -> float:
+    """How much of a stage so many are, 0 to 1, by what its length is given in."""
+    done = (
+        (steps, stage.steps),
+        (samples, stage.samples),
+        (tokens, stage.tokens),
+        (seconds, stage.minutes and stage.minutes * 60),
+    )
+    return min(1.0, next(so_far / whole for so_far, whole in done if whole is not None))
 
 
 def _checkpoint_activations(model: VLM, wanted: bool) -> None:

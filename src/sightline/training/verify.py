@@ -52,14 +52,17 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
 
     Raises:
         FileNotFoundError: there is no such log: not every recipe ships with one.
-        ValueError: the log has fewer steps.
+        ValueError: the log, or the recipe, has fewer steps.
     """
     if not log.is_file():
         raise FileNotFoundError(f"no log ships with this recipe: there is none at {log} to compare with")
     shipped = [record["loss"] for record in read_log(log)[:steps]]
     if len(shipped) < steps:
         raise ValueError(f"{log} holds the first {len(shipped)} steps: verify at most so many, not {steps}")
-    return Comparison([record["loss"] for record in first_steps(recipe, steps)], shipped)
+    here = [record["loss"] for record in first_steps(recipe, steps)]
+    if len(here) < steps:
+        raise ValueError(f"the recipe ends after {len(here)} steps: verify at most so many, not {steps}")
+    return Comparison(here, shipped)
 
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:

@@ -118,3 +118,19 @@ def test_nothing_is_written_over_and_nothing_out_of_nothing(write, processor, ch
     with pytest.raises(ValueError, match=r"no row of .*bad\.jsonl is good"):
         write_clean(bad, check(bad, processor), tmp_path / "clean")
     assert not (tmp_path / "clean").exists()
+
+
+def test_a_copy_that_was_not_finished_leaves_nothing_in_the_way(write, processor, chat, tmp_path):
+    data = open_data(write(chat("Q", "A")))
+    report, out = check(data, processor), tmp_path / "clean"
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_clean(data, report, out, stop)
+    assert not out.exists()
+    (out / ".writing-all").mkdir(parents=True)  # as a kill leaves it
+    (out / ".writing-all" / "data.jsonl").touch()
+    assert write_clean(data, report, out) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["data.jsonl", "dropped.jsonl"]

@@ -77,3 +77,10 @@ def test_a_side_of_bad_rows_is_not_written(write, chat, processor, tmp_path):
     with pytest.raises(ValueError, match=r"no row of .*test\.jsonl is good"):
         write_clean(data, check(data, processor), tmp_path / "clean")
     assert not (tmp_path / "clean").exists()
+
+
+def test_a_held_out_side_without_answers_is_named_with_what_helps(tmp_path):
+    (tmp_path / "train.csv").write_text("question,label\nQ,A\n")
+    (tmp_path / "test.csv").write_text("question,id\nQ,1\n")
+    with pytest.raises(ValueError, match=r"no column 'label'.*test\.csv is taken for what .*train\.csv holds out"):
+        open_divided(tmp_path / "train.csv", answer_column="label")

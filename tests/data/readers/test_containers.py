@@ -114,6 +114,15 @@ def test_a_row_group_is_copied_when_it_is_asked_for(tmp_path, write_parquet, pic
         assert first.stat().st_size > last.stat().st_size > 7 * len(picture_bytes(1))
 
 
+@pytest.mark.parametrize("left", [0, 100])
+def test_a_copy_that_a_power_cut_has_torn_is_made_anew(tmp_path, write_parquet, picture_bytes, said, left):
+    path = write_parquet([minimind(1, picture_bytes(1))])
+    assert said(open_data(path)[0]) == asked("What?", "A1")
+    (copy,) = (tmp_path / "cache" / "sightline" / "arrow").glob("*/0.arrow")
+    copy.write_bytes(copy.read_bytes()[:left])
+    assert said(open_data(path)[0]) == asked("What?", "A1")
+
+
 def test_a_copy_that_cannot_be_made_is_one_line(tmp_path, write_parquet, picture_bytes, monkeypatch):
     rows = open_data(write_parquet([minimind(1, picture_bytes(1))]))
     (tmp_path / "file").write_bytes(b"")

@@ -1,6 +1,7 @@
 """Folders of pictures without a file of rows: classes by the folders' names, captions by text files beside."""
 
 import doctest
+import os
 
 import pytest
 from PIL import Image
@@ -59,6 +60,30 @@ def test_linked_folders_are_folders_and_none_is_walked_round_and_round(tmp_path)
     rows = open_data(tmp_path / "pets")
     assert "named after 2 classes (cat, dog)" in rows.format
     assert len(rows) == 2
+
+
+def test_folders_linked_into_each_other_are_walked_once(tmp_path):
+    save(tmp_path / "pets/cat/0.png")
+    save(tmp_path / "pets/dog/1.png")
+    for one, other in (("cat", "dog"), ("dog", "cat")):
+        (tmp_path / "pets" / one / "x").symlink_to(tmp_path / "pets" / other, target_is_directory=True)
+    # Each is a folder, and once a linked one in the other.
+    assert len(open_data(tmp_path / "pets", format="classes")) == 4
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    save(tmp_path / "pets/cat/0.png")
+    save(tmp_path / "pets/dog/1.png")
+    scandir = os.scandir
+
+    def refuse(place):
+        if os.fspath(place).endswith("dog"):
+            raise PermissionError(13, "Permission denied", place)
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ValueError, match=r"the folder .*dog cannot be read: Permission denied"):
+        open_data(tmp_path / "pets")
 
 
 def captioned(folder, *captions):

@@ -97,6 +97,25 @@ def test_a_number_beside_choices_is_the_choice(write_lines, said, given, taught)
     assert row.fields["choices"] == ["Ohio", "Maine"]
 
 
+@pytest.mark.parametrize(("given", "taught"), [("1", "Maine"), ("2", "2"), ("Maine", "Maine")])
+def test_a_cell_with_a_number_beside_choices_is_the_choice(write_csv, said, given, taught):
+    header = ("image", "question", "choices", "answer")
+    (row,) = open_data(write_csv(header, ("0.png", "Which?", '["Ohio", "Maine"]', given)))
+    assert said(row) == asked("Which?", taught)
+
+
+def test_a_column_without_a_name_is_neither_question_nor_picture(write_csv, said):
+    folder = write_csv(("", "file_name", "caption"), ("7", "0.png", "A duck."))
+    assert [said(row) for row in open_data(folder)] == [asked("Describe the picture.", "A duck.")]
+    folder = write_csv(("", "question", "answer"), ("0", "1+1?", "2"), name="rows.csv")
+    assert [said(row) for row in open_data(folder / "rows.csv")] == [asked("1+1?", "2", 0)]
+
+
+def test_an_empty_list_of_answers_is_no_answer(write_csv, said):
+    (row,) = open_data(write_csv(("image", "question", "answers"), ("0.png", "Where?", "[]")))
+    assert said(row) == asked("Where?", "")
+
+
 @pytest.mark.parametrize("said_of", ["PNG", "Convert it to .png", "Which is lossless: GIF or\nphoto.jpg"])
 def test_text_about_pictures_is_none(write_lines, said, said_of):
     folder = write_lines({"question": said_of, "answer": said_of, "source": said_of}, name="rows.jsonl")

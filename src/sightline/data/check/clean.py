@@ -14,7 +14,7 @@ from sightline.data.conversation import ChatRow, Picture
 from sightline.data.picture_files import file_of, write_once
 from sightline.data.readers import Data
 from sightline.data.readers.divided import Divided
-from sightline.whole_file import LEFTOVER, check_new
+from sightline.whole_file import check_new, new_folder
 
 __all__ = ["write_clean"]
 
@@ -50,9 +50,10 @@ def write_clean(
         if sum(first <= row < end for row in dropped) == end - first:
             raise ValueError(f"no row of {rows.path} is good: there is nothing to write")
     place = _copied if copy_pictures else _named
-    return sum(
-        _write_rows(rows, first, report, folder / name, on_row, place) for name, (rows, first, _) in sides.items()
-    )
+    with new_folder(folder) as inside:
+        return sum(
+            _write_rows(rows, first, report, inside / name, on_row, place) for name, (rows, first, _) in sides.items()
+        )
 
 
 def _write_rows(
@@ -61,10 +62,9 @@ def _write_rows(
     """As `write_clean`, of rows that the report counts from `start` on."""
     folder.mkdir(parents=True, exist_ok=True)
     written, told = 0, _told(report)
-    beside, apart = folder / (LEFTOVER + ROWS), folder / (LEFTOVER + DROPPED)
     # Half of a pair in a text of the row, or a name that is no Unicode, becomes JSON's own escape.
     how: Any = {"mode": "w", "encoding": "utf-8", "errors": "backslashreplace"}
-    with beside.open(**how) as file, apart.open(**how) as dropped:
+    with (folder / ROWS).open(**how) as file, (folder / DROPPED).open(**how) as dropped:
         for number, (where, row) in enumerate(data.attempts(), start):
             if number in report.bad or number in report.repeated:
                 dropped.writelines(_dumped(line) for line in _reasons(number, where, report, told))
@@ -72,8 +72,9 @@ def _write_rows(
                 file.write(_dumped(_line(row, folder / IMAGES, place)))
                 written += 1
             on_row()
-    apart.replace(folder / DROPPED)
-    beside.replace(folder / ROWS)
+        for one in (file, dropped):
+            one.flush()
+            os.fsync(one.fileno())
     return written
 
 

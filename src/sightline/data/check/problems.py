@@ -48,7 +48,7 @@ class Limits:
 
     Args:
         tokens: of a conversation, as the model reads it; None: any number.
-        answer: tokens from which on an answer is remarked upon; None: half of `tokens`.
+        answer: tokens that an answer may have, or it is remarked upon; None: half of `tokens`.
         side: pixels that a picture's shorter side has at least.
         aspect: how many times as long as the shorter side a picture may be before it is remarked upon.
         span: values of 255 that a picture's pixels span at least, or it is remarked upon.

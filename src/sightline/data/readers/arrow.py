@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,12 @@ class ArrowCopy:
     def __init__(self, path: Path, group: int):
         import pyarrow as pa
 
-        self._file = pa.ipc.open_file(pa.memory_map(str(_copied(path, group))))
+        copy = _copied(path, group)
+        try:
+            self._file = pa.ipc.open_file(pa.memory_map(str(copy)))
+        except (pa.ArrowException, OSError):  # torn by a power cut: made anew
+            copy.unlink(missing_ok=True)
+            self._file = pa.ipc.open_file(pa.memory_map(str(_copied(path, group))))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         (fields,) = self._file.get_batch(index // AT_ONCE).slice(index % AT_ONCE, 1).to_pylist()
@@ -69,6 +75,8 @@ def _copied(path: Path, group: int) -> Path:
                 shutil.rmtree(old, ignore_errors=True)
         copies.mkdir(parents=True, exist_ok=True)
         _write(path, group, beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
         _put(beside, copy)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(

@@ -70,5 +70,12 @@ def open_divided(path: str | os.PathLike[str], **options: Any) -> Data | Divided
     own = None if options.get("streaming") else own_split(path)
     if own is None:
         return open_data(path, **options)
-    train, held_out = (open_data(side, **options) for side in own)
+    train = open_data(own[0], **options)
+    try:
+        held_out = open_data(own[1], **options)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(
+            f"{error} ({own[1]} is taken for what {own[0]} holds out: if it has no answers, move it to another folder; "
+            "`data check --held-out 0.1` leaves it alone)"
+        ) from None
     return Divided(os.fspath(path), train, held_out)

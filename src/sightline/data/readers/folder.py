@@ -78,13 +78,27 @@ def class_of(name: str) -> str:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """As `os.walk`, into linked folders, too, but not where they lead back up, and not into hidden ones."""
-    for place, folders, files in os.walk(folder, followlinks=True):
-        here = Path(place).resolve()
-        folders[:] = [
-            name for name in folders if name[0] != "." and not here.is_relative_to(Path(place, name).resolve())
-        ]
+    """As `os.walk`, into linked folders, too, but not where they lead back up, and not into hidden ones.
+
+    Raises:
+        ValueError: a folder cannot be listed.
+    """
+    root = os.fspath(folder)
+    way: dict[str, frozenset[Path]] = {root: frozenset({folder.resolve()})}  # the folders that led to each
+    for place, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        here, led = Path(place).resolve(), way.pop(place)
+        kept = []
+        for name in folders:
+            real = Path(place, name).resolve()
+            if name[0] != "." and not here.is_relative_to(real) and real not in led:
+                kept.append(name)
+                way[os.path.join(place, name)] = led | {real}
+        folders[:] = kept
         yield place, folders, files
+
+
+def _refuse(error: OSError) -> None:
+    raise ValueError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
 
 
 def names_in(folder: Path, skip: Path | None = None) -> list[str]:

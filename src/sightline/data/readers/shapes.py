@@ -184,12 +184,14 @@ class Reading:
     def _of_table(self, fields: dict[str, Any], where: str) -> tuple[list[Message], list[Any], set[str | None]]:
         table = self.table(fields, where)
         given = fields.get(table.answer)
-        if isinstance(given, str) and table.answer in TEXTS:
-            given = _listed(given) or given
+        if isinstance(given, str) and table.answer in TEXTS and (listed := _listed(given)) is not None:
+            given = listed or ""
         given = _chosen(given, fields.get("choices"))
         answer = _one_answer(given)
-        question = _words(fields.get(table.question or ""), where, "question") or table.asked
-        sources = _pictures(fields.get(table.image or ""))
+        # A column may be called "", as pandas calls that of its row numbers.
+        asked = None if table.question is None else fields.get(table.question)
+        question = _words(asked, where, "question") or table.asked
+        sources = _pictures(None if table.image is None else fields.get(table.image))
         if not question:
             raise RowError(f"{where}: its question is empty", "empty question")
         if not sources and table.question is None:
@@ -224,9 +226,13 @@ def _may_answer(name: str) -> bool:
 def _chosen(given: Any, choices: Any) -> Any:
     """The choice that a whole number stands for, as in ScienceQA, counted from 0; anything else as it is."""
     texts = _listed(choices) if isinstance(choices, str) else choices
-    if type(given) is not int or not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+    written = isinstance(given, str) and given.isascii() and given.isdigit()  # as in a CSV file
+    if not (written or type(given) is int) or not isinstance(texts, list):
         return given
-    return texts[given] if 0 <= given < len(texts) and str(given) not in texts else given
+    number = int(given)
+    if not 0 <= number < len(texts) or str(given) in texts or not all(isinstance(text, str) for text in texts):
+        return given
+    return texts[number]
 
 
 def _one_answer(given: Any) -> Any:

@@ -28,6 +28,20 @@ _META = re.compile("__[^/]*__/")  # what tells of the shard rather than of a sam
 _TEXTS = frozenset({"txt", "json", "cls"})
 
 
+class _Header(tarfile.TarInfo):
+    """An entry's header. `tarfile` takes one that is damaged, or missing, for the end of all but a first entry."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # a block of zeros, which marks the end
+            raise
+        except tarfile.HeaderError as error:
+            reason = "its end is missing" if isinstance(error, tarfile.EmptyHeaderError) else str(error)
+            raise tarfile.ReadError(reason) from None
+
+
 class ShardItems:
     """The samples of all `paths`, one shard after the other.
 
@@ -94,7 +108,7 @@ def _find(path: Path) -> tuple[array[int], Names]:
 
     def keys() -> Iterator[str]:
         latest = None
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=_Header) as tar:
             for key, _, member in _members(tar):
                 if key != latest:
                     found.append(member.offset)
@@ -119,7 +133,7 @@ def _groups(path: Path, begins: array[int], start: int, stop: int) -> Iterator[t
     """Key and files (suffix, content) of the samples from `start` up to `stop`."""
     latest, number = None, start
     files: list[tuple[str, bytes]] = []
-    with tarfile.open(path) as tar:
+    with tarfile.open(path, tarinfo=_Header) as tar:
         _go_to(tar, begins[start])
         for key, suffix, member in _members(tar):
             if latest is not None and key != latest:
@@ -169,8 +183,8 @@ def _item(where: str, files: list[tuple[str, bytes]], text_only: bool) -> Item:
     held = dict(files)
     try:
         fields: Any = json.loads(held.get("json", b"{}"))
-        text = {"txt": held["txt"].decode()} if "txt" in held else {}
-        label = {"label": held["cls"].decode().strip()} if "cls" in held else {}
+        text = {"txt": held["txt"].decode("utf-8-sig")} if "txt" in held else {}
+        label = {"label": held["cls"].decode("utf-8-sig").strip()} if "cls" in held else {}
     except (ValueError, RecursionError) as error:
         return Item(where, {}, f"its .json, .txt or .cls cannot be read: {error}")
     if not isinstance(fields, dict):
