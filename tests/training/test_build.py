@@ -26,7 +26,9 @@ def folder(recipe, tmp_path_factory):
 def with_model(recipe, **model):
     """`recipe` with another model section; only the language is trained, so that LoRA fits."""
     stages = [{"kind": "instruct", "steps": 1}]
-    return Recipe.model_validate({**recipe.model_dump(exclude_none=True), "model": model, "stages": stages})
+    tokenizer = recipe.tokenizer.model_dump() if "preset" in model else {}
+    fields = {**recipe.model_dump(exclude_none=True), "model": model, "tokenizer": tokenizer, "stages": stages}
+    return Recipe.model_validate(fields)
 
 
 def from_checkpoint(recipe, folder, **model):
@@ -147,6 +149,7 @@ def test_a_pretrained_tower_and_language_model_are_composed(recipe, monkeypatch)
 
 def with_rows(recipe, folder, path, **model):
     fields = recipe.model_dump(exclude_none=True) | {
+        "tokenizer": {},
         "model": {"checkpoint": str(folder), **model},
         "data": {"files": [{"path": str(path)}]},
         "stages": [{"kind": "instruct", "steps": 1}],

@@ -130,6 +130,18 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_stops_nobody(tmp_path
     assert cache.get(A) is None
 
 
+def test_two_runs_may_make_room_at_once(tmp_path, monkeypatch):
+    FeatureCache(tmp_path, "old", SHAPE, ROOM).put(A, features())
+    cache = FeatureCache(tmp_path, "new", SHAPE, entries(tmp_path)[0].stat().st_size)
+
+    def gone(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("sightline.training.feature_cache._files", gone)  # the other one has just removed it
+    cache.put(A, features())
+    assert cache.is_full
+
+
 # With a run around it.
 
 
@@ -251,6 +263,7 @@ def test_a_digest_tells_towers_preparations_and_arithmetic_apart(built):
     digests = [tower_digest(model, pictures, torch.float32)]
     assert digests[0] == tower_digest(model, pictures, torch.float32)
     digests.append(tower_digest(model, pictures, torch.bfloat16))
+    digests.append(tower_digest(model, pictures, torch.float32, is_compiled=True))
     other = type(pictures)(**{**pictures.to_dict(), "image_mean": [0.4, 0.5, 0.5]})
     digests.append(tower_digest(model, other, torch.float32))
     weight = next(model.vision_encoder.parameters())

@@ -67,7 +67,7 @@ def test_a_picture_behind_many_rows_of_words_is_seen_before_it_is_chosen_what_to
     monkeypatch.setattr(settling, "choose", lambda found: seen.append(found) or choose(found))
     monkeypatch.setattr(settling, "_parameters", lambda section: (10**6, 10**6))
     recipe = make_recipe(data={"world": {"weight": 0}, "files": [{"path": str(tmp_path / "rows.jsonl")}]})
-    fields = recipe.model_dump(exclude_none=True) | {"model": {"checkpoint": "x"}, "tune": "auto"}
+    fields = recipe.model_dump(exclude_none=True) | {"tokenizer": {}, "model": {"checkpoint": "x"}, "tune": "auto"}
     fields |= {"stages": [{"kind": "instruct", "steps": 1}]}
     settled(type(recipe).model_validate(fields))
     assert seen[0].pictures

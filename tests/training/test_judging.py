@@ -157,7 +157,11 @@ def test_what_a_checkpoint_knew_of_the_world_is_asked_before_and_after(make_reci
     start = train(fresh, tmp_path / "start", console=Console(file=io.StringIO()))
     given = sections(write_colours(tmp_path, count=12), eval_per_kind=1, eval_every=2)
     given["data"]["world"] = {"weight": 0.5, "things": 4, "languages": ["en"]}
-    fields = fresh.model_dump() | {"model": {"checkpoint": str(start)}, "stages": [{"kind": "instruct", "steps": 2}]}
+    fields = fresh.model_dump() | {
+        "tokenizer": {},
+        "model": {"checkpoint": str(start)},
+        "stages": [{"kind": "instruct", "steps": 2}],
+    }
     fields |= {"data": given["data"], "train": fields["train"] | given["train"]}
     recipe = type(fresh).model_validate(fields)
     train(recipe, tmp_path / "run", console=Console(file=io.StringIO()))

@@ -228,6 +228,16 @@ def test_a_stage_that_trains_the_projector_alone_needs_pictures(with_rows, make_
     recipe = recipe.model_copy(update={"stages": make_recipe(stages=[{"kind": "align", "steps": 1}]).stages})
     with pytest.raises(ValueError, match=r"stage align: it trains the projector alone, and no row has a picture"):
         preflight(run_of(recipe))
+    seeing = make_recipe(stages=[{"kind": "align", "trains": ["vision", "projector"], "steps": 1}])
+    with pytest.raises(ValueError, match=r"it trains the vision and projector alone, and no row has a picture"):
+        preflight(run_of(recipe.model_copy(update={"stages": seeing.stages})))
+
+
+def test_a_stage_in_which_nothing_learns_is_refused(make_recipe):
+    run = run_of(make_recipe(stages=[{"kind": "instruct", "steps": 1}]))
+    run.trained = []
+    with pytest.raises(ValueError, match=r"stage instruct: nothing of the projector and language learns in it"):
+        preflight(run)
 
 
 def test_a_language_that_the_tokenizer_does_not_know_is_a_warning(with_rows):

@@ -31,6 +31,17 @@ def test_a_rate_that_reaches_no_stage_is_an_error_that_names_those_that_would(pa
     with pytest.raises(ValueError, match=r"reaches no stage.*give stages\.tower\.train\.lr and stages\.end\.train\.lr"):
         load_recipe(path, [*own, "train.lr=0.3"])
     assert load_recipe(path, [*own[:1], "train.lr=0.3"]).train.lr == 0.3
+    own = [f"stages.{name}.train={{lr_scale: {{vision: 1}}, skip_spikes: {{factor: 4}}}}" for name in ("tower", "end")]
+    for key in ("lr_scale.vision", "lr_scale.language", "skip_spikes.factor"):
+        with pytest.raises(ValueError, match=r"reaches no stage"):
+            load_recipe(path, [*own, f"train.{key}=2"])
+    assert load_recipe(path, [*own, "train.skip_spikes.window=9"]).train.skip_spikes.window == 9
+
+
+def test_a_tokenizer_is_made_for_fresh_models_alone(path):
+    assert load_recipe(path, ["tokenizer.vocab_size=999"]).tokenizer.vocab_size == 999
+    with pytest.raises(ValueError, match="tokenizer is for a fresh model"):
+        load_recipe(path, ["tokenizer.vocab_size=999", "model={checkpoint: here}"])
 
 
 def test_what_a_run_goes_on_with_otherwise_is_said(path):
@@ -139,8 +150,18 @@ def test_a_captioning_tower_stage_trains_through_the_language_model(path):
         ("stages.end.objective=words", r"stages\.1: .*objective: words is for a tower stage: leave it out"),
         ("stages.tower.trains=[language]", r"a contrastive tower stage trains vision alone, not language"),
         ("stages.tower.data={files: [{path: x}]}", r"stage tower: its samples come from the built-in world"),
-        ("data.held_out=1.5", r"data\.held_out"),
-        ("data.held_out=some", r"data\.held_out"),
+        ("data.held_out=1.5", r"data\.held_out: is auto, or a share from 0 up to, but not, 1: 1\.5 is neither"),
+        ("data.held_out=1", r"data\.held_out: is auto, or a share .*: 1 is neither"),
+        ("data.held_out=some", r"data\.held_out: is auto, or a share .*: 'some' is neither"),
+        ("data.files=[{path: x, held_out: 20}]", r"data\.files\.0\.held_out: is auto, or a share"),
+        ("train.lr_scale={vision: -1}", r"train\.lr_scale\.vision: .*greater than or equal to 0"),
+        ("train.lr=.inf", r"train\.lr: .*finite number"),
+        ("train.muon_lr=.nan", r"train\.muon_lr: "),
+        ("model={vision: a, language: b, overrides: {projecter_type: x}}", r"projecter_type cannot .*'projector_type'"),
+        (
+            "model={vision: a, language: b, overrides: {vocab: 9}}",
+            r"vocab cannot be overridden, .*; what can is aux_loss",
+        ),
         ("train.early_stopping={patiens: 2}", r"train\.early_stopping\.patiens is no key .*'patience'"),
         ("train.early_stopping={by: luck}", r"train\.early_stopping\.by: .*'accuracy'"),
         ("train.early_stopping={}", r"stage tower: early_stopping needs rows that are held out: give data\.files"),
@@ -244,6 +265,16 @@ def test_a_saved_recipe_loads_as_itself(path, tmp_path):
 def test_a_run_does_not_go_on_as_another(path, override, named):
     with pytest.raises(ValueError, match=rf"the run to resume has another {named}: give another --out"):
         check_same_run(load_recipe(path, [override]), load_recipe(path))
+
+
+@pytest.mark.parametrize(("key", "value"), [("early_stopping", {"patience": 2}), ("ema", 0.5)])
+def test_a_run_does_not_go_on_without_what_may_have_ended_a_stage(path, key, value):
+    given = [f"train.{key}={value}", "train.eval_every=1", "data.files=[{path: x}]"]
+    shared = "stages=[{kind: joint, name: end, steps: 1}]"
+    saved = load_recipe(path, [*given, shared])
+    check_same_run(saved, saved)
+    with pytest.raises(ValueError, match=rf"has another stages\.end\.train\.{key}: give another --out"):
+        check_same_run(load_recipe(path, [*given[1:], shared]), saved)
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,11 @@ def test_a_resumed_run_does_not_read_all_rows_again(small, make_recipe, tmp_path
     assert len(calls) == 1
     train(recipe, tmp_path / "run", resume=True, console=Console(file=io.StringIO()))
     assert len(calls) == 1
+    # Those of a stage that was added have not been read yet.
+    again = recipe.stages[-1].model_copy(update={"name": "again"})
+    longer = recipe.model_copy(update={"stages": (*recipe.stages, again)})
+    train(longer, tmp_path / "run", resume=True, console=Console(file=io.StringIO()))
+    assert len(calls) == 2
 
 
 def test_rows_of_parquet_are_read_by_several_processes(tmp_path, processor, monkeypatch):

@@ -16,6 +16,7 @@ from sightline.training.checkpoint import checkpoints
 from sightline.training.looks import Look, Looks
 from sightline.training.loop import Stopped, train
 from sightline.training.recipe import EarlyStopping
+from sightline.training.recipe_file import load_recipe
 from sightline.training.stage import StageRun
 from sightline.training.stopping import Stopping
 
@@ -209,6 +210,23 @@ def test_a_run_that_is_made_shorter_ends_with_the_best_of_what_it_has_seen(
     assert files(again) == files(folder)
 
 
+def test_less_patience_ends_a_stage_with_the_best_of_what_it_has_seen(
+    make_recipe, rows, tmp_path, scripted, monkeypatch
+):
+    scripted(*LOSSES)
+    stages = [{"kind": "joint", "steps": 6}]
+    patient = make_recipe(stages=stages, **sections(rows, keep_checkpoints=9, early_stopping={"patience": 9}))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5, signal.SIGTERM)  # after step 4 two looks were no better than the second
+        with pytest.raises(Stopped):
+            train(patient, tmp_path / "run", console=quiet())
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000005")
+    hasty = make_recipe(stages=stages, **sections(rows, keep_checkpoints=9, early_stopping={"patience": 2}))
+    for _ in range(2):
+        folder = train(hasty, tmp_path / "run", resume=True, console=quiet())
+        assert files(folder) == files(tmp_path / "run" / "checkpoints" / "step-000002")
+
+
 def test_a_stage_that_has_its_best_weights_again_is_not_made_longer(make_recipe, rows, tmp_path, scripted):
     scripted(*LOSSES)
     shared = sections(rows, early_stopping={"patience": 9})
@@ -218,6 +236,18 @@ def test_a_stage_that_has_its_best_weights_again_is_not_made_longer(make_recipe,
         ValueError, match="stage joint has ended with its weights of step 2, so it cannot be made longer"
     ):
         train(longer, tmp_path / "run", resume=True, console=quiet())
+    assert load_recipe(tmp_path / "run" / "recipe.yaml").stages[0].steps == 3
+
+
+def test_accuracy_on_rows_that_cannot_be_scored_ends_no_stage(make_recipe, tmp_path):
+    path = tmp_path / "rows.jsonl"
+    told = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "3"}]
+    path.write_text("".join(json.dumps({"messages": told, "answers": [n]}) + "\n" for n in range(60)))
+    shared = sections(path, eval_per_kind=1, early_stopping={"patience": 1, "by": "accuracy"})
+    console = quiet()
+    train(make_recipe(stages=[{"kind": "instruct", "steps": 3}], **shared), tmp_path / "run", console=console)
+    assert "warning: nothing is held out that could be judged, so no stage stops early" in console.file.getvalue()
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
 
 
 def test_without_rows_to_hold_out_a_run_says_that_it_does_not_stop_early(make_recipe, tmp_path):
@@ -227,4 +257,4 @@ def test_without_rows_to_hold_out_a_run_says_that_it_does_not_stop_early(make_re
     console = quiet()
     train(recipe, tmp_path / "run", console=console)
     assert "these are too few pictures to hold some out" in console.file.getvalue()
-    assert "warning: nothing that has an answer is held out, so no stage" in console.file.getvalue()
+    assert "warning: nothing is held out that could be judged, so no stage" in console.file.getvalue()

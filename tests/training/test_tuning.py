@@ -113,6 +113,7 @@ def tuned(recipe, folder, tmp_path, picture):
         lines = [json.dumps({"messages": turns, "images": ["a.png"], "n": n}) for n in range(rows)]
         (tmp_path / "rows.jsonl").write_text("\n".join(lines))
         fields = recipe.model_dump(exclude_none=True) | {
+            "tokenizer": {},
             "model": {"checkpoint": str(folder)},
             "data": {"files": [{"path": str(tmp_path / "rows.jsonl")}]},
             "stages": [{"kind": "instruct", "steps": 2}],
@@ -207,6 +208,7 @@ def test_a_resumed_run_tunes_what_it_tuned_whatever_the_rule_says_now(tuned, tmp
         ({"tune": "lora", "model": {"checkpoint": "x", "new_words": 3}}, r"tune: lora does not: make it full"),
         ({"tune": "auto", "model": {"preset": next(iter(PRESETS))}}, r"a fresh model has nothing to tune"),
         ({"tune": "auto", "model": {"checkpoint": "x", "lora": {}}}, r"tune and model\.lora both"),
+        ({"tune": {"what": "full", "rank": 4}}, r"tune\.rank is LoRA's, which tune: full is not"),
         (
             {"tune": "auto", "stages": [{"kind": "joint", "steps": 1}]},
             r"stage joint trains the tower, .*leave tune out",
@@ -230,8 +232,11 @@ def test_a_run_does_not_go_on_tuning_something_else(tuned, tmp_path, monkeypatch
         settled(tuned(tune="full"), tmp_path / "recipe.yaml")
     assert settled(tuned(tune="projector"), tmp_path / "recipe.yaml").tune.what == "projector"
     before = settled(tuned(tune={"what": "auto", "rank": 8}))
+    assert (before.tune.what, before.tune.rank, before.model.lora.rank) == ("lora", 8, 8)
     save_recipe(before, tmp_path / "auto.yaml")
     assert settled(tuned(tune={"what": "auto", "rank": 8}), tmp_path / "auto.yaml").tune == before.tune
+    with pytest.raises(ValueError, match=r"the run to resume has another tune \(lora rank 8\)"):
+        settled(tuned(tune={"what": "auto", "rank": 4}), tmp_path / "auto.yaml")
 
 
 def test_a_model_with_a_large_tower_moves_no_faster_as_a_whole(tuned, monkeypatch):

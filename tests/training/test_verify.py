@@ -24,6 +24,16 @@ def test_a_stage_that_ends_with_an_average_hands_it_on(make_recipe, tmp_path):
     assert found.same_bits
 
 
+def test_no_more_steps_than_the_recipe_has_can_be_verified(make_recipe, tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps({"step": n, "loss": 1.0}) + "\n" for n in range(1, 9)))
+    recipe = make_recipe(stages=[{"kind": "align", "steps": 1}, {"kind": "joint", "steps": 1}])
+    with pytest.raises(ValueError, match="the recipe ends after 2 steps: verify at most so many, not 5"):
+        verify(recipe, log, 5)
+    with pytest.raises(ValueError, match="holds the first 8 steps: verify at most so many, not 9"):
+        verify(recipe, log, 9)
+
+
 def test_a_recipe_without_a_log_says_so(make_recipe):
     log = log_of(find_recipe("finetune"))
     with pytest.raises(FileNotFoundError, match=r"no log ships with this recipe: there is none at .*finetune\.log"):
