@@ -13,6 +13,7 @@ import asyncio
 import base64
 import io
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -58,9 +59,9 @@ class Seen:
 HEADER = ["first p50", "p95", "between p50", "p95 ms", "tokens/s", "answers/s", "answers", "refused"]
 
 
-def picture_uris(count: int) -> list[str]:
+def picture_uris(count: int, seed: int) -> list[str]:
     """Pictures of the built-in world, no two alike, as data URIs."""
-    world, found = World(seed=5, split="test"), []
+    world, found = World(seed=seed, split="test"), []
     for index in range(count):
         buffer = io.BytesIO()
         world.sample(index)["images"][0].save(buffer, "PNG")
@@ -158,8 +159,11 @@ def main() -> None:
     parser.add_argument("--clients", default="1,8,32")
     parser.add_argument("--pictures", type=int, default=64, help="questions for each number of clients")
     parser.add_argument("--max-tokens", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=None, help="of the pictures; at random, so that no peer knows them")
     parser.add_argument("--peer", action="append", default=[], type=peer, metavar="NAME=URL=MODEL")
     given = parser.parse_args()
+    seed = random.randrange(2**31) if given.seed is None else given.seed
+    print(f"pictures of seed {seed}")
     clients = [int(number) for number in given.clients.split(",")]
     print(f"{'server':<14}{'clients':>8}  " + "".join(f"{name:>13}" for name in HEADER))
     with tempfile.TemporaryDirectory() as scratch:
@@ -169,9 +173,9 @@ def main() -> None:
         found = {}
         for name, model, command, port in servers(given.model, folder, given.dtype, given.device):
             with server(command, port) as url:
-                found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens)
+                found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens, seed)
         for name, url, model in given.peer:
-            found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens)
+            found[name] = measure(name, url, model, clients, given.pictures, given.max_tokens, seed)
     for name in list(found)[1:]:
         for count, ours, theirs in zip(clients, found["sightline"], found[name], strict=True):
             first = np.median(theirs.first) / np.median(ours.first)
@@ -185,9 +189,11 @@ def peer(text: str) -> tuple[str, str, str]:
     return name, url, model
 
 
-def measure(name: str, url: str, model: str, clients: list[int], pictures: int, max_tokens: int) -> list[Seen]:
+def measure(
+    name: str, url: str, model: str, clients: list[int], pictures: int, max_tokens: int, seed: int
+) -> list[Seen]:
     """One server under each number of clients; nobody has seen a picture before."""
-    all_pictures = picture_uris(pictures * len(clients) + 4)
+    all_pictures = picture_uris(pictures * len(clients) + 4, seed)
     asyncio.run(load(url, model, 1, all_pictures[-4:], max_tokens))  # what a first request takes is not measured
     rows = []
     for turn, count in enumerate(clients):

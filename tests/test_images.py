@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from sightline.images import open_image, to_rgb
+from sightline.images import load_rgb, open_image, to_rgb
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -167,6 +167,14 @@ def test_a_truncated_file_is_an_error(format):
     data = encoded(noise(64, 64), format)
     with pytest.raises(ValueError, match=r"damaged|not an image"):
         open_image(data[: len(data) // 2])
+
+
+def test_a_data_uri_that_is_no_text_is_a_value_error_wherever_it_is_named():
+    uri = "data:image/png,\ud800"
+    with pytest.raises(ValueError, match="the data URI is not valid text"):
+        open_image(uri)
+    with pytest.raises(ValueError, match="image 3: the data URI"):
+        load_rgb(uri, "image 3")
 
 
 def test_a_truncated_pil_image_is_an_error():

@@ -1,7 +1,8 @@
 """The command line: `sightline COMMAND`. Each command is a small module in `commands/`.
 
 This file knows the commands' names and how an error leaves the program: one line, exit code 1 (it failed) or 2
-(it was called wrongly), a traceback only with `--debug`.
+(it was called wrongly), a traceback only with `--debug`. Who stops it with Ctrl-C gets 130, as from any program of a
+shell's; only `train` counts a step that it has finished and saved as done.
 """
 
 from __future__ import annotations

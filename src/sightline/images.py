@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
-__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "formats_of", "load_rgb", "open_image", "to_rgb"]
+__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "formats_of", "load_rgb", "open_image", "renamed", "to_rgb"]
 
 ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
 
@@ -84,7 +84,12 @@ def load_rgb(source: ImageSource, where: str) -> Image.Image:
     try:
         return to_rgb(open_image(source))
     except (ValueError, FileNotFoundError) as error:
-        raise type(error)(f"{where}: {error}") from None
+        raise renamed(error, f"{where}: {error}") from None
+
+
+def renamed(error: ValueError | FileNotFoundError, message: str) -> ValueError | FileNotFoundError:
+    """The same error with another message. Of a kind below the two, which may be made otherwise, the kind above."""
+    return FileNotFoundError(message) if isinstance(error, FileNotFoundError) else ValueError(message)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -138,12 +143,13 @@ def _read_data_uri(uri: str) -> bytes:
     head, comma, body = uri.partition(",")
     if not comma:
         raise ValueError("the data URI has no comma between its type and its data")
-    if not head.lower().endswith(";base64"):
-        return unquote_to_bytes(body)
     try:
+        if not head.lower().endswith(";base64"):
+            return unquote_to_bytes(body)
         return base64.b64decode("".join(unquote_to_bytes(body).decode("ascii").split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"the data URI is not valid base64: {_one_line(error)}") from None
+        kind = "base64" if head.lower().endswith(";base64") else "text"
+        raise ValueError(f"the data URI is not valid {kind}: {_one_line(error)}") from None
 
 
 def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:

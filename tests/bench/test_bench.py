@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sightline.bench.asking import another, endless, engine_answers, questions, transformers_answers
-from sightline.bench.run import Figure, _in_turns, bench, used_weights
+from sightline.bench.run import Figure, _in_turns, bench, limits, used_weights
 from sightline.cli import main
 from sightline.engine.engine import Engine
 
@@ -55,6 +55,23 @@ def test_a_token_goes_through_the_experts_that_are_chosen_for_it(int8):
     assert read == 4 * numbers
     if int8:
         assert used_weights(quantize(model))[1] < read / 2
+
+
+def test_limits_count_what_runs(loaded, monkeypatch):
+    model, _ = loaded
+    monkeypatch.setattr("sightline.bench.run.matmul_rate", lambda *_: 1e9)
+    monkeypatch.setattr("sightline.bench.run.copy_rate", lambda *_: 1e9)
+    figures = [Figure(name, "s", speed, speed, True) for name, speed in (("first", 0.5), ("next", 7.0), ("more", 20.0))]
+    found = limits(model, figures)
+    blocks = sum(weight.numel() for weight in model.model.layers.parameters())
+    tower = model.vision_encoder.vision_model
+    seen = sum(weight.numel() for weight in tower.encoder.layers.parameters())
+    seen += tower.embeddings.patch_embedding.weight.numel()
+    tokens = model.config.num_image_tokens
+    assert found.prefill_share == pytest.approx(2 * tokens * (blocks + seen) / 0.5 / 1e9)
+    assert found.decode_share == pytest.approx(4 * (blocks + model.lm_head.weight.numel()) * 20.0 / 1e9)
+    monkeypatch.setattr(model.config, "vision_feature_layer", 0)  # no block of the tower runs
+    assert limits(model, figures).prefill_share < found.prefill_share
 
 
 def test_endless_leaves_the_model_as_it_was(loaded):

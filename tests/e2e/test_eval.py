@@ -216,6 +216,13 @@ def test_another_template_is_another_measurement(tiny_model_folder, tmp_path, ca
     assert "holds answers with preparation=" in capsys.readouterr().err
 
 
+def test_a_place_that_cannot_be_written_is_said_before_a_model_is_loaded(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out, complaint in (("file", "is a file: name a folder"), ("file/run", "is no folder")):
+        assert main(["eval", "./no-such-model", "--out", str(tmp_path / out)]) == 2
+        assert complaint in capsys.readouterr().err
+
+
 def test_tasks_may_name_every_kind_or_a_split(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert tasks_file(",".join(KINDS)) is None

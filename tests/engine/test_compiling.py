@@ -234,6 +234,7 @@ def worst(model, runner, steps):
             work.seq.computed += work.count
             expected = model(torch.tensor([work.seq.ids])).logits[0, work.start : work.end]
             differences.append(float((logits.of(number) - expected).abs().max()))
+            assert differences[-1] < float("inf")  # nor NaN, which no maximum shows
     return max(differences)
 
 

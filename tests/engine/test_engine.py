@@ -97,6 +97,18 @@ def test_scores_are_the_models_probabilities_and_the_prompt_is_computed_once(eng
     ]
 
 
+def test_a_scored_answer_may_end_with_any_of_several_ends(loaded, monkeypatch):
+    messages, choices = ask("Is there a duck?", "red"), ["A duck.", "No"]
+    with Engine(*loaded, kv_cache_bytes=2**22) as engine:
+        ends = (engine.end_tokens[0], 40)
+        alone = []
+        for some in (ends[:1], ends[1:], ends):
+            monkeypatch.setattr(engine._core, "end_tokens", some)
+            alone.append([score.logprob for score in engine.score(messages, choices)])
+    for one, other, both in zip(*alone, strict=True):
+        assert both == pytest.approx(torch.logaddexp(torch.tensor(one), torch.tensor(other)).item(), abs=1e-3)
+
+
 @pytest.mark.parametrize(("choices", "message"), [([], "at least one choice"), (["a", "a"], "two choices are alike")])
 def test_choices_that_cannot_be_compared_are_refused(engine, choices, message):
     with pytest.raises(ValueError, match=message):
@@ -235,6 +247,16 @@ def test_a_request_that_fails_harms_no_other(engine, loaded, where):
 def test_a_salt_that_is_no_bytes_is_refused(engine):
     with pytest.raises(ValueError, match="salt is bytes, not str"):
         engine.submit(ask("A?"), salt="alice")
+    with pytest.raises(ValueError, match="salt is bytes, not str"):
+        engine.prepare_text("A?", salt="alice")
+
+
+def test_ids_that_are_no_text_are_refused_before_they_could_fail_a_step(engine):
+    with pytest.raises(ValueError, match="not all whole numbers"):
+        engine.prepare_text([1.0, 2.0])
+    with pytest.raises(ValueError, match="stands for a picture, but there is none"):
+        engine.prepare_text([5, engine.model.config.image_token_id])
+    assert list(engine.prepare_text(torch.tensor([5, 6])).prompt.ids) == [5, 6]
 
 
 def test_a_batch_longer_than_its_window_is_in_order(loaded):
@@ -413,7 +435,7 @@ def test_pictures_of_a_crowd_go_through_the_tower_a_few_at_a_time(engine, loaded
     asked = [ask("What is this?", colour) for colour in ("red", "blue", "green", "black", "white")]
     replies = engine.batch(asked, max_new_tokens=3)
     assert max(sizes) <= 2
-    assert sum(sizes) == len(asked)
+    assert sum(sizes) == len(asked) == engine.stats["image_misses"] == engine.stats["images_encoded"]
     assert [reply.tokens for reply in replies] == [plain(loaded, one, 3) for one in asked]
 
 

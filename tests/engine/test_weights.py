@@ -164,6 +164,60 @@ def test_what_is_more_than_a_linear_layer_is_left_alone():
     assert layers[1].gate_up is None
 
 
+def _hooked(model):
+    model.model.norm.register_forward_hook(lambda *_: None)
+
+
+def _other_norm(model):
+    model.model.layers[1].input_layernorm = nn.RMSNorm(32)
+
+
+def _other_embedding(model):
+    model.model.embed_tokens = type("Scaled", (nn.Embedding,), {})(64, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [(_hooked, "norm"), (_other_norm, "input_layernorm"), (_other_embedding, "embed_tokens")]
+)
+def test_what_is_read_and_would_have_to_be_called_is_refused(change, name):
+    model = language_model(tie_word_embeddings=False)
+    change(model)
+    with pytest.raises(ValueError, match=f"the engine reads {name} as .*merge its adapter"):
+        FusedWeights(model)
+
+
+def test_a_layer_whose_forward_was_replaced_is_left_alone():
+    model = language_model()
+    layer = model.model.layers[0].self_attn.o_proj
+    layer.forward = lambda x: 2 * nn.functional.linear(x, layer.weight)  # as accelerate does
+    assert FusedWeights(model).layers[0].out is None
+
+
+def test_a_model_that_lies_on_no_device_as_a_whole_is_refused():
+    model = language_model()
+    model.model.layers[1].to("meta")
+    with pytest.raises(ValueError, match="lies on one device as a whole, not on cpu, meta: load it without device_map"):
+        FusedWeights(model)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft reads it by its old name
+def test_switching_adapters_and_moving_a_buffer_is_another_version():
+    peft = pytest.importorskip("peft", reason="the extra [train] is not installed")
+    model = language_model(use_moe=True, use_router_bias=True)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted.add_adapter("other", peft.LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    weights = FusedWeights(model)
+    versions = [weights.version]
+    assert weights.version == versions[0]
+    adapted.set_adapter("other")
+    versions.append(weights.version)
+    adapted.base_model.disable_adapter_layers()
+    versions.append(weights.version)
+    next(model.buffers()).add_(1)
+    versions.append(weights.version)
+    assert len(set(versions)) == 4
+
+
 def test_layers_of_two_dtypes_are_not_joined():
     model = language_model()
     model.model.layers[0].self_attn.k_proj.to(torch.float64)

@@ -59,6 +59,18 @@ def test_workers_make_the_same_questions_and_their_errors_are_one_line(tasks, or
     assert world.question == before
 
 
+def test_what_a_worker_cannot_make_is_one_line(world, oracle, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("there is no such question")
+
+    tasks = scene_tasks(world, ["name"], ["en"], 1)
+    monkeypatch.setattr(type(world), "question", refuse)  # which a worker that is forked has too
+    for workers in (0, 1):
+        with pytest.raises(ValueError, match="there is no such question") as caught:
+            evaluate(None, None, tasks, AnswerFile(tmp_path / str(workers), {}), workers=workers)
+        assert "\n" not in str(caught.value)
+
+
 def test_answers_under_other_settings_are_refused(tmp_path):
     AnswerFile(tmp_path, {"weights": "abc", "per_kind": 5})
     AnswerFile(tmp_path, {"weights": "abc", "per_kind": 5})

@@ -154,13 +154,12 @@ def test_a_llava_checkpoint_with_its_own_processor_is_explained(wide, ask):
     assert [word.text for word in found.words] == ["A", "duck", "."]
 
 
-def test_bfloat16_gives_maps_near_those_of_float32(tiny_model_folder, pictures, ask):
-    maps = []
-    for dtype in ("float32", "bfloat16"):
-        found = explain(*sightline.load(tiny_model_folder, "cpu", dtype), ask(pictures[0]), "A duck.")
-        maps.append(found.words[1].attention)
-        assert found.words[1].occlusion.dtype == maps[-1].dtype == np.float32
-    np.testing.assert_allclose(maps[0], maps[1], rtol=0.05)
+def test_bfloat16_gives_maps_near_those_of_float32(wide, pictures, ask):
+    rounded = copy.deepcopy(wide[0]).to(torch.bfloat16)
+    words = [explain(model, wide[1], ask(pictures[0]), "A duck.").words[1] for model in (wide[0], rounded)]
+    for maps in ([word.attention for word in words], [word.occlusion for word in words]):
+        assert maps[0].dtype == maps[1].dtype == np.float32
+        assert np.corrcoef(maps[0].ravel(), maps[1].ravel())[0, 1] > 0.9  # a map of something else is not so near
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,15 @@ def test_an_assistant_sees_the_images_too_and_changes_nothing(vlm, pictures, mon
     assert calls == [1]
 
 
+def test_an_answer_ends_where_the_assistants_positions_do(vlm, pictures):
+    given = len(ROWS[2])
+    small = tiny_vlm(seed=5, max_position_embeddings=given + 4)
+    found = alone(vlm, pictures, 2, assistant_model=small, eos_token_id=None)
+    assert found == alone(vlm, pictures, 2, max_new_tokens=4, eos_token_id=None)
+    with pytest.raises(ValueError, match="but the model's or its assistant's max_position_embeddings is"):
+        alone(vlm, pictures, 2, assistant_model=tiny_vlm(seed=5, max_position_embeddings=given))
+
+
 def test_generation_from_embeddings(vlm, pictures):
     ids = torch.tensor([ROWS[2]])
     embeds = vlm.count_vision_proj(ids, vlm.model.embed_tokens(ids), vlm.encode_images(pictures[:1]))

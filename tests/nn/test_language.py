@@ -140,6 +140,15 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         torch.testing.assert_close(a.grad, b.grad)
 
 
+@pytest.mark.filterwarnings("ignore:.gradient_checkpointing_enable:FutureWarning")
+def test_checkpointing_that_would_leave_routers_without_gradients_is_refused():
+    way = {"gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    with pytest.raises(ValueError, match="use_reentrant=True would leave the routers' losses without gradients"):
+        language_model(use_moe=True).gradient_checkpointing_enable(**way)
+    language_model(use_moe=True).gradient_checkpointing_enable()
+    language_model().gradient_checkpointing_enable(**way)
+
+
 CACHES = {
     "dynamic": (lambda config: DynamicCache(config=config), {}),
     "static": (lambda config: StaticCache(config=config, max_cache_len=16), {}),

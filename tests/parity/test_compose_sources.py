@@ -1,5 +1,6 @@
 """Parts read from elsewhere than a folder of transformers': a GGUF file, and the tower of a checkpoint of ours."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -78,6 +79,14 @@ def _shapes(vocab_size):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("missing", ["gguf", "accelerate"])
+def test_what_a_gguf_file_needs_is_named_before_it_is_read(tower, tmp_path, monkeypatch, missing):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find_spec(name))
+    with pytest.raises(ImportError, match=rf"needs {missing}: pip install 'sightline\[convert\]'"):
+        compose(tower, tmp_path / "language.gguf")
+
+
 def test_a_gguf_file_is_the_language_model_that_transformers_reads_from_it(tower, gguf_file):
     model, processor = compose(tower, gguf_file)
     where = {"pretrained_model_name_or_path": gguf_file.parent, "gguf_file": gguf_file.name}

@@ -362,6 +362,17 @@ def test_the_official_client_streams(official, square):
     assert found.usage.completion_tokens == whole.usage.completion_tokens
 
 
+def test_an_answer_that_is_over_says_so_while_others_go_on(official, square):
+    asked = {"model": "sightline-tiny", "messages": square, "max_tokens": 40, "n": 4, "temperature": 2, "seed": 3}
+    asked["messages"] = with_picture(square[0]["content"][0]["image_url"]["url"], "Describe the picture.")
+    lengths = [len(one.logprobs.content) for one in official.chat.completions.create(**asked, logprobs=True).choices]
+    assert min(lengths) < max(lengths) - 3
+    short, long = lengths.index(min(lengths)), lengths.index(max(lengths))
+    chunks = [one for chunk in official.chat.completions.create(**asked, stream=True) for one in chunk.choices]
+    over = next(n for n, one in enumerate(chunks) if one.index == short and one.finish_reason)
+    assert any(one.index == long and one.delta.content for one in chunks[over:])
+
+
 def test_the_official_client_parses(official, square):
     from typing import Literal
 

@@ -54,6 +54,7 @@ def test_logprobs_are_as_many_as_are_asked_for(chat):
     assert chat(logprobs=False).choices[0].logprobs is None
     for count in (0, 5, 20):
         tokens = chat(logprobs=True, top_logprobs=count).choices[0].logprobs.content
+        assert tokens
         assert [len(token.top_logprobs) for token in tokens] == [count] * len(tokens)
 
 
@@ -229,6 +230,7 @@ def test_a_bias_of_minus_100_silences_a_token(chat, official):
     said = chat().choices[0].message.content
     ids = official.state.processor.encode_text(said)
     silenced = chat(logit_bias=dict.fromkeys(map(str, ids), -100), logprobs=True).choices[0]
+    assert silenced.logprobs.content
     assert not {token.token for token in silenced.logprobs.content} & {
         official.state.processor.decode([i]) for i in ids
     }

@@ -108,6 +108,11 @@ def test_what_cannot_be_answered_is_refused_by_its_place(client, heard, messages
     assert not heard
 
 
+def test_tools_are_refused_in_words(client, heard):
+    called = [{"role": "assistant", "content": "x", "tool_calls": [{}]}, HELLO]
+    assert "this server does not support it: leave it out" in refused(ask(client, called), "messages[0].tool_calls")
+
+
 def test_a_picture_that_is_none_is_named_by_its_place(client, heard):
     messages = [HELLO, {"role": "user", "content": [text("a"), image("data:image/png;base64,AAAA")]}]
     refused(ask(client, messages), "messages[1].content[1].image_url")

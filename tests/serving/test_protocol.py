@@ -205,6 +205,20 @@ def test_a_client_that_does_not_read_is_cut(server):
     assert rejected(server, "unread") == before + 1
 
 
+def test_a_client_that_reads_slowly_is_not_cut(server):
+    before, size = rejected(server, "unread"), 30_000_000
+    with Wire(server) as wire:
+        wire.ask(f"GET /v1/stream?size={size}&times=1&wait=0", "Connection: close")
+        read, ended = 0, time.monotonic() + 3 * SOON["receive_seconds"]
+        while time.monotonic() < ended:  # a little at a time, for longer than nobody may pause
+            read += len(wire.socket.recv(400_000))
+            time.sleep(0.05)
+        while data := wire.socket.recv(1_000_000):
+            read += len(data)
+    assert read > size
+    assert rejected(server, "unread") == before
+
+
 def test_an_answer_slower_than_the_deadline_is_not_cut(server):
     answer = httpx.get(f"{server.url}/v1/stream?times=4&wait=0.15")
     assert answer.text == "xxxx"

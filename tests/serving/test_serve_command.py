@@ -162,6 +162,7 @@ def test_a_taken_port_is_one_line_before_a_model_is_loaded(serve):
         (["--allowed-hosts", "example.org:8443"], "without ports, but not 'example.org:8443'"),
         (["--allow-image-urls", "https://example.org/"], "--allow-image-urls is names"),
         (["--allow-image-urls", "example.org:8080"], "names without ports"),
+        *((["--allow-image-urls", name], "names of the internet") for name in ("*", "1.2.3.4", "localhost", "a*.b.c")),
         (["--port", "65536"], "--port"),
         (["--kv-cache-mib", "0"], "--kv-cache-mib"),
     ],

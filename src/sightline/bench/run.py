@@ -131,7 +131,7 @@ def limits(model: Any, figures: Sequence[Figure]) -> Limits:
     """
     device, dtype, config = model.device, model.dtype, model.config
     blocks, block_bytes = used_weights(model)
-    tower = sum(weight.numel() for weight in model.vision_encoder.parameters())
+    tower = tower_weights(model)
     flops, rate = matmul_rate(device, dtype), copy_rate(device)
     patches = config.num_image_tokens * config.pixel_shuffle_factor**2
     prompt = 2 * (config.num_image_tokens * blocks + patches * tower)
@@ -139,6 +139,15 @@ def limits(model: Any, figures: Sequence[Figure]) -> Limits:
     read = block_bytes + head
     first, decoding = figures[0].engine, figures[2].engine
     return Limits(flops, rate, prompt / first / flops, read * decoding / rate)
+
+
+def tower_weights(model: Any) -> int:
+    """How many of the tower's weights a patch goes through: not its text half, nor blocks behind the features'."""
+    tower = model.vision_encoder.vision_model
+    blocks = tower.encoder.layers
+    layer = model.config.vision_feature_layer
+    used = [tower.embeddings.patch_embedding, *blocks[: layer if layer >= 0 else len(blocks) + 1 + layer]]
+    return sum(weight.numel() for module in used for weight in module.parameters())
 
 
 def used_weights(model: Any) -> tuple[float, float]:

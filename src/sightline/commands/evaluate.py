@@ -30,6 +30,7 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
+from sightline.commands.outputs import check_writable
 from sightline.commands.printing import print_json
 from sightline.commands.progress import counted
 
@@ -107,6 +108,8 @@ def evaluate(
         "answer_column": answer_column,
         "prompt": prompt,
     }
+    out = out or Path("runs") / _run_name(model, Path(file).stem if file else tasks, axis, quantize)
+    _check_folder(out)
     of_the_world = {"languages": languages, "axis": axis, "things": things}
     of_a_file = {"metric": metric, "held_out": held_out, **reading, "image_folder": image_folder}
     _refuse(
@@ -126,7 +129,6 @@ def evaluate(
     if asked is None:
         side = loaded.config.vision_config.image_size
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
-    out = out or Path("runs") / _run_name(model, Path(file).stem if file else tasks, axis, quantize)
     how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
     kinds, topics, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
@@ -149,6 +151,12 @@ def _file(tasks: str | None) -> str | None:
     folder = tasks.rpartition("@")[0]  # of FOLDER@SPLIT
     named = "." in tasks or "/" in tasks or os.path.exists(tasks) or (folder and os.path.exists(folder))
     return tasks if named else None
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: name a folder")
+    check_writable(out / "answers.jsonl")
 
 
 def _refuse(options: dict[str, Any], subject: str) -> None:

@@ -143,7 +143,7 @@ def _run(
 
     done = 0
     if not outcome.is_new:
-        with counted("check", "rows", len(rows), 0, outcome.places.out) as advance:
+        with counted("check", "rows", len(rows), 0) as advance:
             done = check(outcome, rows, job, lambda: advance(1, ""))
     started = time.perf_counter()
     if done < total:

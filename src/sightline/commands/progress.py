@@ -15,11 +15,11 @@ __all__ = ["counted"]
 
 @contextmanager
 def counted(
-    what: str, unit: str, total: int, done: int, where: object, again: str = "the same command"
+    what: str, unit: str, total: int, done: int, where: object = None, again: str = "the same command"
 ) -> Iterator[Callable[[int, str], None]]:
     """A function of how many `unit` have come and of a note about them; the bar adds their rate and what is left.
 
-    Stopped by Ctrl-C, it says how many of all are in `where`.
+    Stopped by Ctrl-C, it says how many of all are in `where`, if something is written there.
     """
     from rich.console import Console
     from rich.progress import (
@@ -51,5 +51,6 @@ def counted(
             bar = progress.add_task(what, total=total, completed=done, note="")
             yield advance
     except KeyboardInterrupt:
-        print(f"stopped with {done + now} of {total} {unit} in {where}; {again} goes on", file=sys.stderr)
+        if where is not None:
+            print(f"stopped with {done + now} of {total} {unit} in {where}; {again} goes on", file=sys.stderr)
         raise

@@ -162,7 +162,7 @@ def _listed(option: str, given: str | None) -> tuple[str, ...]:
         return ()
     names = tuple(name.strip().lower() for name in given.split(","))
     if not all(names) or any("/" in name for name in names):
-        raise ValueError(f"{option} is names with commas between them, as example.org,192.168.1.5, but not {given!r}")
+        raise ValueError(f"{option} is names with commas between them, as a.example.org,b.org, but not {given!r}")
     return names
 
 
@@ -177,10 +177,17 @@ def _hosts(given: str | None) -> tuple[str, ...]:
 
 
 def _image_hosts(given: str | None) -> tuple[str, ...]:
+    from sightline.serving.image_urls import is_name
+
     hosts = _listed("--allow-image-urls", given)
     if ported := [host for host in hosts if ":" in host]:
         raise ValueError(
             f"--allow-image-urls is names without ports, but not {ported[0]!r}: pictures come from ports 80 and 443"
+        )
+    if wrong := [host for host in hosts if not is_name(host.removeprefix("*."))]:
+        raise ValueError(
+            f"--allow-image-urls is names of the internet, as example.org, or *.example.org for all below it, but not "
+            f"{wrong[0]!r}"
         )
     return hosts
 

@@ -208,7 +208,7 @@ class EngineCore:
                     continue
                 if run.end > work.end:
                     unfinished.add(run.key)
-                if run.key in found:
+                if run.key in found or run.key in missing:
                     continue
                 known = self._half_read.get(run.key)
                 known = self.images.get(run.key) if known is None else known
@@ -279,7 +279,10 @@ class EngineCore:
         """Take the log probabilities of the given answer's tokens that `work` has come to."""
         done = len(job.graded)
         targets = torch.tensor(job.targets[done : done + len(logits)], device=logits.device)
-        found = logits.float().log_softmax(dim=-1).gather(1, targets[:, None])[:, 0]
+        logprobs = logits.float().log_softmax(dim=-1)
+        found = logprobs.gather(1, targets[:, None])[:, 0]
+        if done + len(found) == len(job.targets) and job.targets[-1] in self.end_tokens:
+            found[-1] = logprobs[-1, list(self.end_tokens)].logsumexp(dim=0)  # any of them would end it
         if found.isnan().any():
             self._fail(job, FloatingPointError(NAN))
             return

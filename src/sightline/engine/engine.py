@@ -30,6 +30,7 @@ from sightline.engine.scheduler import Scheduler
 from sightline.engine.scoring import Graded, Score, check_wanted, score
 from sightline.engine.text import TextStream
 from sightline.engine.weights import FusedWeights
+from sightline.images import renamed
 
 __all__ = ["Engine", "Handle", "Prepared"]
 
@@ -252,8 +253,6 @@ class Engine:
 
     def prepare(self, messages: Messages, salt: bytes = b"") -> Prepared:
         """Read a conversation once, for several answers to it. Raises as `submit`."""
-        if not isinstance(salt, bytes):
-            raise ValueError(f"salt is bytes, not {type(salt).__name__}")
         prompt, pictures = self._reader.read(messages, salt)
         held = sum(picture.size for picture in pictures.values())
         for key, picture in pictures.items():
@@ -284,7 +283,7 @@ class Engine:
                 try:
                     waiting.append(self.submit(messages, params, **options))
                 except (ValueError, FileNotFoundError) as error:
-                    raise type(error)(f"conversation {number}: {str(error).removeprefix('sample 0, ')}") from None
+                    raise renamed(error, f"conversation {number}: {str(error).removeprefix('sample 0, ')}") from None
             return replies + [handle.result() for handle in waiting]
         finally:
             for handle in waiting:
@@ -293,10 +292,9 @@ class Engine:
     def prepare_text(self, text: str | Sequence[int], salt: bytes = b"") -> Prepared:
         """A text, or its token ids, that the answer goes on from, without a template and without pictures.
 
-        Before a text stands what the tokenizer begins every text with, if anything.
+        Before a text stands what the tokenizer begins every text with, if anything. Raises as `PromptReader.plain`.
         """
-        ids = self._reader.prompt_ids(text) if isinstance(text, str) else text
-        return Prepared(Prompt(tuple(ids), salt=salt), {})
+        return Prepared(self._reader.plain(text, salt), {})
 
     def score(self, messages: Messages, choices: Sequence[str], *, salt: bytes = b"") -> list[Score]:
         """How probable each of the `choices` is as the whole answer; with prefix caching, the prompt is computed once.

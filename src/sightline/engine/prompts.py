@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from typing import Any
@@ -24,7 +25,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 
 from sightline import chat
 from sightline.engine.request import ImageRun, Prompt
-from sightline.images import ImageSource, open_image, to_rgb
+from sightline.images import ImageSource, load_rgb
 from sightline.processor import VLMProcessor
 from sightline.tokenizer import beginning_of
 
@@ -73,9 +74,11 @@ class PromptReader:
         The ids are those of `apply_chat_template(messages, add_generation_prompt=True)`.
 
         Raises:
-            ValueError: the messages or a picture cannot be read, or the ids have placeholders of no image.
+            ValueError: the messages or a picture cannot be read, or the ids have placeholders of no image; or the salt
+                is no bytes.
             FileNotFoundError: there is no file at the path of a picture.
         """
+        _check_salt(salt)
         encode = self._encode if isinstance(self._processor, VLMProcessor) else self._encode_with_transformers
         ids, found = encode(messages)
         if salt:
@@ -83,6 +86,23 @@ class PromptReader:
         starts = find_images(ids, self._processor.image_token_id, [length for _, length, _ in found])
         runs = tuple(ImageRun(start, length, key) for start, (key, length, _) in zip(starts, found, strict=True))
         return Prompt(tuple(ids), runs, salt), {key: image for key, _, image in found}
+
+    def plain(self, text: str | Sequence[int], salt: bytes = b"") -> Prompt:
+        """The prompt of a text, or of its token ids, without a template and without pictures.
+
+        Raises:
+            ValueError: an id is no whole number, or a picture's placeholder; or the salt is no bytes.
+        """
+        _check_salt(salt)
+        try:
+            ids = tuple(map(operator.index, self.prompt_ids(text) if isinstance(text, str) else text))
+        except TypeError:
+            raise ValueError("the prompt's token ids are not all whole numbers") from None
+        if self._processor.image_token_id in ids:
+            raise ValueError(
+                f"the prompt has the id {self._processor.image_token_id}, which stands for a picture, but there is none"
+            )
+        return Prompt(ids, salt=salt)
 
     def tensors(self, messages: Messages) -> BatchFeature:
         """What the model takes to answer: `input_ids`, `attention_mask`, and `pixel_values` where there are pictures.
@@ -228,11 +248,13 @@ def pixels_key(pixel_values: Tensor) -> bytes:
     return _digest(b"pixel values", str(pixel_values.dtype).encode(), str(tuple(pixel_values.shape)).encode(), raw)
 
 
+def _check_salt(salt: bytes) -> None:
+    if not isinstance(salt, bytes):
+        raise ValueError(f"salt is bytes, not {type(salt).__name__}")
+
+
 def _open(source: ImageSource, index: int) -> Image.Image:
-    try:
-        return to_rgb(open_image(source))
-    except (ValueError, FileNotFoundError) as error:
-        raise type(error)(f"sample 0, image {index}: {error}") from None
+    return load_rgb(source, f"sample 0, image {index}")
 
 
 def _preprocessing(image_processor: BaseImageProcessor) -> bytes:

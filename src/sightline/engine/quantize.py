@@ -36,9 +36,10 @@ def quantize(model: Model, backend: str = "native", kernel_dtype: str | None = N
     Args:
         backend: `native`: our layers, made for a CPU (elsewhere they save memory, not time). `torchao`: torchao's, for
             a GPU.
-        kernel_dtype: in what `native` multiplies few rows on a CPU; None is the model's own dtype, in which an answer
-            does not depend on what else is in the batch. `bfloat16` makes a float32 model decode faster on x86, and
-            rounds those rows to 8 bits as a bfloat16 model does.
+        kernel_dtype: in what `native` multiplies few rows on a CPU; None is the model's own dtype. Few and many rows
+            are multiplied in two ways, which round differently, so that an answer depends on what else is in the
+            batch, but for float32 on x86. `bfloat16` makes a float32 model decode faster there, and rounds those rows
+            to 8 bits as a bfloat16 model does.
 
     Returns:
         The same model, in eval mode.

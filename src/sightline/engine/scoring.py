@@ -59,7 +59,7 @@ def score(
         raise ValueError("two choices are alike: give each once" if choices else "give at least one choice")
     if not core.end_tokens:
         raise ValueError("the model has no end token, so no answer is a whole one: set its eos_token_id")
-    # The first of several ends is the one that ends a turn.
+    # Of several ends any may come: the core adds them up.
     answers = [(*ids, core.end_tokens[0]) for _, ids in choices]
     logprobs: list[float] = []
     waiting = [_Grading(core, loop, prompt, pictures, answers[0])]

@@ -6,12 +6,14 @@ as before, and what training changes in place is seen here. Nothing is computed 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sightline.nn.attention import RMSNorm
 from sightline.nn.feed_forward import FeedForward
 
 __all__ = ["FusedWeights", "LayerWeights", "is_plain"]
@@ -43,12 +45,31 @@ def is_plain(module: Any) -> bool:
         type(module) is nn.Linear
         and type(module.weight.data) is Tensor
         and module.weight.is_floating_point()
-        and not (module._forward_hooks or module._forward_pre_hooks)
+        and not _is_changed(module)
     )
+
+
+def _is_changed(module: Any) -> bool:
+    """Whether calling it does more than its class says: it has hooks, or another `forward`, as accelerate gives it."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+
+
+def _weight_of(parent: Any, name: str, kind: type[nn.Module]) -> Tensor:
+    """The weight of a module that is read instead of called."""
+    module = getattr(parent, name)
+    if type(module) is not kind or _is_changed(module):
+        raise ValueError(
+            f"the engine reads {name} as {kind.__name__}, but it is a {type(module).__name__}, or has a hook: "
+            "merge its adapter (merge_and_unload), or use the model's generate"
+        )
+    return module.weight.detach()
 
 
 class FusedWeights:
     """The weights of `model` (a `CausalLM` or `VLM`), fused at once; `refresh` again where they were replaced.
+
+    Raises:
+        ValueError: the weights lie on several devices, or on none; or embeddings or a norm have an adapter or a hook.
 
     A block's projections are fused where all of them are plain linear layers of one dtype and device; adapters and
     quantised layers are left alone. Experts are stacked already. `head` is None where `lm_head` is not plain.
@@ -72,9 +93,9 @@ class FusedWeights:
 
         What was computed before, such as a picture's features or a prefix's keys and values, is stale then.
         """
-        weights = self.model.parameters()
+        weights = itertools.chain(self.model.parameters(), self.model.buffers())
         counted = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-        return self._fused_times, hash(tuple(counted))
+        return self._fused_times, hash((tuple(counted), _active_adapters(self.model)))
 
     def tensors(self) -> list[Tensor]:
         """All that is held here, for what asks where they lie."""
@@ -87,16 +108,32 @@ class FusedWeights:
         if self._seen and all(_is_same(*seen) for seen in self._seen):
             return False
         decoder = self.model.model
+        _check_place(self.model)
         # Not under inference_mode: its tensors could never be trained again.
         with torch.inference_mode(False), torch.no_grad():
             self.layers = [_fuse_block(block) for block in decoder.layers]
-            self.embedding = decoder.embed_tokens.weight.detach()
-            self.norm = decoder.norm.weight.detach()
+            self.embedding = _weight_of(decoder, "embed_tokens", nn.Embedding)
+            self.norm = _weight_of(decoder, "norm", RMSNorm)
         head = self.model.lm_head
         self.head = head.weight.detach() if is_plain(head) and head.bias is None else None
         self._fused_times += 1
         self._seen = [_see(parent, name) for parent, name in _used(self.model)]
         return True
+
+
+def _check_place(model: Any) -> None:
+    places = {str(weight.device) for weight in model.parameters()}
+    if len(places) > 1 or "meta" in places:
+        raise ValueError(
+            f"the engine needs a model that lies on one device as a whole, not on {', '.join(sorted(places))}: "
+            "load it without device_map"
+        )
+
+
+def _active_adapters(model: Any) -> tuple[Any, ...]:
+    """Which of PEFT's adapters each of its layers applies: switching them moves no weight."""
+    layers = (module for module in model.modules() if hasattr(module, "base_layer"))
+    return tuple((tuple(layer.active_adapters), layer.disable_adapters) for layer in layers)
 
 
 def _fuse_block(block: Any) -> LayerWeights:
@@ -111,10 +148,10 @@ def _fuse_block(block: Any) -> LayerWeights:
     normed = hasattr(attention, "q_norm")
     return LayerWeights(
         block=block,
-        input_norm=block.input_layernorm.weight.detach(),
-        post_norm=block.post_attention_layernorm.weight.detach(),
-        q_norm=attention.q_norm.weight.detach() if normed else None,
-        k_norm=attention.k_norm.weight.detach() if normed else None,
+        input_norm=_weight_of(block, "input_layernorm", RMSNorm),
+        post_norm=_weight_of(block, "post_attention_layernorm", RMSNorm),
+        q_norm=_weight_of(attention, "q_norm", RMSNorm) if normed else None,
+        k_norm=_weight_of(attention, "k_norm", RMSNorm) if normed else None,
         qkv=qkv,
         qkv_bias=bias,
         out=out,

@@ -128,8 +128,11 @@ def _with_gguf(source: str | Path) -> tuple[str | Path, dict[str, Any]]:
     """The folder or hub id, and what transformers must be told besides to read a GGUF file."""
     if Path(source).suffix != ".gguf":
         return source, {}
-    if importlib.util.find_spec("gguf") is None:
-        raise ImportError(f"{str(source)!r} is a GGUF file, which needs a package: pip install 'sightline[convert]'")
+    # accelerate is asked for by transformers, but only once the weights' turn has come.
+    if missing := [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]:
+        raise ImportError(
+            f"{str(source)!r} is a GGUF file, which needs {' and '.join(missing)}: pip install 'sightline[convert]'"
+        )
     return Path(source).parent, {"gguf_file": Path(source).name}
 
 

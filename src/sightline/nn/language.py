@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationConfig, GenerationMixin
@@ -88,6 +89,16 @@ class LanguagePreTrainedModel(PreTrainedModel):
     _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **options: Any
+    ) -> None:
+        """As transformers' method. Raises ValueError for a way that would keep gradients from the routers."""
+        asked = getattr(gradient_checkpointing_func, "keywords", {})
+        if enable and self.config.use_moe and asked.get("use_reentrant"):
+            raise ValueError("use_reentrant=True would leave the routers' losses without gradients: leave it out")
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **options)
+
     _supports_flex_attn = True
     _supports_attention_backend = True
     _can_compile_fullgraph = True
@@ -330,9 +341,12 @@ class CausalLM(LanguagePreTrainedModel, GenerationMixin):
         # A turn that continues a cache may give its new tokens alone, and a mask over all of them.
         prompt = max(given, mask.shape[-1]) if mask is not None and kwargs.get("past_key_values") else given
         limit = self.config.max_position_embeddings
+        if (assistant := kwargs.get("assistant_model")) is not None:  # which reads all that is drafted on
+            limit = min(limit, getattr(assistant.config, "max_position_embeddings", limit))
         if prompt >= limit:
+            whose = "the model's" if assistant is None else "the model's or its assistant's"
             raise ValueError(
-                f"the prompt has {prompt} tokens, but the model's max_position_embeddings is {limit}: "
+                f"the prompt has {prompt} tokens, but {whose} max_position_embeddings is {limit}: "
                 "shorten it or send fewer images"
             )
         asked = {name: kwargs.get(name, getattr(config, name, None)) for name in ("max_new_tokens", "max_length")}

@@ -79,8 +79,11 @@ class Choices:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    async def __aiter__(self) -> AsyncIterator[tuple[int, Piece]]:
-        """Pieces of all answers as they come, each with its answer's number. Raises what an answer failed with."""
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Piece | None]]:
+        """Pieces of all answers as they come, each with its answer's number, and None at the end of each.
+
+        Raises what an answer failed with.
+        """
         ended: set[int] = set()
         while len(ended) < self._count:
             index, piece = await self._pieces.get()
@@ -90,6 +93,7 @@ class Choices:
                 ended.add(index)
                 self._count_over(index)
                 self.reply(index)
+                yield index, None
 
     async def replies(self) -> list[Reply]:
         """All answers whole. Raises what one of them failed with."""

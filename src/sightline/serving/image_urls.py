@@ -84,12 +84,22 @@ def read_url(url: str) -> Target:
     if found is None:
         raise ValueError("it is no plain http(s) URL with a host name")
     scheme, host, port, path = found[1].lower(), found[2].lower(), found[3], found[4] or "/"
-    labels = host.split(".")
-    if not all(_LABEL.fullmatch(label) for label in labels):
+    if not all(_LABEL.fullmatch(label) for label in host.split(".")):
         raise ValueError("its host is no host name")
-    if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
+    if _is_number(host):
         raise ValueError("its host is an address: only names are fetched from")
     return Target(scheme, host, int(port or _PORTS[scheme]), path if path.startswith("/") else f"/{path}")
+
+
+def is_name(host: str) -> bool:
+    """Whether pictures could be fetched from a host that is called so: by a name, in lower case, below another."""
+    labels = host.split(".")
+    return len(labels) > 1 and all(_LABEL.fullmatch(label) for label in labels) and not _is_number(host)
+
+
+def _is_number(host: str) -> bool:
+    """Whether a resolver would take it for an address, in digits of any base."""
+    return re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]) is not None
 
 
 async def resolve(host: str, port: int) -> list[str]:

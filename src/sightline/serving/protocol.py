@@ -115,8 +115,19 @@ class Protocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client reads more slowly than the answer is written; it must not stop altogether."""
         super().pause_writing()
+        self._watch_delivery()
+
+    def _watch_delivery(self) -> None:
+        """By then it has read some more, however little, or it is cut."""
         self._stop_delivery()
-        self._delivery = self.loop.call_later(self._limits.receive_seconds, self._abort, "unread")
+        unread = self.transport.get_write_buffer_size()
+        self._delivery = self.loop.call_later(self._limits.receive_seconds, self._on_unread, unread)
+
+    def _on_unread(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._watch_delivery()
+        else:
+            self._abort("unread")
 
     def resume_writing(self) -> None:
         """It has read."""

@@ -89,15 +89,16 @@ async def _events(choices: Choices, wording: Wording) -> AsyncGenerator[bytes]:
         yield sse_event(chunk)
     streams = [TokenStream(wording.vocabulary) for _ in range(wording.count)]
     async for index, piece in choices:
+        if piece is None:
+            reply = choices.reply(index)
+            check_finished([reply])
+            if said := streams[index].finish(reply):
+                yield sse_event(wording.more(index, "", said))
+            yield sse_event(wording.last(index, reply))
+            continue
         said = streams[index].push(piece)
         if piece.text or said:
             yield sse_event(wording.more(index, piece.text, said))
-    replies = [choices.reply(index) for index in range(wording.count)]
-    check_finished(replies)
-    for index, reply in enumerate(replies):
-        if said := streams[index].finish(reply):
-            yield sse_event(wording.more(index, "", said))
-        yield sse_event(wording.last(index, reply))
     if wording.has_usage:
-        yield sse_event(wording.usage(replies))
+        yield sse_event(wording.usage([choices.reply(index) for index in range(wording.count)]))
     yield DONE

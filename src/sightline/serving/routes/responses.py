@@ -96,7 +96,8 @@ async def _whole(
 async def _events(writing: Writing, choices: Choices, state: State) -> AsyncGenerator[bytes]:
     yield _sse(writing.begin())
     async for _, piece in choices:
-        yield _sse(writing.go_on(piece))
+        if piece is not None:
+            yield _sse(writing.go_on(piece))
     # They tell the whole answer four times over.
     yield await state.answering.run(lambda: _sse(writing.end(choices.reply(0))))
 

@@ -74,6 +74,12 @@ def _refuse_true(value: bool) -> bool:
     return value
 
 
+def _refuse_any(values: list[Any]) -> list[Any]:
+    if values:
+        _refuse(values)
+    return values
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -95,7 +101,7 @@ Unsupported = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": 
 # The same of a switch: only where it is off.
 Off = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
 # Of what this server does not have, a list of none.
-Empty = Annotated[list[Any], Field(max_length=0)]
+Empty = Annotated[list[Any], AfterValidator(_refuse_any), WithJsonSchema({"type": "array", "maxItems": 0})]
 Harmless = "Accepted, and without effect."
 
 ModelName = Annotated[str, Field(description="The name that `GET /v1/models` gives.")]
