@@ -36,7 +36,7 @@ def test_a_tally_repeats_the_list_and_numbers_what_it_counts():
     assert counts > 100
 
 
-def test_of_two_lists_the_other_one_has_a_note_behind_what_is_not_in_the_one_told_first():
+def test_of_two_lists_every_name_of_the_other_one_has_a_note_whether_it_is_in_the_one_told_first():
     notes = set()
     for told, _, answer in english_rows():
         if pair := re.fullmatch(
@@ -46,7 +46,7 @@ def test_of_two_lists_the_other_one_has_a_note_behind_what_is_not_in_the_one_tol
             first, other = told if order == "first" else reversed(told)
             assert names_in(before) == names_in(first)
             note = "new" if order == "first" else "gone"
-            expected = [name if name in names_in(first) else f"{name} ({note})" for name in names_in(other)]
+            expected = [f"{name} ({'both' if name in names_in(first) else note})" for name in names_in(other)]
             assert names_in(after) == expected
             notes.add(note if note in after else "")
     assert notes == {"new", "gone", ""}

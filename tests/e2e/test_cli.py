@@ -258,16 +258,17 @@ def test_a_pipe_that_nobody_reads_ends_it_without_a_word(monkeypatch):
 
 def test_what_stdout_cannot_write_is_written_as_an_escape(tmp_path):
     """A file's name that is no Unicode, and a stdout that takes no more than ASCII."""
-    (tmp_path / "cats").mkdir()
-    (tmp_path / "cats" / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "cats" / "\u732b.png")
+    folder = tmp_path / "data" / "cats"
+    folder.mkdir(parents=True)
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    Image.new("RGB", (40, 30), "red").save(folder / "\u732b.png")
     command = [
         sys.executable,
         "-m",
         "sightline.cli",
         "data",
         "check",
-        str(tmp_path),
+        str(folder.parent),
         "--report",
         str(tmp_path / "r.json"),
     ]

@@ -1,6 +1,8 @@
 """A grammar that is wrong or costs too much is refused in a line; trying it out keeps nobody waiting and no memory."""
 
 import asyncio
+import os
+import signal
 import threading
 
 import numpy as np
@@ -101,7 +103,8 @@ def test_a_grammar_that_a_busy_machine_did_not_try_is_refused_for_now(tiny, monk
     grammars = Grammars(tiny[1], [2], tiny[0].config.vocab_size, Limits())
     compiled(grammars, "choice", ["a"], "choice")
     with monkeypatch.context() as patch:
-        patch.setattr(grammars._trial, "seconds", 0.0)  # by the clock nothing is soon enough
+        patch.setattr(grammars._trial, "seconds", 0.01)
+        os.kill(grammars._trial._process.pid, signal.SIGSTOP)  # as though others had the whole processor
         with pytest.raises(APIError, match="the machine is too busy") as caught:
             compiled(grammars, "choice", ["b"], "choice")
     assert (caught.value.status, caught.value.retry_after) == (429, 5)

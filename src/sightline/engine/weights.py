@@ -62,7 +62,8 @@ def _weight_of(parent: Any, name: str, kind: type[nn.Module]) -> Tensor:
             f"the engine reads {name} as {kind.__name__}, but it is a {type(module).__name__}, or has a hook: "
             "merge its adapter (merge_and_unload), or use the model's generate"
         )
-    return module.weight.detach()
+    weight: Any = module.weight
+    return weight.detach()
 
 
 class FusedWeights:

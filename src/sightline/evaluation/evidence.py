@@ -6,7 +6,7 @@ so its answers are not for here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sightline.data.scenes.results import RESULT_MARKS, result_of
@@ -42,7 +42,7 @@ def judged_by_topic(answers: Sequence[Answer]) -> Judged:
     return Judged(Results(_called_by_topic(answers, topics)), Results(_called_by_topic(by_result, told)))
 
 
-def _called_by_topic(answers: Iterable[Answer], topics: dict[str, Collection[str]]) -> list[Answer]:
+def _called_by_topic(answers: Iterable[Answer], topics: Mapping[str, Collection[str]]) -> list[Answer]:
     return [replace(one, kind=topic) for topic, kinds in topics.items() for one in answers if one.kind in kinds]
 
 

@@ -91,13 +91,13 @@ class LanguagePreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
 
     def _set_gradient_checkpointing(
-        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, **options: Any
+        self, enable: bool = True, gradient_checkpointing_func: Any = checkpoint, *more: Any, **options: Any
     ) -> None:
         """As transformers' method. Raises ValueError for a way that would keep gradients from the routers."""
         asked = getattr(gradient_checkpointing_func, "keywords", {})
         if enable and self.config.use_moe and asked.get("use_reentrant"):
             raise ValueError("use_reentrant=True would leave the routers' losses without gradients: leave it out")
-        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **options)
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, *more, **options)
 
     _supports_flex_attn = True
     _supports_attention_backend = True

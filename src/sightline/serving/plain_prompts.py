@@ -44,20 +44,21 @@ def read_prompts(prompts: Sequence[str | list[int]], state: State, salt: bytes) 
 
 
 def _read(given: str | list[int], state: State, salt: bytes, controls: frozenset[int], field: str) -> Prepared:
+    if not isinstance(given, str):
+        _check_ids(given, state, controls, field)
     prepared = state.engine.prepare_text(given, salt)
     if not prepared.prompt.ids:
         raise APIError(f"{field} is empty: there is nothing to go on from", param=field)
-    if isinstance(given, str):
-        wrong = {state.processor.image_token_id}.intersection(prepared.prompt.ids)
-    else:
-        most = min(state.model.config.vocab_size, len(state.processor.tokenizer))
-        begin = state.processor.tokenizer.bos_token_id  # which a text may begin with
-        own = given[1:] if given[0] == begin else given
-        wrong = {token for token in own if token >= most or token in controls}
-    if wrong:
+    return prepared
+
+
+def _check_ids(given: list[int], state: State, controls: frozenset[int], field: str) -> None:
+    most = min(state.model.config.vocab_size, len(state.processor.tokenizer))
+    begin = state.processor.tokenizer.bos_token_id  # which a text may begin with
+    own = given[1:] if given[:1] == [begin] else given
+    if wrong := {token for token in own if token >= most or token in controls}:
         message = f"token {min(wrong)} stands for no text: control tokens and placeholders are the chat template's"
         raise APIError(f"{field}: {message}", param=field)
-    return prepared
 
 
 def _control_ids(state: State) -> frozenset[int]:

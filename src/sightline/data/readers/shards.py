@@ -35,10 +35,11 @@ class _Header(tarfile.TarInfo):
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Header:
         try:
             return super().fromtarfile(tarfile_)
-        except tarfile.EOFHeaderError:  # a block of zeros, which marks the end
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # a block of zeros, which marks the end
             raise
         except tarfile.HeaderError as error:
-            reason = "its end is missing" if isinstance(error, tarfile.EmptyHeaderError) else str(error)
+            is_over = isinstance(error, tarfile.EmptyHeaderError)  # type: ignore[attr-defined]
+            reason = "its end is missing" if is_over else str(error)
             raise tarfile.ReadError(reason) from None
 
 
