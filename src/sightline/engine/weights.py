@@ -6,7 +6,6 @@ as before, and what training changes in place is seen here. Nothing is computed 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,9 +93,15 @@ class FusedWeights:
 
         What was computed before, such as a picture's features or a prefix's keys and values, is stale then.
         """
-        weights = itertools.chain(self.model.parameters(), self.model.buffers())
-        counted = ((weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights)
-        return self._fused_times, hash((tuple(counted), _active_adapters(self.model)))
+        counted: list[Any] = []
+        for module in self.model.modules():
+            weights = (*module._parameters.values(), *module._buffers.values())
+            counted += [
+                (one.data_ptr(), 0 if one.is_inference() else one._version) for one in weights if one is not None
+            ]
+            if "base_layer" in module._modules:  # PEFT's: switching adapters moves no weight
+                counted.append((tuple(module.active_adapters), module.disable_adapters))
+        return self._fused_times, hash(tuple(counted))
 
     def tensors(self) -> list[Tensor]:
         """All that is held here, for what asks where they lie."""
@@ -129,12 +134,6 @@ def _check_place(model: Any) -> None:
             f"the engine needs a model that lies on one device as a whole, not on {', '.join(sorted(places))}: "
             "load it without device_map"
         )
-
-
-def _active_adapters(model: Any) -> tuple[Any, ...]:
-    """Which of PEFT's adapters each of its layers applies: switching them moves no weight."""
-    layers = (module for module in model.modules() if hasattr(module, "base_layer"))
-    return tuple((tuple(layer.active_adapters), layer.disable_adapters) for layer in layers)
 
 
 def _fuse_block(block: Any) -> LayerWeights:
