@@ -18,7 +18,17 @@ from urllib.parse import unquote_to_bytes
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
-__all__ = ["FORMATS", "MAX_PIXELS", "ImageSource", "formats_of", "load_rgb", "open_image", "renamed", "to_rgb"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "ImageSource",
+    "formats_of",
+    "lies_on_its_side",
+    "load_rgb",
+    "open_image",
+    "renamed",
+    "to_rgb",
+]
 
 ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
 
@@ -87,7 +97,7 @@ def load_rgb(source: ImageSource, where: str) -> Image.Image:
         raise renamed(error, f"{where}: {error}") from None
 
 
-def renamed(error: ValueError | FileNotFoundError, message: str) -> ValueError | FileNotFoundError:
+def renamed(error: ValueError | OSError, message: str) -> ValueError | FileNotFoundError:
     """The same error with another message. Of a kind below the two, which may be made otherwise, the kind above."""
     return FileNotFoundError(message) if isinstance(error, FileNotFoundError) else ValueError(message)
 

@@ -10,16 +10,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["LEFTOVER", "check_new", "new_folder", "write_whole"]
+__all__ = ["LEFTOVER", "check_new", "check_writable", "new_folder", "write_whole"]
 
 LEFTOVER = ".writing-"  # how the name begins of what was not finished
 _UNFINISHED = f"{LEFTOVER}all"
 
 
+def check_writable(path: Path) -> None:
+    """Raise ValueError where `path` could not be made: what is above it is no folder, or may not be written to."""
+    above = next(one for one in (path.absolute().parent, *path.absolute().parents) if os.path.lexists(one))
+    if not above.is_dir():
+        raise ValueError(f"{str(path)!r} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"{str(path)!r} cannot be written: {above} may not be written to; name another place")
+
+
 def check_new(folder: Path) -> None:
-    """Raise a FileExistsError where `folder` is there already and not empty, but for what was not finished."""
+    """Refuse a place for a folder that is to be made.
+
+    Raises:
+        FileExistsError: it is there already and not empty, but for what was not finished.
+        ValueError: it may not be written to.
+    """
     if folder.exists() and (not folder.is_dir() or any(path.name != _UNFINISHED for path in folder.iterdir())):
         raise FileExistsError(f"{str(folder)!r} is there already: name a folder that is new or empty")
+    check_writable(folder / _UNFINISHED)
 
 
 @contextmanager
@@ -27,7 +42,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """A place for all that is to lie in `folder`, where it is put once the `with` statement has ended well.
 
     Raises:
-        FileExistsError: as `check_new`.
+        FileExistsError, ValueError: as `check_new`.
     """
     check_new(folder)
     was_there, inside = folder.exists(), folder / _UNFINISHED

@@ -24,6 +24,7 @@ from sightline.bench.limits import copy_rate, matmul_rate
 from sightline.engine.engine import Engine
 from sightline.engine.int8 import Int8Experts
 from sightline.nn.moe import Experts
+from sightline.nn.vision import blocks_up_to
 
 __all__ = ["Figure", "Limits", "bench", "limits", "used_weights"]
 
@@ -144,9 +145,7 @@ def limits(model: Any, figures: Sequence[Figure]) -> Limits:
 def tower_weights(model: Any) -> int:
     """How many of the tower's weights a patch goes through: not its text half, nor blocks behind the features'."""
     tower = model.vision_encoder.vision_model
-    blocks = tower.encoder.layers
-    layer = model.config.vision_feature_layer
-    used = [tower.embeddings.patch_embedding, *blocks[: layer if layer >= 0 else len(blocks) + 1 + layer]]
+    used = [tower.embeddings.patch_embedding, *blocks_up_to(tower, model.config.vision_feature_layer)]
     return sum(weight.numel() for module in used for weight in module.parameters())
 
 

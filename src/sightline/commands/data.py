@@ -25,7 +25,7 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
-from sightline.commands.outputs import check_out, check_writable, is_page_of
+from sightline.commands.outputs import check_out, is_page_of
 from sightline.commands.printing import print_json
 
 if TYPE_CHECKING:
@@ -97,7 +97,6 @@ def check(
         raise ValueError("--keep-pictures is for --fix: give a folder for the good rows")
     if fix is not None:
         check_new(fix)
-        check_writable(fix)
         if report is not None and report.resolve().is_relative_to(fix.resolve()):
             raise ValueError(f"--report {report} lies in {fix}, which must be empty for --fix: name another file")
     if report is not None:

@@ -30,9 +30,9 @@ from sightline.commands.options import (
     QuestionColumn,
     share_of,
 )
-from sightline.commands.outputs import check_writable
 from sightline.commands.printing import print_json
 from sightline.commands.progress import counted
+from sightline.whole_file import check_writable
 
 if TYPE_CHECKING:
     from sightline.evaluation.evidence import Judged
@@ -284,16 +284,16 @@ def _side_by_side(heading: str, shown: Judged, **how: Any) -> list[Comparison]:
 
 
 def _print_tables(kinds: Judged, topics: Judged) -> None:
-    _print_table("kind", kinds, in_all=True)
+    _print_table("kind", kinds, summed=True)
     if topics.whole.kinds:
         print()
-        _print_table("topic", topics, in_all=False)
+        _print_table("topic", topics, summed=False)
     print("% right, and the 95 % interval")
     if kinds.alone.kinds:
         print(f"result: {ALONE}")
 
 
-def _print_table(heading: str, judged: Judged, in_all: bool) -> None:
+def _print_table(heading: str, judged: Judged, summed: bool) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -306,7 +306,7 @@ def _print_table(heading: str, judged: Judged, in_all: bool) -> None:
     table.add_column(heading, no_wrap=True)
     for column in [*(results.languages if several else []), "all", *(["result"] if alone.kinds else []), "n"]:
         table.add_column(Text(column or "-"), justify="right", no_wrap=True)
-    for kind in [*results.kinds, *([None] if in_all else [])]:
+    for kind in [*results.kinds, *([None] if summed else [])]:
         cells = [results.share(kind, language) for language in results.languages] if several else []
         total = results.share(kind)
         cells = [*cells, total, *([alone.share(kind) if kind else Share()] if alone.kinds else [])]

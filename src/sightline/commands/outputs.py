@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["check_out", "check_writable", "is_page_of"]
+from sightline.whole_file import check_writable
+
+__all__ = ["check_out", "is_page_of"]
 
 
 def check_out(path: Path, is_ours: Callable[[bytes], bool], what: str, force: bool | None = None) -> None:
@@ -26,15 +27,6 @@ def check_out(path: Path, is_ours: Callable[[bytes], bool], what: str, force: bo
         advice = "name another file" + ("" if force is None else ", or --force overwrites it")
         raise FileExistsError(f"{str(path)!r} exists and is not {what}: {advice}")
     check_writable(path)
-
-
-def check_writable(path: Path) -> None:
-    """Raise ValueError where `path` could not be made: what is above it is no folder, or may not be written to."""
-    above = next(one for one in (path.absolute().parent, *path.absolute().parents) if os.path.lexists(one))
-    if not above.is_dir():
-        raise ValueError(f"{str(path)!r} cannot be written: {above} is no folder")
-    if not os.access(above, os.W_OK):
-        raise ValueError(f"{str(path)!r} cannot be written: {above} may not be written to; name another place")
 
 
 def is_page_of(mark: str) -> Callable[[bytes], bool]:

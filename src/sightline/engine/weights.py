@@ -68,11 +68,11 @@ def _weight_of(parent: Any, name: str, kind: type[nn.Module]) -> Tensor:
 class FusedWeights:
     """The weights of `model` (a `CausalLM` or `VLM`), fused at once; `refresh` again where they were replaced.
 
-    Raises:
-        ValueError: the weights lie on several devices, or on none; or embeddings or a norm have an adapter or a hook.
-
     A block's projections are fused where all of them are plain linear layers of one dtype and device; adapters and
     quantised layers are left alone. Experts are stacked already. `head` is None where `lm_head` is not plain.
+
+    Raises:
+        ValueError: the weights lie on several devices, or on none; or embeddings or a norm have an adapter or a hook.
     """
 
     layers: list[LayerWeights]

@@ -132,10 +132,7 @@ def get_image_embeddings(
         ValueError: the pictures have another size than the tower's, or it has no such block.
     """
     tower: Any = vision_model.vision_model
-    blocks = tower.encoder.layers
-    count = layer if layer >= 0 else len(blocks) + 1 + layer
-    if not 0 <= count <= len(blocks):
-        raise ValueError(f"there is no layer {layer}: the tower has {len(blocks)} blocks")
+    blocks = blocks_up_to(tower, layer)
     *images, channels, height, width = image_tensors.shape
     side = tower.config.image_size
     if (height, width) != (side, side):
@@ -144,8 +141,21 @@ def get_image_embeddings(
     hidden_states = tower.embeddings(pixels.to(tower.embeddings.patch_embedding.weight.dtype))
     if hasattr(tower, "pre_layrnorm"):
         hidden_states = tower.pre_layrnorm(hidden_states)
-    for block in blocks[:count]:
+    for block in blocks:
         hidden_states = block(hidden_states, None)
     if hasattr(tower.embeddings, "class_embedding"):
         hidden_states = hidden_states[:, 1:]
     return hidden_states.reshape(*images, *hidden_states.shape[1:])
+
+
+def blocks_up_to(tower: Any, layer: int) -> Any:
+    """The tower's blocks that `hidden_states[layer]` has gone through: -1 means all, -2 all but one.
+
+    Raises:
+        ValueError: it has no such block.
+    """
+    blocks = tower.encoder.layers
+    count = layer if layer >= 0 else len(blocks) + 1 + layer
+    if not 0 <= count <= len(blocks):
+        raise ValueError(f"there is no layer {layer}: the tower has {len(blocks)} blocks")
+    return blocks[:count]

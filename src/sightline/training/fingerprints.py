@@ -22,12 +22,8 @@ def check_same_files(recipe: Recipe, saved: dict[str, list[str]]) -> None:
     for stage in recipe.stages:
         files = recipe.data_of(stage).files
         for file, now, before in zip(files, known[stage.name], saved.get(stage.name, ()), strict=False):
-            if now != before and len(known) > len(saved):
-                raise ValueError(
-                    f"{file.path} is not learned from as it was: it has changed since the run began, or a stage that "
-                    "was added holds out what it shows; give another --out for a new run"
-                )
             if now != before:
-                raise ValueError(
-                    f"{file.path} has changed since the run began: put it back, or give another --out for a new run"
-                )
+                has_more = len(known) > len(saved)  # stages, which may hold out what the file shows
+                why = ", or a stage that was added holds out what it shows" if has_more else ""
+                remedy = "put it back, or give another --out for a new run"
+                raise ValueError(f"{file.path} has changed since the run began{why}: {remedy}")

@@ -13,6 +13,7 @@ import torch
 from sightline.data.readers import Data
 from sightline.data.sample import Sample, answers_of
 from sightline.evaluation.probe import undisturbed
+from sightline.images import renamed
 from sightline.nn.balance import balance_loss, router_z_loss
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
@@ -84,8 +85,7 @@ class HeldOutLoss:
         except (ValueError, OSError) as error:
             where = self.files[file].rows.where(*self.files[file].members(group))
             self._check_rows(samples, f"{where}, which is held out")
-            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
-            raise kind(f"{where}, which is held out: {error}") from None
+            raise renamed(error, f"{where}, which is held out: {error}") from None
 
     def _check_rows(self, samples: Sequence[Sample], where: str) -> None:
         """Raise what is wrong with a row, with its remedy, where that is known."""

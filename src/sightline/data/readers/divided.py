@@ -14,6 +14,7 @@ import numpy as np
 from sightline.data.conversation import ChatRow, MissingPicture, RowError
 from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
+from sightline.images import renamed
 
 __all__ = ["Divided", "open_divided"]
 
@@ -74,8 +75,9 @@ def open_divided(path: str | os.PathLike[str], **options: Any) -> Data | Divided
     try:
         held_out = open_data(own[1], **options)
     except (ValueError, FileNotFoundError) as error:
-        raise type(error)(
+        raise renamed(
+            error,
             f"{error} ({own[1]} is taken for what {own[0]} holds out: if it has no answers, move it to another folder; "
-            "`data check --held-out 0.1` leaves it alone)"
+            "`data check --held-out 0.1` leaves it alone)",
         ) from None
     return Divided(os.fspath(path), train, held_out)

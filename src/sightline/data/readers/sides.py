@@ -22,6 +22,7 @@ from sightline.data.readers.opening import Data, open_data
 from sightline.data.readers.own_split import own_split
 from sightline.data.readers.shown import Count, Shown, shown_by
 from sightline.data.readers.splits import count_groups, held_out_rows
+from sightline.images import renamed
 
 __all__ = [
     "AUTO_SHARE",
@@ -105,9 +106,10 @@ def _own_sides(own: tuple[str, str], on_row: Callable[[], None], options: dict[s
         if not held_out.is_in_order_only:
             next(iter(held_out), None)  # one without answers says so in its first row
     except (ValueError, FileNotFoundError) as error:
-        raise type(error)(
+        raise renamed(
+            error,
             f"{error} ({own[1]} is taken for what {own[0]} holds out: if it has no answers, give the latter with "
-            "data.held_out=0.1)"
+            "data.held_out=0.1)",
         ) from None
     if held_out.is_in_order_only:
         return Sides(train, None, f"its own {held_out.path} can be read in order only and is left out: decompress it")
