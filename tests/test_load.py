@@ -9,6 +9,7 @@ from PIL import Image
 import sightline
 from sightline.commands.info import count_parameters
 from sightline.interop.load import best_dtype, load_processor, stored_dtype
+from sightline.manifest import write_manifest
 
 from .stand_ins import save_llava
 
@@ -158,3 +159,23 @@ def test_parameters_are_counted_by_part(tiny_model_folder):
     counts = count_parameters(model)
     assert counts["projector"] == 16 * 32 + 32
     assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
+
+
+def test_weights_of_a_checkpoint_that_are_not_what_was_written_are_refused(tiny_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    (folder / "manifest.json").write_text('{"files": {"a stranger\'s": 1}}')
+    sightline.load(folder, device="cpu")
+    (folder / "manifest.json").unlink()
+    write_manifest(folder, {})
+    (folder / "chat_template.jinja").write_text(
+        (folder / "chat_template.jinja").read_text() + " "
+    )  # one's own to change
+    sightline.load(folder, device="cpu")
+    weights = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    held = bytearray(weights.read_bytes())
+    held[-5] ^= 1
+    weights.write_bytes(held)
+    with pytest.raises(
+        ValueError, match=r"safetensors is damaged: its SHA-256 .*; copy it again, or delete .*manifest"
+    ):
+        sightline.load(folder, device="cpu")

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.training.checkpoint import checkpoints, load_state, newest_good, save_checkpoint, verify
+from sightline.training.checkpoint import checkpoints, load_state, newest_good, save_checkpoint, save_whole, verify
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)), "parts/extra.bin": b"more"}
 
@@ -175,6 +175,17 @@ def test_what_a_killed_run_left_is_no_checkpoint_and_goes_at_the_next_save(pair)
     assert names(folder) == ["step-000001", "step-000002"]
     save(folder, 3, keep=9)
     assert sorted(path.name for path in folder.iterdir()) == ["step-000001", "step-000002", "step-000003"]
+
+
+def test_a_model_that_was_being_removed_when_the_run_was_killed_is_in_nobodys_way(tmp_path):
+    folder = tmp_path / "model"
+    for number in range(3):
+        left = tmp_path / ".dropping-model.old"
+        left.mkdir(exist_ok=True)
+        (left / "model.safetensors").write_bytes(b"half of it")
+        save_whole(folder, lambda path, number=number: (path / "weights").write_text(str(number)) and None)
+        assert (folder / "weights").read_text() == str(number)
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_what_was_about_to_be_replaced_counts_until_its_successor_is_there(pair):

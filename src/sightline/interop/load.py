@@ -22,6 +22,7 @@ from sightline.config import VLMConfig
 from sightline.engine.quantize import is_quantized
 from sightline.engine.quantize import quantize as to_int8
 from sightline.interop.screening import screen_config, screen_descriptions, screen_processor, screen_weights
+from sightline.manifest import check_weights
 from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 
@@ -61,7 +62,8 @@ def load(
         FileNotFoundError: there is no such folder, and no such model on the hub or in its cache.
         ImportError: torchao is asked for and not installed.
         ValueError: the checkpoint is of a kind that cannot be loaded, brings code or contradicts itself; the device,
-            dtype or quantisation does not exist; or torchao is asked for on a CPU or for a mixture of experts.
+            dtype or quantisation does not exist; torchao is asked for on a CPU or for a mixture of experts; or the
+            weights of a run's checkpoint are not those that its manifest tells of.
     """
     if quantize not in (None, "int8", "torchao"):
         raise ValueError(f"there is no quantisation {quantize!r}: give int8, or torchao on a GPU")
@@ -134,6 +136,7 @@ def _load(source: str, name: str, dtype: torch.dtype) -> tuple[VLM, ProcessorMix
             f"{name} is a {described.get('model_type')!r} checkpoint; what loads is sightline_vlm and llava"
         )
     held = screen_weights(source, described, name) if described else 0
+    check_weights(Path(source))
     config = _read_config(source, name)
     model: VLM
     processor: Any

@@ -7,8 +7,6 @@ keeping is the loop's decision: this file knows steps and scores, not what they 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import pickle
@@ -16,9 +14,11 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+from sightline.manifest import MANIFEST, check_files, read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from sightline.nn.vlm import VLM
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["checkpoints", "load_state", "newest_good", "save_checkpoint", "save_model", "verify"]
 
-Read = TypeVar("Read")
-
 _STATE = "trainer.pt"
-_MANIFEST = "manifest.json"
 # `.old` is what a checkpoint of the same step replaced; a run killed in between leaves it as that step's only one.
 _NAME = re.compile(r"step-(\d+)(\.old)?")
 _LEFTOVERS = (".writing-*", ".dropping-*")
@@ -85,6 +82,7 @@ def save_whole(
     """
     beside, old = folder.with_name(f".writing-{folder.name}"), folder.with_name(f"{folder.name}.old")
     shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(_doomed(old), ignore_errors=True)  # a kill may have left it
     try:
         beside.mkdir(parents=True)
         write_model(beside)
@@ -133,13 +131,7 @@ def verify(checkpoint: Path) -> None:
     Raises:
         ValueError: naming the first file that is missing or damaged.
     """
-    for name, written in _manifest(checkpoint)["files"].items():
-        path = checkpoint / name
-        found = _readable(path, _fingerprint)
-        if found["size"] != written["size"]:
-            raise ValueError(f"{path} is damaged: it holds {found['size']} bytes, and {written['size']} were written")
-        if found != written:
-            raise ValueError(f"{path} is damaged: its SHA-256 is not that of what was written")
+    check_files(checkpoint)
 
 
 def load_state(checkpoint: Path, *, mapped: bool = False) -> dict[str, Any]:
@@ -165,9 +157,7 @@ def _write(
 
 def _seal(beside: Path, facts: dict[str, Any]) -> None:
     """The manifest over everything in the folder, and all of it on the disk."""
-    paths = sorted(path for path in beside.rglob("*") if path.is_file())
-    files = {path.relative_to(beside).as_posix(): _fingerprint(path) for path in paths}
-    (beside / _MANIFEST).write_text(_sealed({**facts, "files": files}), encoding="utf-8")
+    write_manifest(beside, facts)
     for path in (*beside.rglob("*"), beside):
         _sync(path)
 
@@ -213,9 +203,13 @@ def _drop_old(saved: Path, keep: int, best: int | None) -> None:
 
 def _drop(checkpoint: Path) -> None:
     """Delete, but never leave half of it under a checkpoint's name."""
-    doomed = checkpoint.with_name(f".dropping-{checkpoint.name}")
+    doomed = _doomed(checkpoint)
     checkpoint.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def _doomed(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f".dropping-{checkpoint.name}")
 
 
 def _step(checkpoint: Path) -> int:
@@ -228,49 +222,14 @@ def _is_replaced(checkpoint: Path) -> bool:
 
 def _looks_whole(path: Path) -> bool:
     # One of the two is enough: where the other was lost, `verify` says so.
-    return (path / _STATE).is_file() or (path / _MANIFEST).is_file()
+    return (path / _STATE).is_file() or (path / MANIFEST).is_file()
 
 
 def _score(checkpoint: Path) -> float | None:
     try:
-        return _manifest(checkpoint)["score"]
+        return read_manifest(checkpoint)["score"]
     except ValueError:
         return None  # a damaged checkpoint is no candidate for the best
-
-
-def _sealed(fields: dict[str, Any]) -> str:
-    """The manifest's text, with a digest of itself: a flipped bit in it is found like any other."""
-    digest = hashlib.sha256(json.dumps(fields).encode()).hexdigest()
-    return json.dumps(fields | {"manifest_sha256": digest}, indent=2)
-
-
-def _manifest(checkpoint: Path) -> dict[str, Any]:
-    path = checkpoint / _MANIFEST
-    written = _readable(path, Path.read_bytes)
-    try:
-        fields = json.loads(written)
-        del fields["manifest_sha256"]
-        whole = _sealed(fields).encode() == written
-    except (ValueError, TypeError, KeyError):
-        whole = False
-    if not whole:
-        raise ValueError(f"{path} is damaged: it is not as it was written")
-    return fields
-
-
-def _readable(path: Path, read: Callable[[Path], Read]) -> Read:
-    try:
-        return read(path)
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing") from None
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return {"size": file.tell(), "sha256": digest.hexdigest()}
 
 
 def _sync(path: Path) -> None:
