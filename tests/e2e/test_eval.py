@@ -399,3 +399,12 @@ def test_options_of_ones_own_data_are_refused_where_they_say_nothing(evaluate, w
     code, _, err = evaluate(*words)
     assert code == 2
     assert message in err
+
+
+def test_a_narrow_terminal_loses_no_figure(evaluate, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    code, out, err = evaluate("--tasks", "nearest", "--per-kind", "2")
+    assert code == 0, err
+    head = next(line.split() for line in out.splitlines() if line.startswith("kind"))
+    assert head == ["kind", "en", "zh", "all", "result", "n"]
+    assert "…" not in out

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from sightline.evaluation.answer_file import AnswerFile
+from sightline.evaluation.answering import Reply
 from sightline.evaluation.evaluate import evaluate, judge
 from sightline.evaluation.examples import examples
 from sightline.evaluation.results import Answer, Results, Share
@@ -151,3 +152,22 @@ def test_photographs_are_kept_small(tmp_path):
     tasks = file_tasks(tmp_path / "rows.jsonl")
     (shown,) = examples(tasks, [judge(tasks.question(tasks.keys[0]), "Blue.")])
     assert [picture.size for picture in shown.pictures] == [(256, 192)]
+
+
+def test_a_long_truth_has_room_in_its_answer(tiny, tmp_path, monkeypatch):
+    truths = {"short?": "yes", "long?": "word " * 90}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"question": ask, "answer": truth}) + "\n" for ask, truth in truths.items()))
+    given = {}
+
+    def answer(model, processor, questions, batch_size, max_new_tokens):
+        given.update((question.text, max_new_tokens) for question in questions)
+        yield [(question, Reply(question.truths[0], 0.5)) for question in questions]
+
+    monkeypatch.setattr("sightline.evaluation.evaluate.answer", answer)
+    asked = file_tasks(str(rows))
+    evaluate(*tiny, asked, AnswerFile(tmp_path / "own", {}), max_new_tokens=None)
+    assert given["short?"] == 128
+    assert given["long?"] >= 2 * len(tiny[1].encode_text(truths["long?"].strip()))
+    evaluate(*tiny, asked, AnswerFile(tmp_path / "seven", {}), max_new_tokens=7)
+    assert set(given.values()) == {7}

@@ -4,9 +4,9 @@ import copy
 
 import torch
 
-from sightline.evaluation.answering import Reply
+from sightline.evaluation.answering import LEAST, MOST, Reply, room
 from sightline.evaluation.examples import Example
-from sightline.evaluation.probe import LEAST, MOST, ask, probe, probe_examples, room, side_by_side, with_before
+from sightline.evaluation.probe import ask, probe, probe_examples, side_by_side, with_before
 from sightline.evaluation.tasks import Key, Question, Tasks
 
 
@@ -47,7 +47,7 @@ def test_examples_show_before_and_after(oracle, tiny, world):
 
 
 def test_an_answer_may_be_as_long_as_its_truth_needs(monkeypatch, tiny):
-    texts = ["A duck.", "a b c d e f g h " * 5, "word " * 400, "Red."]
+    texts = ["A duck.", "a b c d e f g h " * 5, "word " * 1400, "Red."]
     needed = [len(tiny[1].encode_text(text)) for text in texts]
     assert needed[0] < 2 * needed[1] < MOST < needed[2]
     asked = {}

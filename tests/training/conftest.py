@@ -83,8 +83,8 @@ def cheap_runs(request):
     """What costs a run most and says nothing: models that never end an answer, pictures measured before a step, and the
     same tokenizer learned again."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sightline.evaluation.probe.LEAST", 8)
-        patch.setattr("sightline.evaluation.probe.MOST", 16)
+        patch.setattr("sightline.evaluation.answering.LEAST", 8)
+        patch.setattr("sightline.evaluation.answering.MOST", 16)
         patch.setattr("sightline.training.rows.WORLD_SAMPLE", 8)
         if not request.module.__name__.endswith("test_build"):
             patch.setattr(build, "_learned", learned_once)

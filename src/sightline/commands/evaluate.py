@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +23,6 @@ from sightline.commands.options import (
     Format,
     ImageColumn,
     ImageFolder,
-    MaxNewTokens,
     Prompt,
     Quantize,
     QuestionColumn,
@@ -85,7 +83,13 @@ def evaluate(
     prompt: Prompt = None,
     image_folder: ImageFolder = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Questions at once.")] = 32,
-    max_new_tokens: MaxNewTokens = 128,
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="The answer ends here at the latest; at 128, or where a file's truth is longer later, if not given.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that make questions; cores less one, up to 8, if not given.")
     ] = None,
@@ -115,6 +119,7 @@ def evaluate(
     _refuse(
         of_the_world if file else of_a_file, f"the file {file}" if file else "the built-in world: give --tasks FILE"
     )
+    from sightline.evaluation.evaluate import ROOM
     from sightline.evaluation.tasks import file_tasks
     from sightline.interop.load import load
 
@@ -129,7 +134,9 @@ def evaluate(
     if asked is None:
         side = loaded.config.vision_config.image_size
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
-    how = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
+    if not file:  # the world's truths are known to be shorter
+        max_new_tokens = max_new_tokens or ROOM
+    how: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
     kinds, topics, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:
         print_json(report)
@@ -196,7 +203,7 @@ def _workers(given: int | None) -> int:
 
 
 def _measure(
-    name: str, model: Any, processor: Any, tasks: Tasks, out: Path, how: dict[str, int]
+    name: str, model: Any, processor: Any, tasks: Tasks, out: Path, how: dict[str, Any]
 ) -> tuple[Judged, Judged, dict[str, Any]]:
     """Ask what is not answered yet; write the page and what it adds up to, by kind and by topic."""
     from sightline.evaluation.answer_file import AnswerFile, write_json
@@ -212,7 +219,7 @@ def _measure(
         "preparation": preparation(model, processor),
         "dtype": dtype,
     }
-    fixed |= {"max_new_tokens": how["max_new_tokens"], **tasks.settings}
+    fixed |= {"max_new_tokens": how["max_new_tokens"] or "by the truths", **tasks.settings}
     kept = AnswerFile(out, fixed)
     before, started = len(kept), time.perf_counter()
     with counted("eval", "answers", len(tasks.keys), before, out) as advance:
@@ -312,5 +319,7 @@ def _print_table(heading: str, judged: Judged, summed: bool) -> None:
         cells = [*cells, total, *([alone.share(kind) if kind else Share()] if alone.kinds else [])]
         shown = [str(share) if share.total else "" for share in cells]
         table.add_row(Text(kind or "all"), *shown, f"{total.total:,}", style=None if kind else "bold")
-    # What is not a terminal has no width to be cut to.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    # A narrow terminal wraps the lines; cut to its width, they would lack figures.
+    console = Console(width=1000)
+    console.width = max(1, console.measure(table).maximum)
+    console.print(table)

@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from sightline.engine.prompts import PromptReader
 from sightline.evaluation.tasks import Question
 
-__all__ = ["Reply", "answer", "fingerprint", "groups", "preparation"]
+__all__ = ["Reply", "answer", "by_room", "fingerprint", "groups", "preparation", "room"]
 
 Prompt = dict[str, Tensor]
 
+LEAST, MOST = 64, 1024  # tokens that an answer may have, by what its truth needs
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes an element
 # Of a config, what says where a model is from and how it is held, but not what it computes.
 _BESIDE = ("transformers_version", "_name_or_path", "dtype", "architectures", "freeze_vision")
@@ -56,6 +57,23 @@ def answer(
     for group in groups(sizes, batch_size, None if limit is None else limit - max_new_tokens):
         replies = _generate(model, processor, [prompts[index] for index in group], max_new_tokens)
         yield [(questions[index], reply) for index, reply in zip(group, replies, strict=True)]
+
+
+def by_room(
+    questions: Sequence[Question], processor: Any, max_new_tokens: int | None, least: int | None = None
+) -> list[tuple[int, list[Question]]]:
+    """The questions with the tokens that their answers may have: `max_new_tokens`, or a question's own `room`."""
+    found: dict[int, list[Question]] = {}
+    for question in questions:
+        found.setdefault(max_new_tokens or room(question, processor, least), []).append(question)
+    return sorted(found.items(), reverse=True, key=lambda pair: pair[0])
+
+
+def room(question: Question, processor: Any, least: int | None = None) -> int:
+    """Tokens for an answer: twice the longest truth's, as a power of two between `least` (None: `LEAST`) and `MOST`, so
+    that questions of like answers are asked together, and a model that never ends costs no more than it must."""
+    longest = max(len(processor.encode_text(truth)) for truth in question.truths)
+    return min(MOST, max(least or LEAST, 1 << max(0, 2 * longest - 1).bit_length()))
 
 
 def groups(sizes: Sequence[tuple[int, int]], batch_size: int, room: int | None = None) -> list[list[int]]:

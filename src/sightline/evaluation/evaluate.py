@@ -12,12 +12,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from sightline.evaluation.answer_file import AnswerFile
-from sightline.evaluation.answering import answer
+from sightline.evaluation.answering import answer, by_room
 from sightline.evaluation.results import Answer
 from sightline.evaluation.tasks import Key, Question, Tasks
 
 __all__ = ["evaluate", "judge"]
 
+ROOM = 128  # tokens that an answer has at least, where no other number is given
 WINDOW = 4  # batches whose questions are made, and sorted by length, together
 
 
@@ -28,13 +29,14 @@ def evaluate(
     kept: AnswerFile,
     *,
     batch_size: int = 32,
-    max_new_tokens: int = 128,
+    max_new_tokens: int | None = ROOM,
     workers: int = 0,
     on_batch: Callable[[Sequence[Answer]], None] = lambda _: None,
 ) -> list[Answer]:
     """The answers to all of `tasks`, in order: those `kept`, and the others from the model, kept as they come.
 
-    `workers` processes make the questions beside the model: pictures take as long to draw as to answer.
+    `workers` processes make the questions beside the model: pictures take as long to draw as to answer. An answer ends
+    after `max_new_tokens`; None: after `ROOM`, or twice what a question's longest truth takes if that is more.
 
     Raises:
         FileNotFoundError, ValueError: a question cannot be made or leaves no place for an answer, or the kept
@@ -47,10 +49,11 @@ def evaluate(
     for questions in DataLoader(missing, batch_size=None, num_workers=workers, generator=torch.Generator()):
         if isinstance(questions, Exception):
             raise questions
-        for batch in answer(model, processor, questions, batch_size, max_new_tokens):
-            judged = [judge(question, *reply) for question, reply in batch]
-            kept.add(judged)
-            on_batch(judged)
+        for most, alike in by_room(questions, processor, max_new_tokens, ROOM):
+            for batch in answer(model, processor, alike, batch_size, most):
+                judged = [judge(question, *reply) for question, reply in batch]
+                kept.add(judged)
+                on_batch(judged)
     return [kept[key] for key in tasks.keys]
 
 

@@ -14,16 +14,13 @@ from typing import Any
 import torch
 
 from sightline.data.scenes import World
-from sightline.evaluation.answering import Reply, answer
+from sightline.evaluation.answering import Reply, answer, by_room
 from sightline.evaluation.evaluate import WINDOW, judge
 from sightline.evaluation.examples import Example, example
 from sightline.evaluation.results import Answer, Results
 from sightline.evaluation.tasks import Question, Tasks, scene_tasks
 
-__all__ = ["ask", "probe", "probe_examples", "room", "side_by_side", "undisturbed", "with_before"]
-
-
-LEAST, MOST = 64, 256  # tokens that an answer may have, by what its truth needs
+__all__ = ["ask", "probe", "probe_examples", "side_by_side", "undisturbed", "with_before"]
 
 
 def ask(
@@ -42,20 +39,10 @@ def ask(
         # A window at a time: the pictures of all questions together may not fit into memory.
         for start in range(0, len(tasks.keys), WINDOW * batch_size):
             questions = [tasks.question(key) for key in tasks.keys[start : start + WINDOW * batch_size]]
-            by_room: dict[int, list[Question]] = {}
-            for question in questions:
-                by_room.setdefault(max_new_tokens or room(question, processor), []).append(question)
-            for most, alike in sorted(by_room.items(), reverse=True):
+            for most, alike in by_room(questions, processor, max_new_tokens):
                 batches += answer(model, processor, alike, batch_size, most)
     judged = {question.key: (question, judge(question, *reply)) for batch in batches for question, reply in batch}
     return [judged[key] for key in tasks.keys]
-
-
-def room(question: Question, processor: Any) -> int:
-    """Tokens for an answer: twice the longest truth's, as a power of two between `LEAST` and `MOST`, so that questions
-    of like answers are asked together, and a model that never ends costs no more than it must."""
-    longest = max(len(processor.encode_text(truth)) for truth in question.truths)
-    return min(MOST, max(LEAST, 1 << max(0, 2 * longest - 1).bit_length()))
 
 
 SHOWN = 60  # characters of an answer on the console
