@@ -13,7 +13,8 @@ from sightline.whole_file import LEFTOVER, write_whole
 
 def test_memory_is_what_a_container_may_use(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(module, "_CGROUP", limit)
+    monkeypatch.setattr(module, "_CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(module, "_OWN_GROUPS", tmp_path / "none")
     whole = machine_memory()
     limit.write_text("max\n")
     assert machine_memory() == whole
@@ -22,6 +23,24 @@ def test_memory_is_what_a_container_may_use(tmp_path, monkeypatch):
     assert environment()["memory"] == "1 GiB"
     limit.write_text(f"{2 * whole}\n")
     assert machine_memory() == whole
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "file"),
+    [
+        ("0::/slurm/job_7/step_0", "slurm/job_7", "memory.max"),
+        ("0::/slurm/job_7/step_0", "slurm/job_7/step_0", "memory.max"),
+        ("9:memory:/slurm/job_7", "memory/slurm", "memory.limit_in_bytes"),
+    ],
+)
+def test_memory_is_what_a_batch_job_may_use(tmp_path, monkeypatch, line, folder, file):
+    (tmp_path / "own").write_text(f"3:cpu,cpuacct:/elsewhere\n{line}\n")
+    monkeypatch.setattr(module, "_CONTROL_GROUPS", tmp_path)
+    monkeypatch.setattr(module, "_OWN_GROUPS", tmp_path / "own")
+    whole = machine_memory()
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / file).write_text(f"{2**30}\n")
+    assert machine_memory() == 2**30 < whole
 
 
 @pytest.mark.parametrize(

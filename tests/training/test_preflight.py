@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from sightline.data.scenes import World
 from sightline.training import preflight as module
 from sightline.training.build import build
 from sightline.training.memory import SavedForBackward
@@ -106,6 +107,39 @@ def test_the_report_says_what_is_trained_how_fast_and_the_first_loss_against_a_g
     assert text.count("frozen") == 2
     assert "0.0015 (AdamW)" in text
     assert "a guess over the vocabulary costs" in text
+    assert f"worst batch: {report.worst}: peak {report.peak / 2**30:.2f} of {report.limit / 2**30:.1f} GiB" in text
+
+
+def test_the_worst_batch_is_rehearsed_beside_the_gradients_of_the_parts_before_it(make_recipe, monkeypatch):
+    beside = {}
+    for accumulate in (1, 2):
+        run = run_of(make_recipe(train={"accumulate": accumulate, "batch_size": 2}))
+        loss, seen = run.objective.loss, []
+
+        def watched(batch, total, run=run, loss=loss, seen=seen):
+            seen.append(sum(weight.grad is not None for weight in run.trained))
+            return loss(batch, total)
+
+        monkeypatch.setattr(run.objective, "loss", watched)
+        preflight(run)
+        beside[accumulate] = set(seen)
+        assert all(weight.grad is None for weight in run.trained)
+        assert [loss_of(record) for record in run.steps()]
+        trained = len(run.trained)
+    assert beside == {1: {0}, 2: {trained}}
+
+
+def test_regions_are_rehearsed_in_every_language_with_places_and_without(make_recipe, monkeypatch):
+    run = run_of(make_recipe(stages=[{"kind": "tower", "steps": 1}]))
+    drawn, regions = set(), World.regions
+
+    def watched(self, index, placed=False, languages=None):
+        drawn.add((self.languages, placed))
+        return regions(self, index, placed, languages)
+
+    monkeypatch.setattr(World, "regions", watched)
+    preflight(run)
+    assert drawn == {((language,), placed) for language in ("en", "zh") for placed in (False, True)}
 
 
 def printed(report, run):

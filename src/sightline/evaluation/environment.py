@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch
 
 __all__ = ["environment", "machine_memory"]
 
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
+_CONTROL_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def environment() -> dict[str, str]:
@@ -35,10 +37,34 @@ def _processor() -> str:
 
 
 def machine_memory() -> int | None:
-    """What this machine has, in bytes, less where a container may use less; None where the system does not say."""
+    """What this machine has, in bytes, less where its control groups allow less; None where the system does not say."""
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on every system
         return None
-    allowed = _CGROUP.read_text(encoding="utf-8").strip() if _CGROUP.exists() else "max"
-    return whole if allowed == "max" else min(whole, int(allowed))
+    return min([whole, *_allowed()])
+
+
+def _allowed() -> Iterator[int]:
+    """Bytes that this process's control groups and those around them allow: a container's, a batch job's, a service's.
+
+    Of version 2 there is one hierarchy, of version 1 one for memory (the kernel's admin-guide/cgroup-v2 and -v1).
+    """
+    yield from _limits(_CONTROL_GROUPS, "memory.max")  # a container's own, whatever it calls itself
+    lines = _OWN_GROUPS.read_text(encoding="utf-8").splitlines() if _OWN_GROUPS.exists() else []
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        root, file = _CONTROL_GROUPS, "memory.max"
+        if controllers:
+            root, file = _CONTROL_GROUPS / "memory", "memory.limit_in_bytes"
+        if controllers in ("", "memory"):
+            own = root / group.lstrip("/")
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(root):
+                    yield from _limits(folder, file)
+
+
+def _limits(folder: Path, file: str) -> Iterator[int]:
+    path = folder / file
+    if path.is_file() and (told := path.read_text(encoding="utf-8").strip()).isdecimal():
+        yield int(told)

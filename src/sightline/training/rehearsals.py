@@ -20,7 +20,7 @@ from sightline.training.rows import (
 
 __all__ = ["Plan", "Rehearsal", "plan_of"]
 
-REGION_BATCHES = 3  # that are drawn to take the largest; a batch of pictures takes a second
+REGION_BATCHES = 4  # drawn to take the largest: in either language with and without places; one takes a second
 FEW = 2  # rows of each odd kind that are rehearsed beside the full batches
 NAMED = 3  # rows that a message names
 

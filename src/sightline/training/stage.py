@@ -174,6 +174,9 @@ class StageRun:
         Raises:
             FloatingPointError: the loss or gradient is not finite.
         """
+        if self.settings.accumulate > 1:  # all parts of a step but the first have the gradients so far beside them
+            for weight in self.trained:
+                weight.grad = torch.zeros_like(weight)
         devices = range(torch.cuda.device_count()) if self.device.type == "cuda" else ()
         with torch.random.fork_rng(devices=devices), FlopCounterMode(display=False) as counter:
             loss = self._backward(micro_batches).loss
