@@ -292,10 +292,10 @@ def test_a_run_may_go_on_with_other_rates_and_longer(path, override):
 
 def test_files_may_lie_elsewhere_but_weigh_the_same(path):
     def reading(place, weight):
-        joint = "stages=[{kind: joint, steps: 1}]"
+        both = "stages=[{kind: joint, steps: 1}, {kind: instruct, steps: 1}]"
         where = f"path: {place}/rows.jsonl, image_folder: {place}, validation: {place}/held.jsonl"
         files = f"[{{{where}, weight: {weight}}}]"
-        return load_recipe(path, [joint, f"data.files={files}", f"stages.joint.data.files={files}"])
+        return load_recipe(path, [both, f"data.files={files}", f"stages.joint.data.files={files}"])
 
     check_same_run(reading("here", 2), reading("there", 2))
     with pytest.raises(ValueError, match="has another data: give"):
@@ -317,3 +317,16 @@ def test_only_what_a_run_saved_is_taken_for_a_runs_recipe(path, tmp_path):
     assert not is_saved_recipe(tmp_path / "none.yaml")
     save_recipe(load_recipe(path), tmp_path / "saved.yaml")
     assert is_saved_recipe(tmp_path / "saved.yaml")
+
+
+def test_data_that_reach_no_stage_are_an_error_that_names_those_that_would(path):
+    own = [f"stages.{name}.data={{world: {{questions: 2}}}}" for name in ("tower", "end")]
+    with pytest.raises(
+        ValueError, match=r"reaches no stage.*stages\.tower\.data\.world\.questions and stages\.end\.data"
+    ):
+        load_recipe(path, [*own, "data.world.questions=3"])
+    recipe = load_recipe(path, [own[0], "data.world.questions=3"])
+    assert [recipe.data_of(stage).world.questions for stage in recipe.stages] == [2, 3]
+    files = ["stages.tower.data={files: []}", "stages.end.data={files: [{path: old.jsonl}]}"]
+    with pytest.raises(ValueError, match="reaches no stage"):
+        load_recipe(path, [*files, "data.files=[{path: new.jsonl}]"])

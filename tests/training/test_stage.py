@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sightline.data.scenes.questions import KINDS
 from sightline.nn.float32_attention import NAME
 from sightline.training.build import build
 from sightline.training.parts import part_of
@@ -320,13 +321,17 @@ def test_a_contrastive_batch_names_each_region_as_the_world_does(make_recipe):
 
 
 def test_a_captioning_stage_trains_the_tower_through_the_language_model(make_recipe):
-    captions = {"mix": {"describe": 1.0}, "questions": 1}
-    stage = {"kind": "tower", "objective": "captioning", "steps": 1, "data": {"world": captions}}
+    world = {"questions": 2, "exercises": 0.5, "mix": {"describe_short": 0.0}}
+    stage = {"kind": "tower", "objective": "captioning", "steps": 1, "data": {"world": world}}
     model, processor = build(make_recipe(stages=[stage]))
     before = weights(model)
-    assert len(list(run_of(make_recipe(stages=[stage]), model, processor).steps())) == 1
+    run = run_of(make_recipe(stages=[stage]), model, processor)
+    assert len(list(run.steps())) == 1
     moved = {part_of(name) for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"vision", "projector", "language"}
+    asked = run.recipe.data_of(run.stage).world
+    assert {kind for kind in KINDS if asked.mix[kind]} == {"describe", "text_describe", "chart_describe"}
+    assert (asked.exercises, asked.grid_share) == (0.0, 0.0)
 
 
 def test_a_contrastive_stage_refuses_a_tower_that_is_not_clips(make_recipe):

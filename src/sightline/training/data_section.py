@@ -24,6 +24,7 @@ def _auto_or_share(given: Any) -> Any:
     raise ValueError(f"is auto, or a share from 0 up to, but not, 1: {given!r} is neither")
 
 
+CAPTIONS = ("describe", "describe_short", "text_describe", "chart_describe")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HeldOut = Annotated[Literal["auto"] | float, BeforeValidator(_auto_or_share)]
 
@@ -43,6 +44,11 @@ class WorldSource(Section):
     grid_share: float = Field(0.2, ge=0, le=1)
     questions: int = Field(8, ge=1)
     exercises: float = Field(0.0, ge=0, le=1)
+
+    def captions(self) -> WorldSource:
+        """The same world, of which nothing is asked but what its pictures show."""
+        mix = {kind: self.mix.get(kind, 1.0) if kind in CAPTIONS else 0.0 for kind in KINDS}
+        return self.model_copy(update={"mix": mix, "grid_share": 0.0, "exercises": 0.0})
 
     @field_validator("things")
     @classmethod
@@ -101,6 +107,10 @@ class DataSection(Section):
         if not self.files and (self.world is None or self.world.weight == 0):
             raise ValueError("there is nothing to read: give world, files or both")
         return self
+
+    def captions(self) -> DataSection:
+        """The same, with nothing but captions from the world."""
+        return self.model_copy(update={"world": self.world and self.world.captions()})
 
     def with_shares(self) -> DataSection:
         """The same, with the share of `held_out` in every file that does not say its own."""

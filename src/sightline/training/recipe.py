@@ -298,7 +298,8 @@ class Recipe(Section):
     def data_of(self, stage: Stage) -> DataSection:
         """What a stage reads. Raises ValueError where the stage's `data` does not fit."""
         fields = merged(self.data.model_dump(), stage.data)
-        return _checked(DataSection, fields, f"stages.{stage.name}.data").with_shares()
+        section = _checked(DataSection, fields, f"stages.{stage.name}.data").with_shares()
+        return section.captions() if stage.objective == "captioning" else section
 
     def optimisation_of(self, stage: Stage) -> Optimisation:
         """How a stage is optimised. Raises ValueError where the stage's `train` does not fit."""

@@ -207,16 +207,20 @@ def _override(fields: dict[str, Any], override: str) -> None:
 
 
 def _check_reach(recipe: Recipe, override: str) -> None:
-    """Raise ValueError for a value of `train` that no stage takes, as each has its own."""
+    """Raise ValueError for a value of `train` or `data` that no stage takes, as each has its own."""
     section, _, name = override.partition("=")[0].partition(".")
-    if section == "train" and all(_holds(stage.train, name.split(".")) for stage in recipe.stages):
-        places = " and ".join(f"stages.{stage.name}.train.{name}" for stage in recipe.stages)
+    if not name or section not in ("train", "data"):
+        return
+    if all(_holds(getattr(stage, section), name.split(".")) for stage in recipe.stages):
+        places = " and ".join(f"stages.{stage.name}.{section}.{name}" for stage in recipe.stages)
         raise ValueError(f"the override {override!r} reaches no stage, as each has a value of its own: give {places}")
 
 
 def _holds(section: Any, keys: Sequence[str]) -> bool:
     """Whether the section has a value of its own at `keys`; one of names chosen freely is a value as a whole."""
     for key in keys:
+        if isinstance(section, list):
+            return True
         if not isinstance(section, dict) or key not in section:
             return False
         if key in WHOLE:
