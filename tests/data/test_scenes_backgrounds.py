@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sightline.data.scenes import augment
 from sightline.data.scenes.augment import finish
 from sightline.data.scenes.backgrounds import BACKGROUNDS, Paper, background, choose_paper, readable_on, stands_out
 from sightline.data.scenes.colours import PALETTE, jittered, luma
@@ -86,3 +87,23 @@ def test_changes_are_small_and_not_always_there():
     assert any(not outcome.any() for outcome in outcomes)
     assert sum(bool(outcome.any()) for outcome in outcomes) > 30
     assert max(outcome.mean() for outcome in outcomes) < 40
+
+
+@pytest.mark.parametrize("change", ["TONE_SHARE", "BLUR_SHARE", "JPEG_SHARE"])
+def test_each_change_is_made_as_often_as_its_share_says(monkeypatch, change):
+    picture = Image.effect_noise((64, 64), 60).convert("RGB")
+    share = getattr(augment, change)
+    for other in ("TONE_SHARE", "BLUR_SHARE", "JPEG_SHARE"):
+        monkeypatch.setattr(augment, other, share if other == change else 0.0)
+    made = [np.asarray(finish(picture, random.Random(seed))) for seed in range(200)]
+    changed = sum((one != np.asarray(picture)).any() for one in made)
+    assert abs(changed / 200 - share) < 0.1
+
+
+def test_hues_turn_both_ways_and_a_little():
+    rng = random.Random(1)
+    red = Image.new("RGB", (8, 8), (200, 40, 40))
+    turned = [(hue(tuple(np.asarray(finish(red, rng)).mean(axis=(0, 1)))) + 180) % 360 - 180 for _ in range(200)]
+    assert min(turned) < -1.5
+    assert max(turned) > 1.5
+    assert max(map(abs, turned)) < 8

@@ -93,6 +93,11 @@ def test_an_unknown_axis_is_an_error_that_offers_the_nearest():
 def test_the_held_out_words_and_fonts_are_drawn_only_when_asked_for():
     for panel in made("printed"):
         assert all(item.text in words.WORDS + words.NUMBERS and item.font in FONTS for item in panel.items)
+    printed = [item for panel in made("printed", 400) for item in panel.items]
+    assert {item.font for item in printed} == set(FONTS)
+    assert len({item.colour for item in printed}) >= 5
+    assert min(item.angle for item in printed) < -5 < 5 < max(item.angle for item in printed)
+    assert max(item.em for item in printed) > 2 * min(item.em for item in printed)
     for panel in made("printed", unseen=PANEL_AXES):
         assert all(words.is_held_out(item.text) and item.font in HELD_OUT_FONTS for item in panel.items)
     for layout in ("bars", "pie"):

@@ -296,3 +296,9 @@ def test_a_choice_that_cannot_be_met_is_an_error(call):
 def test_pictures_are_not_blank():
     for index in range(10):
         assert np.asarray(World(image_size=48).sample(index)["images"][0]).std() > 4
+
+
+def test_regions_of_a_world_that_shows_none_are_refused():
+    shares = dict.fromkeys(("single", "two", "scatter", "grid", "printed", "digits", "bars", "pie"), 0.0)
+    with pytest.raises(ValueError, match=r"pictures of regions have one of the layouts single, .*: give one weight"):
+        World(layouts=shares).regions(0)

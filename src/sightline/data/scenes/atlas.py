@@ -40,6 +40,7 @@ HELD_OUT_ARTIST = "openmoji"
 ARTISTS = (*TRAIN_ARTISTS, HELD_OUT_ARTIST)
 
 SIZE_BUCKET = 8  # pixels: sprites are cached at multiples of this
+MOST_KEPT = 128  # pixels: wider ones are not, or pictures of 1024 pixels would have a process keep gigabytes
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,11 @@ def _index() -> dict[str, int]:
     return {noun.id: index for index, noun in enumerate(nouns())}
 
 
-@lru_cache(maxsize=6000)  # about 100 MB of sprites of a ninth of a 224 pixel picture
+@lru_cache(maxsize=6000)  # about 100 MB of sprites of a ninth of a 224 pixel picture, at most 400
+def _kept(thing: str, artist: str, pixels: int) -> Image.Image:
+    return _scaled(thing, artist, pixels)
+
+
 def _scaled(thing: str, artist: str, pixels: int) -> Image.Image:
     index, side, columns = _index()[thing], _table()["sprite"], _table()["columns"]
     left, top = index % columns * side, index // columns * side
@@ -152,4 +157,5 @@ def sprite(thing: str, artist: str, pixels: float) -> Image.Image:
         ValueError: for an unknown thing or artist.
     """
     check_name("thing", thing, _index())
-    return _scaled(thing, artist, max(SIZE_BUCKET, round(pixels / SIZE_BUCKET) * SIZE_BUCKET))
+    side = max(SIZE_BUCKET, round(pixels / SIZE_BUCKET) * SIZE_BUCKET)
+    return _kept(thing, artist, side) if side <= MOST_KEPT else _scaled(thing, artist, side)

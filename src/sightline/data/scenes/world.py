@@ -199,6 +199,10 @@ class World:
         `placed` names the place as well, where an object has one: "a duck at the top left". With `languages`, each
         box is named in all of these, one after the other.
         """
+        if not any(self._region_shares.values()):
+            raise ValueError(
+                f"pictures of regions have one of the layouts {', '.join(self._region_shares)}: give one weight"
+            )
         rng = self._rng("regions", index)
         picture = self._draw_lots(rng, rng.choices(tuple(self._region_shares), tuple(self._region_shares.values()))[0])
         named = languages or [rng.choice(self.languages)]
