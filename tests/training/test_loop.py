@@ -400,3 +400,35 @@ def test_a_probe_takes_nothing_from_the_run(make_recipe, tmp_path):
     plain = make_recipe(stages=stages, data={"world": {"languages": ["en"]}})
     one = train(plain, tmp_path / "unlooked", console=quiet())
     assert_same_bits(weights(one), weights(train(probed, tmp_path / "looked", console=quiet())))
+
+
+def test_a_run_whose_loss_runs_away_keeps_its_checkpoints_and_goes_on_from_the_last(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(stages=[{"kind": "joint", "steps": 6}], train={"checkpoint_every": 2})
+    whole = weights(train(recipe, tmp_path / "whole", console=quiet()))
+    original, taken = StageRun._backward, []
+
+    def runs_away(self, micro_batches):
+        found = original(self, micro_batches)
+        taken.append(self.step)
+        return found._replace(loss=float("nan")) if self.step == 4 and taken.count(4) == 1 else found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StageRun, "_backward", runs_away)
+        with pytest.raises(
+            FloatingPointError, match=r"the loss is nan .* step 5 \(rows: .*; --resume goes on from step-000004"
+        ):
+            train(recipe, tmp_path / "run", console=quiet())
+    assert [path.name for path in checkpoints(tmp_path / "run" / "checkpoints")][-1] == "step-000004"
+    assert_same_bits(weights(train(recipe, tmp_path / "run", resume=True, console=quiet())), whole)
+
+
+def test_what_a_stage_shows_while_it_runs(make_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("sightline.training.progress.peak_flops", lambda device, dtype: 1e9)
+    console = Console(file=io.StringIO(), width=240, force_terminal=True)
+    train(make_recipe(stages=[{"kind": "joint", "steps": 2}]), tmp_path / "run", console=console)
+    shown = console.file.getvalue()
+    assert re.search(
+        r"joint .*100%.* step 2  loss \d+\.\d{3}  lr \d\.\d\de-\d\d  [\d,]+ tokens/s  [\d.]+ pictures/s  "
+        r"\d+% of peak  data \d+%  [\d.]+ GiB",
+        re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown),
+    )

@@ -258,3 +258,26 @@ def test_without_rows_to_hold_out_a_run_says_that_it_does_not_stop_early(make_re
     train(recipe, tmp_path / "run", console=console)
     assert "these are too few pictures to hold some out" in console.file.getvalue()
     assert "warning: nothing is held out that could be judged, so no stage" in console.file.getvalue()
+
+
+def test_the_report_asks_the_weights_that_were_put_back(make_recipe, tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    with path.open("w") as file:
+        for number in range(60):
+            told = [{"role": "user", "content": f"How many, {number}?"}, {"role": "assistant", "content": "3"}]
+            file.write(json.dumps({"messages": told, "answers": [number]}) + "\n")
+    shared = sections(path, eval_per_kind=1)
+    shared["data"]["world"] = {"things": 4, "weight": 0.25}
+    looked, looks_at = [], Looks.look
+
+    def look(self, what):
+        found = looks_at(self, what)
+        looked.append(what)
+        return found._replace(loss=float(len(looked)))
+
+    monkeypatch.setattr(Looks, "look", look)
+    monkeypatch.setattr(Looks, "kinds", ("name",))
+    train(make_recipe(stages=[{"kind": "instruct", "steps": 6}], **shared), tmp_path / "run", console=quiet())
+    report = json.loads((tmp_path / "run" / "report.json").read_text())["early_stopping"]["instruct"]
+    assert report["best_step"] < report["last_step"]
+    assert looked[-1] == "at the end"

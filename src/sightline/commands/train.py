@@ -55,6 +55,17 @@ def train(
         raise typer.Exit(stopped.code) from None
 
 
+def _made_with(then: dict[str, str]) -> str:
+    """In what the log's set-up and this one differ."""
+    from sightline.evaluation.environment import environment
+
+    if not then:
+        return "its log does not say what it was made with"
+    here = environment()
+    differing = [f"{name} {value} (here {here.get(name)})" for name, value in then.items() if value != here.get(name)]
+    return f"its log was made with {', '.join(differing)}" if differing else "its log was made with the same versions"
+
+
 def _verify(recipe: Recipe, path: Path, steps: int) -> None:
     from sightline.training.verify import TOLERANCE, log_of, verify
 
@@ -65,6 +76,6 @@ def _verify(recipe: Recipe, path: Path, steps: int) -> None:
     if not found.reproduces:
         raise RuntimeError(
             f"this set-up does not reproduce the recipe: a loss deviates by {found.deviation:.1%}, more than "
-            f"{TOLERANCE:.0%}; compare the versions in the recipe's report with `sightline info`"
+            f"{TOLERANCE:.0%}; {_made_with(found.environment)}"
         )
     typer.echo(f"reproduced: {steps} steps as in the log{exactly}")

@@ -6,7 +6,7 @@ Everything that decides the result is in the recipe. The loop saves and prints; 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -244,11 +244,20 @@ class _Run:
         if run.progress >= 1.0 or (stopping and stopping.over):
             return
         with Display(self.console, run, self.flops.get(run.stage.name, 0.0)) as display:
-            for record in run.steps():
+            for record in self._steps(run):
                 self.step += 1
                 display.show(record)
                 if self._after_step(run, stopping, record, journal):
                     return
+
+    def _steps(self, run: StageRun) -> Iterator[dict[str, Any]]:
+        """A stage's steps; where the numbers ran away, the error says what there is to go on from."""
+        try:
+            yield from run.steps()
+        except FloatingPointError as error:
+            saved = checkpoints(self.out / "checkpoints")
+            way_on = f"; --resume goes on from {saved[-1].name}, with a lower train.lr, say" if saved else ""
+            raise FloatingPointError(f"{error}{way_on}") from error
 
     def _after_step(self, run: StageRun, stopping: Stopping | None, record: dict[str, Any], journal: Journal) -> bool:
         """Look, log and save where it is time: whether the stage is over.
@@ -315,6 +324,7 @@ class _Run:
             best = self.out / "checkpoints" / f"step-{stopping.best_step:06d}"
             try:
                 put_back(self.model, best, self.recipe.model.lora is not None)
+                self.looks.results = None  # they are those of the last weights
             except (ValueError, OSError) as error:
                 stopping.is_put_back = False
                 self.console.print(f"warning: the last weights are kept, not the best: {error}", soft_wrap=True)

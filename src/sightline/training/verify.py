@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Comparison:
-    """The losses `here` and in the shipped log, step by step."""
+    """The losses `here` and in the shipped log, step by step, and what that was made with, if it says so."""
 
     here: list[float]
     shipped: list[float]
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def deviation(self) -> float:
@@ -56,13 +57,14 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
     """
     if not log.is_file():
         raise FileNotFoundError(f"no log ships with this recipe: there is none at {log} to compare with")
-    shipped = [record["loss"] for record in read_log(log)[:steps]]
+    records = read_log(log)[:steps]
+    shipped = [record["loss"] for record in records]
     if len(shipped) < steps:
         raise ValueError(f"{log} holds the first {len(shipped)} steps: verify at most so many, not {steps}")
     here = [record["loss"] for record in first_steps(recipe, steps)]
     if len(here) < steps:
         raise ValueError(f"the recipe ends after {len(here)} steps: verify at most so many, not {steps}")
-    return Comparison(here, shipped)
+    return Comparison(here, shipped, records[0].get("environment", {}))
 
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
