@@ -174,6 +174,25 @@ def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypat
         assert engine.chat(ask("A?"), max_new_tokens=NEW).tokens == plain(loaded, ask("A?"))
 
 
+def test_nobody_reads_on_where_a_cancelled_prompt_had_overflowed(loaded, monkeypatch):
+    with Engine(*loaded, kv_cache_bytes=2**22, max_batch_size=4, max_batch_tokens=8) as engine:
+        step, cache, pool = engine._core.runner.forward, engine._core.runner.cache, engine._core.scheduler.pool
+
+        def overflowed(*given, **named):
+            found = step(*given, **named)
+            for block in filter(pool.uses, range(cache.num_blocks)):
+                for layer in cache.layers:
+                    layer[:, block * cache.block_size : (block + 1) * cache.block_size] = float("nan")
+            engine._core.cancel(engine._core.jobs[0])
+            return found
+
+        monkeypatch.setattr(engine._core.runner, "forward", overflowed)
+        assert engine.submit(ask("A? " * 9), max_new_tokens=3).result(timeout=10).finish_reason == "cancelled"
+        monkeypatch.undo()
+        assert all(layer.isfinite().all() for layer in cache.layers)
+        assert engine.chat(ask("A?"), max_new_tokens=NEW).tokens == plain(loaded, ask("A?"))
+
+
 def test_grading_that_is_abandoned_while_it_waits_ends(engine, monkeypatch):
     gone = threading.Event()
     monkeypatch.setattr(engine._core, "add_graded", lambda *_: gone.set())  # and nothing ever comes of it

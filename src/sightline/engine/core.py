@@ -20,15 +20,13 @@ from sightline.engine.prompts import PreparedImage
 from sightline.engine.request import Prompt, SamplingParams, Status, TokenLogprob
 from sightline.engine.request import Sequence as Answer
 from sightline.engine.runner import Logits, Runner
-from sightline.engine.sampling import NOTHING, Chooser, LogitsRule, choose, logprobs_of
+from sightline.engine.sampling import NAN, NOTHING, Chooser, LogitsRule, choose, logprobs_of, why_nothing
 from sightline.engine.scheduler import Scheduler
 from sightline.engine.step import Work
 
 __all__ = ["EngineCore", "Stats"]
 
 IMAGES_AT_ONCE = 16  # that go through the tower together: a crowd's pictures must not need a crowd's memory
-NAN = "the model gives nan or infinity: load it in a wider dtype, or look at its weights"
-EXCLUDED = "no token is left to choose: a rule or bias excludes all or gives nan"
 
 
 @dataclass
@@ -155,8 +153,7 @@ class EngineCore:
     def cancel(self, job: Job) -> None:
         """End a job now, wherever it stands; its blocks are free at once. One that is over stays as it ended."""
         if job.finish_reason is None:
-            self.scheduler.cancel(job.sequence)
-            self._end(job, "cancelled")
+            self._take_out(job, "cancelled", doubted=job.first_token is None)  # nobody has seen a logit of its prompt
 
     @property
     def jobs(self) -> list[Job]:
@@ -271,8 +268,7 @@ class EngineCore:
             found |= zip(rows, choose(logits[list(rows)], choosers, ruled), strict=True)
         for row, token in found.items():
             if token == NOTHING and row not in errors:
-                wrong = bool(logits[row].isnan().any() or logits[row].isposinf().any())
-                errors[row] = FloatingPointError(NAN) if wrong else ValueError(EXCLUDED)
+                errors[row] = why_nothing(logits[row])
         return found, errors
 
     def _grade(self, job: Job, work: Work, logits: Tensor) -> None:
@@ -337,13 +333,16 @@ class EngineCore:
 
     def _fail(self, job: Job, error: Exception) -> None:
         job.error = error
-        if isinstance(error, FloatingPointError):
-            # Nobody may read on where nan stands: a mask hides it, but nan times 0 is nan.
-            alone = [block for block in job.sequence.blocks if self.scheduler.pool.uses(block) == 1]
-            self.runner.cache.zero(alone)
+        self._take_out(job, "failed", doubted=isinstance(error, FloatingPointError))
+
+    def _take_out(self, job: Job, reason: str, doubted: bool) -> None:
+        """End a job before its time. In its blocks, where they are `doubted`, nan may stand."""
+        if doubted and not self.runner.cache.is_finite(job.sequence.blocks):
+            # Nobody may read on there: a mask hides nan, but nan times 0 is nan.
+            self.runner.cache.zero([block for block in job.sequence.blocks if self.scheduler.pool.uses(block) == 1])
             self.scheduler.pool.clear()
         self.scheduler.cancel(job.sequence)
-        self._end(job, "failed")
+        self._end(job, reason)
 
     def clear(self) -> None:
         """Forget images and prefixes; what is under way keeps what it has."""

@@ -129,6 +129,12 @@ class PagedKVCache:
         for layer in self.layers:
             layer.view(2 * self.kv_heads, self._total, self.block_size, self.head_dim)[:, where] = 0
 
+    def is_finite(self, blocks: Sequence[int]) -> bool:
+        """Whether all rows of the blocks are numbers, in every layer."""
+        where = torch.tensor(blocks, device=self.device, dtype=torch.long)
+        shape = (2 * self.kv_heads, self._total, self.block_size, self.head_dim)
+        return all(bool(layer.view(shape)[:, where].isfinite().all()) for layer in self.layers)
+
     def matches(self, weight: Tensor) -> bool:
         """Whether a model with such weights can use this cache: device and dtype are one."""
         return weight.device.type == self.device.type and weight.dtype == self.dtype

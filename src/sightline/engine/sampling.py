@@ -23,8 +23,10 @@ from transformers.generation import (
 
 from sightline.engine.request import SamplingParams, TokenLogprob
 
-__all__ = ["NOTHING", "Chooser", "LogitsRule", "choose", "logprobs_of"]
+__all__ = ["NAN", "NOTHING", "Chooser", "LogitsRule", "choose", "logprobs_of", "why_nothing"]
 
+NAN = "the model gives nan or infinity: load it in a wider dtype, or look at its weights"
+EXCLUDED = "no token is left to choose: a rule or bias excludes all or gives nan"
 NOTHING = -1  # instead of a token, where there is none to choose
 
 # As transformers' processors: (input_ids [1, seq], logits [1, vocab]) -> logits [1, vocab].
@@ -109,6 +111,12 @@ def _draw(
         chosen = chosen.index_copy(0, places, drawn[:, 0])
     highest = scores.amax(dim=-1)  # nan where one of them is
     return chosen.where(highest.isfinite(), NOTHING)
+
+
+def why_nothing(logits: Float[Tensor, " vocab"]) -> Exception:
+    """What is wrong where `choose` has found `NOTHING`: the model's logits, or a rule's scores."""
+    wrong = bool(logits.isnan().any() or logits.isposinf().any())
+    return FloatingPointError(NAN) if wrong else ValueError(EXCLUDED)
 
 
 def logprobs_of(logits: Float[Tensor, "rows vocab"], tokens: Sequence[int], top: Sequence[int]) -> list[TokenLogprob]:
