@@ -10,9 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from sightline.evaluation.environment import environment
 from sightline.training.recipe_file import load_recipe
-from sightline.training.verify import first_steps, log_of
+from sightline.training.verify import first_steps, log_of, made_with
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -22,9 +21,8 @@ def main(words: list[str]) -> None:
         path = RECIPES / f"{name}.yaml"
         recipe = load_recipe(path)
         records = first_steps(recipe, int(steps))
-        stage = recipe.stages[0].name
-        lines = [{"step": n, "stage": stage, "stage_step": n, **record} for n, record in enumerate(records, start=1)]
-        lines[0]["environment"] = environment()
+        lines = [{"step": step, **record} for step, record in enumerate(records, start=1)]
+        lines[0]["environment"] = made_with(recipe)
         log_of(path).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         print(f"{name}: loss {records[0]['loss']:.3f} at first, {records[-1]['loss']:.3f} after {steps} steps")
 

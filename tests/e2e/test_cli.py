@@ -230,7 +230,13 @@ def test_verify_tells_whether_this_machine_reproduces_the_recipes_log(tmp_path, 
     records[2]["loss"] *= 1.05
     log.write_text("".join(json.dumps(record) + "\n" for record in records))
     assert main(["train", str(recipe), *small, "--verify", "3"]) == 1
-    assert "does not reproduce the recipe: a loss deviates by 4.8%" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "does not reproduce the recipe: a loss deviates by 4.8%" in told
+    assert "its log does not say what it was made with" in told
+    records[0]["environment"] = {"torch": "1.0"}
+    log.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert main(["train", str(recipe), *small, "--verify", "3"]) == 1
+    assert "its log was made with torch 1.0 (here 2." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["ask", "chat", "train", "eval", "info"])

@@ -403,6 +403,7 @@ def test_options_of_ones_own_data_are_refused_where_they_say_nothing(evaluate, w
 
 def test_a_narrow_terminal_loses_no_figure(evaluate, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     code, out, err = evaluate("--tasks", "nearest", "--per-kind", "2")
     assert code == 0, err
     head = next(line.split() for line in out.splitlines() if line.startswith("kind"))

@@ -174,23 +174,33 @@ def test_scores_that_are_no_numbers_are_an_error_and_no_answer(loaded, monkeypat
         assert engine.chat(ask("A?"), max_new_tokens=NEW).tokens == plain(loaded, ask("A?"))
 
 
-def test_nobody_reads_on_where_a_cancelled_prompt_had_overflowed(loaded, monkeypatch):
-    with Engine(*loaded, kv_cache_bytes=2**22, max_batch_size=4, max_batch_tokens=8) as engine:
-        step, cache, pool = engine._core.runner.forward, engine._core.runner.cache, engine._core.scheduler.pool
+def test_nobody_reads_on_where_a_cancelled_prompt_had_overflowed(loaded, monkeypatch, caplog):
+    with Engine(*loaded, kv_cache_bytes=2**22, max_batch_size=4, max_batch_tokens=8, block_size=4) as engine:
+        core = engine._core
+        step, cache, pool = core.runner.forward, core.runner.cache, core.scheduler.pool
+        steps, submitted, handles = [], threading.Event(), []
 
         def overflowed(*given, **named):
             found = step(*given, **named)
             for block in filter(pool.uses, range(cache.num_blocks)):
                 for layer in cache.layers:
                     layer[:, block * cache.block_size : (block + 1) * cache.block_size] = float("nan")
-            engine._core.cancel(engine._core.jobs[0])
+            steps.append(1)
+            if len(steps) == 2:  # a first part is sealed: others could take it for the beginning of their prompt
+                submitted.wait(10)
+                handles[0].cancel()
             return found
 
-        monkeypatch.setattr(engine._core.runner, "forward", overflowed)
-        assert engine.submit(ask("A? " * 9), max_new_tokens=3).result(timeout=10).finish_reason == "cancelled"
+        monkeypatch.setattr(core.runner, "forward", overflowed)
+        handles.append(engine.submit(ask("A? " * 25), max_new_tokens=3))
+        submitted.set()
+        assert handles[0].result(timeout=10).finish_reason == "cancelled"
+        assert len(steps) < 9
         monkeypatch.undo()
         assert all(layer.isfinite().all() for layer in cache.layers)
+        assert pool.cached == 0
         assert engine.chat(ask("A?"), max_new_tokens=NEW).tokens == plain(loaded, ask("A?"))
+    assert "a step failed" not in caplog.text
 
 
 def test_grading_that_is_abandoned_while_it_waits_ends(engine, monkeypatch):

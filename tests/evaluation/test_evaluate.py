@@ -155,7 +155,7 @@ def test_photographs_are_kept_small(tmp_path):
 
 
 def test_a_long_truth_has_room_in_its_answer(tiny, tmp_path, monkeypatch):
-    truths = {"short?": "yes", "long?": "word " * 90}
+    truths = {"short?": "yes", "long?": "word " * 40}
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps({"question": ask, "answer": truth}) + "\n" for ask, truth in truths.items()))
     given = {}
@@ -165,6 +165,7 @@ def test_a_long_truth_has_room_in_its_answer(tiny, tmp_path, monkeypatch):
         yield [(question, Reply(question.truths[0], 0.5)) for question in questions]
 
     monkeypatch.setattr("sightline.evaluation.evaluate.answer", answer)
+    monkeypatch.setattr(tiny[0].config, "max_position_embeddings", 2048)
     asked = file_tasks(str(rows))
     evaluate(*tiny, asked, AnswerFile(tmp_path / "own", {}), max_new_tokens=None)
     assert given["short?"] == 128

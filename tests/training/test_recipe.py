@@ -319,14 +319,12 @@ def test_only_what_a_run_saved_is_taken_for_a_runs_recipe(path, tmp_path):
     assert is_saved_recipe(tmp_path / "saved.yaml")
 
 
-def test_data_that_reach_no_stage_are_an_error_that_names_those_that_would(path):
-    own = [f"stages.{name}.data={{world: {{questions: 2}}}}" for name in ("tower", "end")]
+def test_files_that_reach_no_stage_are_an_error_that_names_those_that_would(path):
+    own = ["stages.tower.data={files: []}", "stages.end.data={files: [{path: old.jsonl}]}"]
     with pytest.raises(
-        ValueError, match=r"reaches no stage.*stages\.tower\.data\.world\.questions and stages\.end\.data"
+        ValueError, match=r"reaches no stage.*stages\.tower\.data\.files and stages\.end\.data\.files"
     ):
-        load_recipe(path, [*own, "data.world.questions=3"])
-    recipe = load_recipe(path, [own[0], "data.world.questions=3"])
-    assert [recipe.data_of(stage).world.questions for stage in recipe.stages] == [2, 3]
-    files = ["stages.tower.data={files: []}", "stages.end.data={files: [{path: old.jsonl}]}"]
-    with pytest.raises(ValueError, match="reaches no stage"):
-        load_recipe(path, [*files, "data.files=[{path: new.jsonl}]"])
+        load_recipe(path, [*own, "data.files=[{path: new.jsonl}]"])
+    assert load_recipe(path, [own[0], "data.files=[{path: new.jsonl}]"]).data.files[0].path == "new.jsonl"
+    worlds = [f"stages.{name}.data={{world: {{languages: [en]}}}}" for name in ("tower", "end")]
+    assert load_recipe(path, [*worlds, "data.world.languages=[zh]"])  # the tokenizer's

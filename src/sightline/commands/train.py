@@ -11,6 +11,7 @@ from sightline.commands.options import refuse_beside
 
 if TYPE_CHECKING:
     from sightline.training.recipe import Recipe
+    from sightline.training.verify import Comparison
 
 EXAMPLE = "Example: sightline train finetune data=photos train.batch_size=32"
 
@@ -55,15 +56,10 @@ def train(
         raise typer.Exit(stopped.code) from None
 
 
-def _made_with(then: dict[str, str]) -> str:
-    """In what the log's set-up and this one differ."""
-    from sightline.evaluation.environment import environment
-
-    if not then:
+def _made_with(found: Comparison) -> str:
+    if not found.environment:
         return "its log does not say what it was made with"
-    here = environment()
-    differing = [f"{name} {value} (here {here.get(name)})" for name, value in then.items() if value != here.get(name)]
-    return f"its log was made with {', '.join(differing)}" if differing else "its log was made with the same versions"
+    return f"its log was made with {', '.join(found.differing) or 'the same versions on such a machine'}"
 
 
 def _verify(recipe: Recipe, path: Path, steps: int) -> None:
@@ -76,6 +72,6 @@ def _verify(recipe: Recipe, path: Path, steps: int) -> None:
     if not found.reproduces:
         raise RuntimeError(
             f"this set-up does not reproduce the recipe: a loss deviates by {found.deviation:.1%}, more than "
-            f"{TOLERANCE:.0%}; {_made_with(found.environment)}"
+            f"{TOLERANCE:.0%}; {_made_with(found)}"
         )
     typer.echo(f"reproduced: {steps} steps as in the log{exactly}")

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from sightline.engine.prompts import PromptReader
 from sightline.evaluation.tasks import Question
 
-__all__ = ["Reply", "answer", "by_room", "fingerprint", "groups", "preparation", "room"]
+__all__ = ["Reply", "answer", "by_room", "fingerprint", "groups", "preparation"]
 
 Prompt = dict[str, Tensor]
 
@@ -60,20 +60,24 @@ def answer(
 
 
 def by_room(
-    questions: Sequence[Question], processor: Any, max_new_tokens: int | None, least: int | None = None
+    model: Any, processor: Any, questions: Sequence[Question], max_new_tokens: int | None, least: int | None = None
 ) -> list[tuple[int, list[Question]]]:
-    """The questions with the tokens that their answers may have: `max_new_tokens`, or a question's own `room`."""
+    """The questions with the tokens that their answers may have: `max_new_tokens`, or what their truths need.
+
+    That is twice the longest truth's, as a power of two between `least` (None: `LEAST`) and `MOST`, so that questions
+    of like answers are asked together, and a model that never ends costs no more than it must; and a quarter of the
+    model's positions at most, or prompts would have no room beside it to be padded to one length.
+    """
+    if max_new_tokens is not None:
+        return [(max_new_tokens, list(questions))]
+    reader = PromptReader(processor)
+    most = min(MOST, max(1, getattr(model.config, "max_position_embeddings", 4 * MOST) // 4))
     found: dict[int, list[Question]] = {}
     for question in questions:
-        found.setdefault(max_new_tokens or room(question, processor, least), []).append(question)
+        longest = max(len(reader.text_ids(truth)) for truth in question.truths)
+        needed = max(least or LEAST, 1 << max(0, 2 * longest - 1).bit_length())
+        found.setdefault(min(most, needed), []).append(question)
     return sorted(found.items(), reverse=True, key=lambda pair: pair[0])
-
-
-def room(question: Question, processor: Any, least: int | None = None) -> int:
-    """Tokens for an answer: twice the longest truth's, as a power of two between `least` (None: `LEAST`) and `MOST`, so
-    that questions of like answers are asked together, and a model that never ends costs no more than it must."""
-    longest = max(len(processor.encode_text(truth)) for truth in question.truths)
-    return min(MOST, max(least or LEAST, 1 << max(0, 2 * longest - 1).bit_length()))
 
 
 def groups(sizes: Sequence[tuple[int, int]], batch_size: int, room: int | None = None) -> list[list[int]]:

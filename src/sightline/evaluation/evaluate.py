@@ -36,7 +36,7 @@ def evaluate(
     """The answers to all of `tasks`, in order: those `kept`, and the others from the model, kept as they come.
 
     `workers` processes make the questions beside the model: pictures take as long to draw as to answer. An answer ends
-    after `max_new_tokens`; None: after `ROOM`, or twice what a question's longest truth takes if that is more.
+    after `max_new_tokens`; None: after `ROOM`, or later where a question's truths are longer (`by_room`).
 
     Raises:
         FileNotFoundError, ValueError: a question cannot be made or leaves no place for an answer, or the kept
@@ -49,7 +49,7 @@ def evaluate(
     for questions in DataLoader(missing, batch_size=None, num_workers=workers, generator=torch.Generator()):
         if isinstance(questions, Exception):
             raise questions
-        for most, alike in by_room(questions, processor, max_new_tokens, ROOM):
+        for most, alike in by_room(model, processor, questions, max_new_tokens, ROOM):
             for batch in answer(model, processor, alike, batch_size, most):
                 judged = [judge(question, *reply) for question, reply in batch]
                 kept.add(judged)

@@ -29,7 +29,7 @@ def ask(
     """All of `tasks`, in order, with what the model answers.
 
     Args:
-        max_new_tokens: at which an answer is cut; None: a question's own `room`.
+        max_new_tokens: at which an answer is cut; None: by the question's truths, as `by_room`.
 
     Raises:
         FileNotFoundError, ValueError: as `answer`.
@@ -39,7 +39,7 @@ def ask(
         # A window at a time: the pictures of all questions together may not fit into memory.
         for start in range(0, len(tasks.keys), WINDOW * batch_size):
             questions = [tasks.question(key) for key in tasks.keys[start : start + WINDOW * batch_size]]
-            for most, alike in by_room(questions, processor, max_new_tokens):
+            for most, alike in by_room(model, processor, questions, max_new_tokens):
                 batches += answer(model, processor, alike, batch_size, most)
     judged = {question.key: (question, judge(question, *reply)) for batch in batches for question, reply in batch}
     return [judged[key] for key in tasks.keys]

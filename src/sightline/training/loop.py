@@ -256,7 +256,8 @@ class _Run:
             yield from run.steps()
         except FloatingPointError as error:
             saved = checkpoints(self.out / "checkpoints")
-            way_on = f"; --resume goes on from {saved[-1].name}, with a lower train.lr, say" if saved else ""
+            rates = f"stages.{run.stage.name}.train.lr, and .muon_lr where matrices have Muon"
+            way_on = f"; --resume goes on from {saved[-1].name}, with lower rates, say ({rates})" if saved else ""
             raise FloatingPointError(f"{error}{way_on}") from error
 
     def _after_step(self, run: StageRun, stopping: Stopping | None, record: dict[str, Any], journal: Journal) -> bool:

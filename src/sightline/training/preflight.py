@@ -65,8 +65,8 @@ def preflight(run: StageRun, on_row: Callable[[int], None] | None = None) -> Sta
     """
     plan = plan_of(run.data, run.model.config.max_position_embeddings, on_row)
     _check_learns(run, (*plan.odd, *plan.full))
-    # What may not fit is judged first, beside the gradients and optimisers' state that judging has made. What seems the
-    # largest is taken last.
+    # What may not fit is judged first, beside the optimisers' state that judging has made. What seems the largest is
+    # taken last.
     kept = [_kept(run, one) for one in plan.full]
     foreseen = sorted(zip(kept, plan.full, strict=True), key=lambda pair: pair[0])
     for bytes_kept, one in foreseen:
@@ -130,7 +130,9 @@ def _kept(run: StageRun, one: Rehearsal) -> float:
 
 def _check_room(run: StageRun, one: Rehearsal, kept: float) -> None:
     """On a processor, where too large a batch ends in a killed process, raise a ValueError instead."""
-    if run.device.type != "cuda" and memory_used(run.device) + kept > memory_limit(run.device):
+    several = run.settings.accumulate > 1  # micro-batches, beside whose gradients so far the next is taken
+    gradients = sum(weight.nbytes for weight in run.trained) if several else 0
+    if run.device.type != "cuda" and memory_used(run.device) + gradients + kept > memory_limit(run.device):
         raise ValueError(_too_large(run, one))
 
 

@@ -209,7 +209,8 @@ def _override(fields: dict[str, Any], override: str) -> None:
 def _check_reach(recipe: Recipe, override: str) -> None:
     """Raise ValueError for a value of `train` or `data` that no stage takes, as each has its own."""
     section, _, name = override.partition("=")[0].partition(".")
-    if not name or section not in ("train", "data"):
+    # A tokenizer and looks read the recipe's own data.world, whatever the stages have.
+    if not (section == "train" or (section == "data" and name.split(".")[0] in ("files", "held_out"))):
         return
     if all(_holds(getattr(stage, section), name.split(".")) for stage in recipe.stages):
         places = " and ".join(f"stages.{stage.name}.{section}.{name}" for stage in recipe.stages)

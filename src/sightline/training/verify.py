@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from sightline.evaluation.environment import environment
 from sightline.training.build import build
 from sightline.training.journal import read_log
 from sightline.training.recipe import Recipe
 from sightline.training.settling import settled
 from sightline.training.stage import StageRun, place_of
 
-__all__ = ["TOLERANCE", "Comparison", "first_steps", "log_of", "verify"]
+__all__ = ["TOLERANCE", "Comparison", "first_steps", "log_of", "made_with", "verify"]
 
 # Processors round differently, and training enlarges it: over tens of steps to well below a percent.
 TOLERANCE = 0.01
@@ -27,7 +28,18 @@ class Comparison:
 
     here: list[float]
     shipped: list[float]
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)  # the log's
+    own_environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def differing(self) -> list[str]:
+        """`torch 2.12.0 (here 2.13.0)`: in what the log was made otherwise."""
+        then, here = self.environment, self.own_environment
+        return [
+            f"{name} {then.get(name, 'none')} (here {here.get(name, 'none')})"
+            for name in {**then, **here}
+            if then.get(name) != here.get(name)
+        ]
 
     @property
     def deviation(self) -> float:
@@ -64,7 +76,13 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
     here = [record["loss"] for record in first_steps(recipe, steps)]
     if len(here) < steps:
         raise ValueError(f"the recipe ends after {len(here)} steps: verify at most so many, not {steps}")
-    return Comparison(here, shipped, records[0].get("environment", {}))
+    return Comparison(here, shipped, records[0].get("environment", {}), made_with(recipe))
+
+
+def made_with(recipe: Recipe) -> dict[str, str]:
+    """What decides a run's bits beside the recipe: versions, processor, threads, and where and in what it computes."""
+    device, dtype = place_of(recipe)
+    return {**environment(), "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
 
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
@@ -76,7 +94,8 @@ def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for stage in recipe.stages:
         run = StageRun(recipe, stage, model, processor, device, dtype)
-        records += islice(run.steps(), steps - len(records))
+        taken = islice(run.steps(), steps - len(records))
+        records += ({"stage": stage.name, "stage_step": run.step, **record} for record in taken)
         if len(records) == steps:
             break
         run.end()
