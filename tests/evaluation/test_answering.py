@@ -1,6 +1,7 @@
 """Many questions at once get the answers of one at a time; batches waste little; other weights are noticed."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sightline.evaluation.answering import answer, fingerprint, groups, preparation
+import sightline
+from sightline.evaluation.answering import answer, by_room, fingerprint, groups, preparation
 from sightline.evaluation.tasks import Key, Question
+
+from ..stand_ins import save_llava
 
 
 def question(number, text, pictures=0):
@@ -124,3 +128,13 @@ def test_what_a_config_computes_is_part_of_what_answers_depend_on(tiny):
     assert preparation(model, tiny[1]) == asked
     model.config.vision_config.layer_norm_eps *= 2
     assert preparation(model, tiny[1]) != asked
+
+
+def test_a_llava_checkpoints_truths_are_measured_by_its_own_tokenizer(tmp_path):
+    save_llava(tmp_path / "llava")
+    model, processor = sightline.load(tmp_path / "llava", device="cpu", dtype="float32")
+    model.config.max_position_embeddings = 8192
+    (room, asked), *others = by_room(model, processor, QUESTIONS[:2], None)
+    assert (room, asked, others) == (64, QUESTIONS[:2], [])
+    long = replace(QUESTIONS[0], truths=["a duck, " * 40])
+    assert next(most for most, _ in by_room(model, processor, [long, QUESTIONS[1]], None)) > 200
