@@ -13,18 +13,20 @@ from sightline.data.scenes.atlas import nouns
 from sightline.data.scenes.composing import random_pair, random_scene
 from sightline.data.scenes.holdout import (
     AXES,
+    FEWEST_PHRASINGS,
     counts_of,
     is_held_out_count,
     is_held_out_place,
     is_held_out_shape,
     wordings,
 )
-from sightline.data.scenes.language import LANGUAGES, name, plural
+from sightline.data.scenes.language import LANGUAGES, indefinite, name, plural, sentence
 from sightline.data.scenes.panel_phrasings import PANEL_PHRASINGS
 from sightline.data.scenes.phrasings import PHRASINGS
 from sightline.data.scenes.pictures import random_picture
 from sightline.data.scenes.scene import CELLS, COLOURS, SHAPES, Shape, Thing
 from sightline.data.scenes.stock import Stock
+from sightline.data.scenes.vocabulary import vocabulary
 from sightline.data.scenes.words import HELD_OUT_WORDS
 
 LAYOUTS = ("single", "two", "scatter", "grid")
@@ -112,6 +114,19 @@ def test_training_never_says_a_held_out_colour_and_shape_or_wording():
                 assert not any(wording.fullmatch(question) for wording in last), question
             asked = sample["messages"][0]["content"][-1]["text"]
             assert not any(wording.fullmatch(asked) for wording in last), asked
+
+
+def test_a_tokenizer_learns_from_no_held_out_colour_and_shape_or_wording():
+    unseen = [
+        ("shape", colour, shape) for colour, shape in product(COLOURS, SHAPES) if is_held_out_shape(colour, shape)
+    ]
+    for language in LANGUAGES:
+        texts = set(vocabulary(World(image_size=8).things, language))
+        assert not texts & {plural(identity, language) for identity in unseen}
+        assert not texts & {sentence(indefinite(identity, language), language) for identity in unseen}
+        wordings = [kind[language] for kind in (PHRASINGS | PANEL_PHRASINGS).values()]
+        assert not texts & {one[-1] for one in wordings if len(one) >= FEWEST_PHRASINGS}
+        assert sum(one[0] in texts for one in wordings) > 10
 
 
 def test_the_combination_axis_shows_nothing_but_unseen_combinations():

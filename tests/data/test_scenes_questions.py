@@ -231,9 +231,26 @@ def test_the_nearest_object_is_nearer_than_all_others(language):
         others.sort(key=lambda other: (other.x - item.x) ** 2 + (other.y - item.y) ** 2)
         called, place = definite(item.identity, language), PLACES[language][item.row][item.col]
         told = sentence({"en": f"{called} is {place}", "zh": f"{called}在{place}"}[language], language)
+        assert answer.startswith(told)
+        *empty, found = answer.removeprefix(told).strip().split({"en": ", ", "zh": "，"}[language])
         result, there = indefinite(others[0].identity, language), PLACES[language][others[0].row][others[0].col]
-        found = sentence({"en": f"{there} is {result}", "zh": f"{there}是{result}"}[language], language)
-        assert answer == {"en": f"{told} {found}", "zh": told + found}[language]
+        said = sentence({"en": f"{there} is {result}", "zh": f"{there}是{result}"}[language], language)
+        assert found.lower() == said.lower()
+        assert [said.lower() for said in empty] == empty_before(scene, item, others[0], language)
+
+
+def empty_before(scene, item, found, language):
+    """`on the left nothing`: the places nearer to `item` than `found` is, and as near ones that are read sooner."""
+
+    def far(cell):
+        return (cell[0] - item.row) ** 2 + (cell[1] - item.col) ** 2, cell
+
+    sooner = sorted(
+        (cell for cell in CELLS if cell != (item.row, item.col) and far(cell) < far((found.row, found.col))), key=far
+    )
+    assert not any(scene.at(*cell) for cell in sooner)
+    places = [PLACES[language][row][col] for row, col in sooner]
+    return [f"{place} nothing" if language == "en" else f"{place}没有" for place in places]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -346,18 +363,17 @@ def names_in(scene, language):
 def told_apart(pair, answer, kind, totals=False):
     """The result of a comparison, if what it follows from is all that the two pictures show, in reading order.
 
-    Of the picture told last every name has a note, whether the other shows it.
+    Of the picture told last it is said of every object whether the other shows it, too.
     """
     shown, result = answer.split(". ")
-    order, note = {"added": ("first second", "new"), "removed": ("second first", "gone")}[kind]
-    one, other = order.split()
+    one, other = {"added": ("first", "second"), "removed": ("second", "first")}[kind]
     sides = re.fullmatch(f"The {one} shows (.*), the {other} (.*)", shown).groups()
     scenes = pair.scenes if kind == "added" else pair.scenes[::-1]
     known, others = (names_in(scene, "en") for scene in scenes)
     for side, names in zip(sides, (known, others), strict=True):
         told = side.removeprefix(f"{len(names)}: ") if totals else side
         assert (told != side) == totals
-        noted = [f"{named} ({'both' if named in known else note})" for named in names]
+        noted = [f"{named} {'too' if named in known else 'only'}" for named in names]
         expected = names if side is sides[0] else noted
         assert re.split(", | and ", told) == expected
     return result

@@ -321,9 +321,7 @@ def test_only_what_a_run_saved_is_taken_for_a_runs_recipe(path, tmp_path):
 
 def test_files_that_reach_no_stage_are_an_error_that_names_those_that_would(path):
     own = ["stages.tower.data={files: []}", "stages.end.data={files: [{path: old.jsonl}]}"]
-    with pytest.raises(
-        ValueError, match=r"reaches no stage.*stages\.tower\.data\.files and stages\.end\.data\.files"
-    ):
+    with pytest.raises(ValueError, match=r"reaches no stage.*stages\.tower\.data\.files and stages\.end\.data\.files"):
         load_recipe(path, [*own, "data.files=[{path: new.jsonl}]"])
     assert load_recipe(path, [own[0], "data.files=[{path: new.jsonl}]"]).data.files[0].path == "new.jsonl"
     worlds = [f"stages.{name}.data={{world: {{languages: [en]}}}}" for name in ("tower", "end")]

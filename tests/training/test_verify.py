@@ -13,7 +13,7 @@ from sightline.training.journal import Journal
 from sightline.training.loop import train
 from sightline.training.recipe_file import load_recipe
 from sightline.training.shipped import find_recipe
-from sightline.training.verify import log_of, verify
+from sightline.training.verify import first_steps, log_of, made_with, verify
 
 
 def test_a_stage_that_ends_with_an_average_hands_it_on(make_recipe, tmp_path):
@@ -41,8 +41,9 @@ def test_a_recipe_without_a_log_says_so(make_recipe):
 
 
 @pytest.mark.slow
-def test_the_default_recipe_reproduces_the_log_that_ships_with_it():
-    path = find_recipe("tiny")
+@pytest.mark.parametrize("name", ["tiny", "tiny-moe"])
+def test_a_recipe_reproduces_the_log_that_ships_with_it(name):
+    path = find_recipe(name)
     assert verify(load_recipe(path), log_of(path), 2).reproduces
 
 
@@ -71,3 +72,29 @@ def test_of_a_gpu_that_others_use_only_what_they_leave_is_counted(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3_000, 80_000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 500)
     assert memory.memory_limit(torch.device("cuda")) == 3_500
+
+
+def test_a_log_says_in_what_its_set_up_was_another(make_recipe, tmp_path):
+    recipe = make_recipe(stages=[{"kind": "align", "steps": 1}, {"kind": "joint", "steps": 1}])
+    records = first_steps(recipe, 2)
+    assert [(record["stage"], record["stage_step"]) for record in records] == [("align", 1), ("joint", 1)]
+    log = tmp_path / "log.jsonl"
+    for then, differing in [
+        ({}, {}),
+        (made_with(recipe), {}),
+        ({**made_with(recipe), "torch": "1.0", "gpu": "H100"}, {"torch 1.0", "gpu H100 (here none)"}),
+    ]:
+        records[0]["environment"] = then
+        log.write_text("".join(json.dumps(record) + "\n" for record in records))
+        found = verify(recipe, log, 1)
+        assert len(found.differing) == len(differing if then else made_with(recipe))
+        assert all(any(told.startswith(one) for told in found.differing) for one in differing)
+    assert {"torch", "threads", "device", "dtype"} <= made_with(recipe).keys()
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-moe"])
+def test_a_log_that_ships_says_what_it_was_made_with(name):
+    first, *others = journal.read_log(log_of(find_recipe(name)))
+    assert {"python", "torch", "transformers", "processor", "threads"} <= first["environment"].keys()
+    assert all("environment" not in record for record in others)
+    assert others[-1]["loss"] < first["loss"]

@@ -82,7 +82,8 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
 def made_with(recipe: Recipe) -> dict[str, str]:
     """What decides a run's bits beside the recipe: versions, processor, threads, and where and in what it computes."""
     device, dtype = place_of(recipe)
-    return {**environment(), "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+    deciding = {name: value for name, value in environment().items() if name not in ("system", "memory")}
+    return {**deciding, "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
 
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:

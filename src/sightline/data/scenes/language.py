@@ -140,7 +140,7 @@ def listed(identity: Identity, language: str) -> str:
 
 
 def noted(text: str, note: str, language: str) -> str:
-    """`a duck (new)`; the text alone where there is nothing to note."""
+    """`a duck (1)`; the text alone where there is nothing to note."""
     if not note:
         return text
     return f"{text} ({note})" if language == "en" else f"{text}（{note}）"

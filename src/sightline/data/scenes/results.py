@@ -20,7 +20,7 @@ def result_of(kind: str, answer: str) -> str:
 
     >>> result_of("count_thing", "A duck (1), a cat, a duck (2): 2"), result_of("chart_more", "7 > 1，是。")
     ('2', '是。')
-    >>> result_of("added", "第一张是一只鸭子，第二张是一只猫（新）和一只鸭子（都有）。一只猫。")
+    >>> result_of("added", "第一张：一只鸭子，第二张：一只猫独有和一只鸭子也有。一只猫。")
     '一只猫。'
     >>> result_of("name", "A duck.")
     'A duck.'

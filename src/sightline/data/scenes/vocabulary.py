@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from sightline.data.scenes.atlas import noun_of
+from sightline.data.scenes.holdout import is_held_out_shape, wordings
 from sightline.data.scenes.language import COLOUR_WORDS, PLACES, SHAPE_WORDS, SIZE_WORDS, indefinite, plural, sentence
 from sightline.data.scenes.panel_phrasings import PANEL_PHRASINGS
 from sightline.data.scenes.phrasings import PHRASINGS
@@ -16,9 +17,12 @@ __all__ = ["vocabulary", "word_splitter"]
 
 
 def vocabulary(things: Sequence[str], language: str) -> Iterator[str]:
-    """Every name in the singular and plural, every place and colour, and the phrasings without a field to fill."""
+    """Every name in the singular and plural, every place and colour, and the phrasings without a field to fill, but for
+    the coloured shapes and phrasings that training never sees."""
     identities: list[Identity] = [("thing", thing) for thing in things]
-    identities += [("shape", colour, shape) for colour in COLOURS for shape in SHAPES]
+    identities += [
+        ("shape", colour, shape) for colour in COLOURS for shape in SHAPES if not is_held_out_shape(colour, shape)
+    ]
     for identity in identities:
         yield sentence(indefinite(identity, language), language)
         yield plural(identity, language)
@@ -26,7 +30,7 @@ def vocabulary(things: Sequence[str], language: str) -> Iterator[str]:
     yield from (sentence(place, language) for row in PLACES[language] for place in row)
     # Phrasings with a field to fill appear, filled, in the conversations.
     for kind in (PHRASINGS | PANEL_PHRASINGS).values():
-        yield from (text for text in kind[language] if "{" not in text)
+        yield from (text for text in wordings(kind[language], held_out=False) if "{" not in text)
 
 
 def word_splitter(things: Sequence[str]) -> Callable[[str], list[str]]:

@@ -216,7 +216,8 @@ class World:
         return Regions(image, list(boxes), [" ".join(names) for names in zip(*texts, strict=True)])
 
     def texts(self, count: int) -> Iterator[str]:
-        """Text to train a tokenizer on: every name and fixed phrasing, then `count` undrawn conversations.
+        """Text to train a tokenizer on: every name and fixed phrasing that training sees, then `count` undrawn
+        conversations.
 
         It comes in pieces that no token should reach across: between Chinese words there is no space to say so.
         """

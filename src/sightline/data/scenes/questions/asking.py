@@ -91,16 +91,19 @@ class Asking:
             return f"{sentence(f'{named} is {place}', 'en')} "
         return sentence(f"{named}在{place}", "zh")
 
-    def there_is(self, item: Item) -> str:
-        """`At the top left is a duck.`"""
+    def found_at(self, empty: Sequence[Place], item: Item) -> str:
+        """`At the top nothing, at the top left is a duck.`, where the places looked at before were `empty`."""
         named, place = indefinite(item.identity, self.language), self.place(item)
-        return sentence(f"{place} is {named}" if self.language == "en" else f"{place}是{named}", self.language)
+        names = [PLACES[self.language][row][col] for row, col in empty]
+        if self.language == "en":
+            return sentence(", ".join([*(f"{name} nothing" for name in names), f"{place} is {named}"]), "en")
+        return sentence("，".join([*(f"{name}没有" for name in names), f"{place}是{named}"]), "zh")
 
     def place(self, item: Item) -> str:
         return PLACES[self.language][item.row][item.col]
 
     def listed(self, scene: Scene, notes: Mapping[Place, str] = MappingProxyType({})) -> str:
-        """`A duck, a cat (new)`: all objects in reading order, with what is noted of the one at a place."""
+        """`A duck (1), a cat`: all objects in reading order, with what is noted of the one at a place."""
         names = [
             noted(listed(item.identity, self.language), notes.get(item.place, ""), self.language)
             for item in scene.objects

@@ -1,27 +1,23 @@
 """Questions about two pictures: whether they show the same, what is new or gone, and which shows what.
 
-What follows from a comparison is said after what is compared: both pictures, and in the one told last a note behind
-each name, whether it is among those told first.
+What follows from a comparison is said after what is compared: both pictures, and in the one told last a word behind
+each name, whether it is among those told first, too.
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
-from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, noted, sentence
+from sightline.data.scenes.language import ORDINALS, enumerated, indefinite, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer
 from sightline.data.scenes.scene import Identity, Pair, Scene
 
 __all__ = ["PAIRS"]
 
-UNNOTED = {False: "", True: ""}
 NOTHING_SHARE = 0.15  # how often it is asked what is new where nothing is
-# By kind: the order in which the pictures are told, and what is noted of an object of the one told last: whether the
-# other shows it. Every name has a note, so that it is decided with the name already said.
-TOLD = {"added": (0, 1), "removed": (1, 0)}
-NOTES = {
-    "added": {"en": {False: "new", True: "both"}, "zh": {False: "新", True: "都有"}},
-    "removed": {"en": {False: "gone", True: "both"}, "zh": {False: "没了", True: "都有"}},
-}
+TOLD = {"added": (0, 1), "removed": (1, 0)}  # by kind: the order in which the pictures are told
+# What is said of an object of the picture told last: whether the other shows it. It is said of every object, and in the
+# very word after its name, so that a small model has the name at hand where it decides.
+ALSO_THERE = {"en": {False: " only", True: " too"}, "zh": {False: "独有", True: "也有"}}
 
 
 def _names(scene: Scene) -> Counter[Identity]:
@@ -55,24 +51,26 @@ def _only_in(pair: Pair, asking: Asking, key: str) -> QuestionAnswer:
 
 
 def _compared(pair: Pair, asking: Asking, key: str, result: str, totals: bool = False) -> str:
-    """`The first shows a duck, the second a cat (new) and a duck (both). A cat.`; `totals`: with how many of all."""
+    """`The first shows a duck, the second a cat only and a duck too. A cat.`; `totals`: with how many of all."""
     language = asking.language
     scenes = [pair.scenes[number] for number in TOLD[key]]
     ordinals = [ORDINALS[language][number] for number in TOLD[key]]
-    sides = [_shown(scenes[0], language), _shown(scenes[1], language, _names(scenes[0]), NOTES[key][language])]
+    sides = [_shown(scenes[0], language), _shown(scenes[1], language, _names(scenes[0]))]
     if totals:
-        colon = ": " if language == "en" else "个："
-        sides = [f"{len(scene.objects)}{colon}{side}" for scene, side in zip(scenes, sides, strict=True)]
+        count = "{}: " if language == "en" else "{}个，"
+        sides = [f"{count.format(len(scene.objects))}{side}" for scene, side in zip(scenes, sides, strict=True)]
     if language == "en":
         return f"The {ordinals[0]} shows {sides[0]}, the {ordinals[1]} {sides[1]}. {result}"
-    verb = "有" if totals else "是"
-    return f"{ordinals[0]}张{verb}{sides[0]}，{ordinals[1]}张{verb}{sides[1]}。{result}"
+    return f"{ordinals[0]}张：{sides[0]}，{ordinals[1]}张：{sides[1]}。{result}"
 
 
-def _shown(scene: Scene, language: str, known: Collection[Identity] = (), notes: Mapping[bool, str] = UNNOTED) -> str:
-    """`a duck (both) and a cat (new)`: every object in reading order; `notes` say whether it is `known`."""
+def _shown(scene: Scene, language: str, known: Collection[Identity] | None = None) -> str:
+    """`a duck and a cat`: every object in reading order; `a duck too and a cat only`, where a duck is `known`."""
     names = [item.identity for item in scene.objects]
-    return enumerated([noted(indefinite(name, language), notes[name in known], language) for name in names], language)
+    told = [indefinite(name, language) for name in names]
+    if known is not None:
+        told = [text + ALSO_THERE[language][name in known] for text, name in zip(told, names, strict=True)]
+    return enumerated(told, language)
 
 
 def _which_picture(pair: Pair, asking: Asking) -> QuestionAnswer:

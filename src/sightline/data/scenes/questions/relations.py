@@ -94,8 +94,10 @@ def _nearest(scene: Scene, asking: Asking) -> QuestionAnswer:
     if not answers:
         return None
     item, found = asking.rng.choice(answers)
-    # Both places first: what is near is looked for from the one, and named where the other is.
-    return asking.phrase("nearest", item.identity), asking.is_at(item) + asking.there_is(found)
+    # Where the one is first: from there one place after the other is looked at, as far as the first that is not empty.
+    looked_at = sorted((cell for cell in CELLS if cell != item.place), key=lambda cell: math.dist(cell, item.place))
+    empty = looked_at[: looked_at.index(found.place)]
+    return asking.phrase("nearest", item.identity), asking.is_at(item) + asking.found_at(empty, found)
 
 
 def nearest(scene: Scene, item: Item) -> Item | None:
