@@ -406,6 +406,7 @@ def test_a_narrow_terminal_loses_no_figure(evaluate, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     code, out, err = evaluate("--tasks", "nearest", "--per-kind", "2")
     assert code == 0, err
-    head = next(line.split() for line in out.splitlines() if line.startswith("kind"))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
+    head = next(line.split() for line in plain.splitlines() if line.startswith("kind"))
     assert head == ["kind", "en", "zh", "all", "result", "n"]
     assert "…" not in out

@@ -59,9 +59,9 @@ def test_it_learns_to_say_what_regions_are(make_recipe):
 
 def test_the_preflight_takes_the_batch_of_the_most_regions(make_recipe):
     run = a_run(make_recipe, seed=1)
-    sizes = [len(batch["region_image"]) for step in range(3) for batch in run.data[step]]
+    sizes = [len(batch["region_image"]) for step in range(4) for batch in run.data[step]]
     assert max(sizes) > sizes[0]
-    assert preflight(run).rows == f"{max(sizes)} regions in the largest of the first 3 batches"
+    assert preflight(run).rows == f"{max(sizes)} regions in the largest of the first 4 batches"
 
 
 def test_a_region_has_the_words_of_both_languages_and_of_its_place(make_recipe):
