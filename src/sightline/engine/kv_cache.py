@@ -5,7 +5,7 @@ It moves rows by number; which sequence owns a block, and what is worth keeping,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -126,14 +126,17 @@ class PagedKVCache:
     def zero(self, blocks: Sequence[int]) -> None:
         """Make all rows of the blocks zero, in every layer."""
         where = torch.tensor(blocks, device=self.device, dtype=torch.long)
-        for layer in self.layers:
-            layer.view(2 * self.kv_heads, self._total, self.block_size, self.head_dim)[:, where] = 0
+        for layer in self._by_block():
+            layer[:, where] = 0
 
     def is_finite(self, blocks: Sequence[int]) -> bool:
         """Whether all rows of the blocks are numbers, in every layer."""
         where = torch.tensor(blocks, device=self.device, dtype=torch.long)
-        shape = (2 * self.kv_heads, self._total, self.block_size, self.head_dim)
-        return all(bool(layer.view(shape)[:, where].isfinite().all()) for layer in self.layers)
+        return all(bool(layer[:, where].isfinite().all()) for layer in self._by_block())
+
+    def _by_block(self) -> Iterator[Tensor]:
+        """Each layer as `[2 * kv_heads, blocks, block_size, head_dim]`."""
+        return (layer.view(2 * self.kv_heads, self._total, self.block_size, self.head_dim) for layer in self.layers)
 
     def matches(self, weight: Tensor) -> bool:
         """Whether a model with such weights can use this cache: device and dtype are one."""

@@ -207,7 +207,7 @@ def _override(fields: dict[str, Any], override: str) -> None:
 
 
 def _check_reach(recipe: Recipe, override: str) -> None:
-    """Raise ValueError for a value of `train` or `data` that no stage takes, as each has its own."""
+    """Raise ValueError for a value of `train`, or for files or their share, that no stage takes: each has its own."""
     section, _, name = override.partition("=")[0].partition(".")
     # A tokenizer and looks read the recipe's own data.world, whatever the stages have.
     if not (section == "train" or (section == "data" and name.split(".")[0] in ("files", "held_out"))):
