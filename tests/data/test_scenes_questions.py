@@ -298,16 +298,33 @@ def test_list_and_describe_name_everything_in_reading_order():
         assert cells == sorted(set(cells))
 
 
-def test_short_descriptions_name_everything_once_with_its_number():
+def test_short_descriptions_count_few_objects_by_name_and_tell_of_many_how_many_and_the_first_names():
     numbers = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+    forms = Counter()
     for scene, _, answer in asked("describe_short", "en"):
         singular = {name(identity, "en"): identity for identity in identities(scene)}
         several = {plural(identity, "en"): identity for identity in identities(scene)}
+        total, cut, told = (answer[0].lower() + answer[1:-1]).rpartition(" objects, among them ")
         counts = Counter()
-        for part in re.split(r", | and ", answer[0].lower() + answer[1:-1]):
+        for part in re.split(r", | and ", told):
             number, _, noun = part.partition(" ")
             counts[singular[noun] if number in ("a", "an") else several[noun]] += numbers.get(number, 1)
-        assert counts == Counter(item.identity for item in scene.objects)
+        every = [item.identity for item in scene.objects]
+        forms[bool(cut)] += 1
+        if not cut:
+            assert counts == Counter(every)
+            assert len(every) <= 3 or len(counts) == 1
+            continue
+        assert numbers[total] == len(every) > 3
+        assert list(counts) == list(dict.fromkeys(every))[:3]
+        assert set(counts.values()) == {1}
+    assert min(forms[True], forms[False]) > 10
+
+
+def test_short_descriptions_in_chinese_are_told_alike():
+    told = {answer for _, _, answer in asked("describe_short", "zh")}
+    assert {"个物体，其中有" in answer for answer in told} == {True, False}
+    assert all(answer.index("个") == 1 for answer in told if "其中有" in answer)
 
 
 def test_more_compares_two_recounts():

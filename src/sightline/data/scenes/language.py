@@ -18,6 +18,7 @@ __all__ = [
     "RELATIONS",
     "SHAPE_WORDS",
     "SIZE_WORDS",
+    "among",
     "counted",
     "definite",
     "enumerated",
@@ -159,6 +160,14 @@ def enumerated(parts: list[str], language: str) -> str:
         return parts[0]
     comma, last = (", ", " and ") if language == "en" else ("、", "和")
     return f"{comma.join(parts[:-1])}{last}{parts[-1]}"
+
+
+def among(total: int, parts: list[str], language: str) -> str:
+    """`nine objects, among them a duck and a cat`; 九个物体，其中有一只鸭子和一只猫."""
+    some = enumerated(parts, language)
+    if language == "zh":
+        return f"{NUMBER_WORDS['zh'][total]}个物体，其中有{some}"
+    return f"{NUMBER_WORDS['en'][total]} objects, among them {some}"
 
 
 def join(parts: list[str], language: str) -> str:

@@ -1,11 +1,14 @@
 """Questions about what there is: its name, a list, a description, whether something is there at all."""
 
 from sightline.data.scenes.inclusion import takes_in
-from sightline.data.scenes.language import counted, enumerated, indefinite, join, sentence
+from sightline.data.scenes.language import among, counted, enumerated, indefinite, join, sentence
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
 from sightline.data.scenes.scene import SHAPES, Identity, Scene
 
 __all__ = ["NAMING"]
+
+MOST_COUNTED = 3  # objects of which a short description says how many there are of each name
+SHORT_NAMES = 3
 
 
 def _name(scene: Scene, asking: Asking) -> QuestionAnswer:
@@ -25,10 +28,14 @@ def _describe(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 
 def _describe_short(scene: Scene, asking: Asking) -> QuestionAnswer:
-    # Every name once, in the order of its first appearance: `A duck and two red circles.`
-    names = list(dict.fromkeys(item.identity for item in scene.objects))
-    parts = [counted(one, scene.count(one), asking.language) for one in names]
-    return asking.phrase("describe_short"), sentence(enumerated(parts, asking.language), asking.language)
+    """`A duck and two cats.`, `Nine ducks.`; of more, `Nine objects, among them a duck, a cat and a fox.`"""
+    language, total = asking.language, len(scene.objects)
+    names = list(dict.fromkeys(item.identity for item in scene.objects))  # in the order of their first appearance
+    if total <= MOST_COUNTED or len(names) == 1:
+        told = enumerated([counted(one, scene.count(one), language) for one in names], language)
+    else:
+        told = among(total, [indefinite(one, language) for one in names[:SHORT_NAMES]], language)
+    return asking.phrase("describe_short"), sentence(told, language)
 
 
 def _exists(scene: Scene, asking: Asking) -> QuestionAnswer:
