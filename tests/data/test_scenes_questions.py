@@ -298,33 +298,42 @@ def test_list_and_describe_name_everything_in_reading_order():
         assert cells == sorted(set(cells))
 
 
-def test_short_descriptions_count_few_objects_by_name_and_tell_of_many_how_many_and_the_first_names():
+def test_short_descriptions_count_few_objects_by_name_and_tell_of_many_how_many_and_what_there_is():
     numbers = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
     forms = Counter()
     for scene, _, answer in asked("describe_short", "en"):
-        singular = {name(identity, "en"): identity for identity in identities(scene)}
-        several = {plural(identity, "en"): identity for identity in identities(scene)}
-        total, cut, told = (answer[0].lower() + answer[1:-1]).rpartition(" objects, among them ")
+        every = [item.identity for item in scene.objects]
+        names = list(dict.fromkeys(every))
+        total, form, told = re.fullmatch(r"(?:(\w+) objects, (each|among them) )?(.*)\.", answer).groups()
+        forms[form] += 1
+        if form:
+            parts = re.split(r", | or | and ", told)
+            assert numbers[total.lower()] == len(every) > 3
+            assert parts == [indefinite(one, "en") for one in names[:3]]
+            assert (form == "each") == (" and " not in told) == (len(names) <= 3)
+            continue
+        singular = {name(identity, "en"): identity for identity in names}
+        several = {plural(identity, "en"): identity for identity in names}
         counts = Counter()
-        for part in re.split(r", | and ", told):
+        for part in re.split(r", | and ", told[0].lower() + told[1:]):
             number, _, noun = part.partition(" ")
             counts[singular[noun] if number in ("a", "an") else several[noun]] += numbers.get(number, 1)
-        every = [item.identity for item in scene.objects]
-        forms[bool(cut)] += 1
-        if not cut:
-            assert counts == Counter(every)
-            assert len(every) <= 3 or len(counts) == 1
-            continue
-        assert numbers[total] == len(every) > 3
-        assert list(counts) == list(dict.fromkeys(every))[:3]
-        assert set(counts.values()) == {1}
-    assert min(forms[True], forms[False]) > 10
+        assert counts == Counter(every)
+        assert len(every) <= 3 or len(names) == 1
+    assert set(forms) == {None, "each", "among them"}
 
 
 def test_short_descriptions_in_chinese_are_told_alike():
-    told = {answer for _, _, answer in asked("describe_short", "zh")}
-    assert {"个物体，其中有" in answer for answer in told} == {True, False}
-    assert all(answer.index("个") == 1 for answer in told if "其中有" in answer)
+    forms = Counter()
+    for scene, _, answer in asked("describe_short", "zh"):
+        names = list(dict.fromkeys(item.identity for item in scene.objects))
+        found = re.fullmatch(r"(.)个物体，(都是|其中有)(.*)。", answer)
+        forms[found and found[2]] += 1
+        if found:
+            assert "零一两三四五六七八九".index(found[1]) == len(scene.objects) > 3
+            assert re.split("、|或|和", found[3]) == [name(one, "zh") for one in names[:3]]
+            assert (found[2] == "都是") == ("和" not in found[3]) == (len(names) <= 3)
+    assert set(forms) == {None, "都是", "其中有"}
 
 
 def test_more_compares_two_recounts():

@@ -3,6 +3,8 @@
 Tiny functions over tables. It does not know pictures, or which question is asked.
 """
 
+from collections.abc import Mapping
+
 from sightline.data.scenes.atlas import noun_of
 from sightline.data.scenes.scene import Identity
 
@@ -18,7 +20,6 @@ __all__ = [
     "RELATIONS",
     "SHAPE_WORDS",
     "SIZE_WORDS",
-    "among",
     "counted",
     "definite",
     "enumerated",
@@ -30,6 +31,7 @@ __all__ = [
     "noted",
     "plural",
     "sentence",
+    "summed",
 ]
 
 LANGUAGES = ("en", "zh")
@@ -65,6 +67,9 @@ SHAPE_WORDS = {
 ANY_SHAPE = {"en": "shape", "zh": "的形状"}
 SIZE_WORDS = {"en": {"small": "small", "large": "large"}, "zh": {"small": "小", "large": "大"}}
 
+AND, OR = {"en": " and ", "zh": "和"}, {"en": " or ", "zh": "或"}
+OBJECTS = {"en": " objects", "zh": "个物体"}
+EACH, AMONG = {"en": ", each ", "zh": "，都是"}, {"en": ", among them ", "zh": "，其中有"}
 QUOTES = {"en": '"{}"', "zh": "“{}”"}  # as a word that is printed stands in a sentence
 
 # By row and column of the 3 x 3 cells.
@@ -154,20 +159,20 @@ def counted(identity: Identity, count: int, language: str) -> str:
     return indefinite(identity, "en") if count == 1 else f"{NUMBER_WORDS['en'][count]} {plural(identity, 'en')}"
 
 
-def enumerated(parts: list[str], language: str) -> str:
-    """`a, b and c`; a、b和c."""
+def enumerated(parts: list[str], language: str, last: Mapping[str, str] = AND) -> str:
+    """`a, b and c`; a、b和c. `last` stands before the last of several."""
     if len(parts) == 1:
         return parts[0]
-    comma, last = (", ", " and ") if language == "en" else ("、", "和")
-    return f"{comma.join(parts[:-1])}{last}{parts[-1]}"
+    return f"{(', ' if language == 'en' else '、').join(parts[:-1])}{last[language]}{parts[-1]}"
 
 
-def among(total: int, parts: list[str], language: str) -> str:
-    """`nine objects, among them a duck and a cat`; 九个物体，其中有一只鸭子和一只猫."""
-    some = enumerated(parts, language)
-    if language == "zh":
-        return f"{NUMBER_WORDS['zh'][total]}个物体，其中有{some}"
-    return f"{NUMBER_WORDS['en'][total]} objects, among them {some}"
+def summed(total: int, names: list[Identity], language: str, is_all: bool) -> str:
+    """`nine objects, each a duck or a cat`, where all names are given; else `nine objects, among them a duck, a cat and
+    a fox`. 九个物体，都是鸭子或猫; 九个物体，其中有鸭子、猫和狐狸.
+    """
+    told = enumerated([listed(one, language) for one in names], language, OR if is_all else AND)
+    objects = f"{NUMBER_WORDS[language][total]}{OBJECTS[language]}"
+    return f"{objects}{(EACH if is_all else AMONG)[language]}{told}"
 
 
 def join(parts: list[str], language: str) -> str:

@@ -1,7 +1,7 @@
 """Questions about what there is: its name, a list, a description, whether something is there at all."""
 
 from sightline.data.scenes.inclusion import takes_in
-from sightline.data.scenes.language import among, counted, enumerated, indefinite, join, sentence
+from sightline.data.scenes.language import counted, enumerated, indefinite, join, sentence, summed
 from sightline.data.scenes.questions.asking import Asking, Kind, QuestionAnswer, absent
 from sightline.data.scenes.scene import SHAPES, Identity, Scene
 
@@ -28,13 +28,13 @@ def _describe(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 
 def _describe_short(scene: Scene, asking: Asking) -> QuestionAnswer:
-    """`A duck and two cats.`, `Nine ducks.`; of more, `Nine objects, among them a duck, a cat and a fox.`"""
+    """`A duck and two cats.`, `Nine ducks.`, `Nine objects, each a duck or a cat.`, `Nine objects, among them a ...`"""
     language, total = asking.language, len(scene.objects)
     names = list(dict.fromkeys(item.identity for item in scene.objects))  # in the order of their first appearance
     if total <= MOST_COUNTED or len(names) == 1:
         told = enumerated([counted(one, scene.count(one), language) for one in names], language)
     else:
-        told = among(total, [indefinite(one, language) for one in names[:SHORT_NAMES]], language)
+        told = summed(total, names[:SHORT_NAMES], language, is_all=len(names) <= SHORT_NAMES)
     return asking.phrase("describe_short"), sentence(told, language)
 
 
