@@ -239,6 +239,21 @@ def test_a_stage_that_has_its_best_weights_again_is_not_made_longer(make_recipe,
     assert load_recipe(tmp_path / "run" / "recipe.yaml").stages[0].steps == 3
 
 
+def test_a_stage_made_longer_after_its_best_look_is_resumed_like_any_other(
+    make_recipe, rows, tmp_path, scripted, monkeypatch
+):
+    scripted(3.0, 2.0, 2.5, 2.2, 1.0)
+    shared = sections(rows, early_stopping={"patience": 9})
+    train(make_recipe(stages=[{"kind": "joint", "steps": 2}], **shared), tmp_path / "run", console=quiet())
+    longer = make_recipe(stages=[{"kind": "joint", "steps": 5}], **shared)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3, signal.SIGTERM)
+        with pytest.raises(Stopped):
+            train(longer, tmp_path / "run", resume=True, console=quiet())
+    folder = train(longer, tmp_path / "run", resume=True, console=quiet())
+    assert files(folder) == files(tmp_path / "run" / "checkpoints" / "step-000005")
+
+
 def test_accuracy_on_rows_that_cannot_be_scored_ends_no_stage(make_recipe, tmp_path):
     path = tmp_path / "rows.jsonl"
     told = [{"role": "user", "content": "How many?"}, {"role": "assistant", "content": "3"}]

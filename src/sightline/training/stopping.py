@@ -44,7 +44,8 @@ class Stopping:
         return figure if figure is not None and math.isfinite(figure) else None
 
     def take(self, step: int, score: float | None) -> None:
-        """A look after the run's step `step`."""
+        """A look after the run's step `step`, so that the stage goes on, or did until now."""
+        self.is_closed = False
         self.looks, self.last_step = self.looks + 1, step
         better = score is not None and score > self.best_score
         self.since = 0 if better else self.since + 1
