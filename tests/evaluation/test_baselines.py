@@ -115,6 +115,14 @@ def test_rows_that_cannot_be_scored_are_counted_and_the_first_is_quoted(opened):
     assert held_out_tasks([opened(row("What?", "A."))], 99).passed_over.rows == 0
 
 
+def test_a_row_that_cannot_be_read_is_passed_over_for_training_may_never_have_come_to_it(opened):
+    rows = opened(row("What?", "A."), {"messages": 3}, row("Why?", "B."))
+    learned, passed_over = answers_learned_from([rows])
+    assert learned == [("What?", "A."), ("Why?", "B.")]
+    assert passed_over.rows == 1
+    assert "line 2" in passed_over.first
+
+
 def test_each_file_may_have_a_metric_of_its_own(opened):
     one, two = (
         opened(row("One?", "cat")),

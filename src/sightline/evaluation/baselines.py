@@ -55,7 +55,8 @@ class Majority:
 
 
 def answers_learned_from(sides: Sequence[Data]) -> tuple[list[tuple[str, str]], PassedOver]:
-    """Question and first right answer of the rows of each side that ask something, and which of these do not.
+    """Question and first right answer of the rows of each side that ask something, and which of these do not, or cannot
+    be read: training may never have come to them.
 
     Of more than `MOST` rows as many from all over the side, for those of one kind often stand together; of rows that
     come in their order only, the first.
@@ -65,7 +66,10 @@ def answers_learned_from(sides: Sequence[Data]) -> tuple[list[tuple[str, str]], 
     """
     learned, passed_over = list[tuple[str, str]](), PassedOver()
     for rows in sides:
-        for number, row in enumerate(islice(_spread(rows), MOST)):
+        for number, (_, row) in enumerate(islice(_spread(rows).attempts(), MOST)):
+            if isinstance(row, Exception):
+                passed_over = passed_over.and_also(row)
+                continue
             try:
                 question = question_of(row, key_of(rows, number, row), None)
             except ValueError as error:
