@@ -312,6 +312,12 @@ def test_what_a_short_word_stands_for_can_be_overridden(path):
     assert load_recipe(path, ["tune.what=lora", "tune.rank=8"]).tune.rank == 8
 
 
+def test_what_is_said_of_files_is_said_of_those_that_data_names_in_any_order(path):
+    path.write_text(HEAD.replace("{world: {}}", "{files: [{path: x}]}") + "stages: [{kind: instruct, steps: 3}]\n")
+    (file,) = load_recipe(path, ["data.files.0.metric=anls", "data=mine.jsonl"]).data.files
+    assert (file.path, file.metric) == ("mine.jsonl", "anls")
+
+
 def test_only_what_a_run_saved_is_taken_for_a_runs_recipe(path, tmp_path):
     assert not is_saved_recipe(path)
     assert not is_saved_recipe(tmp_path / "none.yaml")

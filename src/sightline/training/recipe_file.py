@@ -68,7 +68,8 @@ def load_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{path} holds no sections (a YAML mapping)")
-    for override in overrides or []:
+    # What else is said of files is said of those that data=PATH names, wherever it stands.
+    for override in sorted(overrides or [], key=lambda one: not one.startswith("data=")):
         _override(fields, override)
     try:
         recipe = Recipe.model_validate(fields)
