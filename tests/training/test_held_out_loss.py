@@ -11,6 +11,7 @@ from sightline.training import held_out_loss as module
 from sightline.training.build import build
 from sightline.training.held_out_loss import HeldOutLoss
 from sightline.training.objectives import Conversations
+from sightline.training.row_checks import limit_of
 
 from .colours import write_colours
 
@@ -68,7 +69,9 @@ def test_of_many_rows_a_fair_few_are_read(built, rows, monkeypatch):
 def test_a_row_that_is_too_long_is_named_with_its_file(built, rows):
     said = r"rows\.jsonl, line\w* \d+.*, which is held out: its \d+ tokens are more than the model's .* 8; shorten it"
     with pytest.raises(ValueError, match=said):
-        HeldOutLoss([rows], built[1], 8, torch.float32)(built[0])
+        HeldOutLoss([rows], built[1], limit_of(None, 8), torch.float32)(built[0])
+    with pytest.raises(ValueError, match=r"tokens are more than train\.max_length 8; shorten it or raise that"):
+        HeldOutLoss([rows], built[1], limit_of(8, 512), torch.float32)(built[0])
 
 
 def test_the_routers_balance_is_no_part_of_it(make_recipe, rows):

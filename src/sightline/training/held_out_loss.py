@@ -19,7 +19,7 @@ from sightline.nn.vlm import VLM
 from sightline.processor import VLMProcessor
 from sightline.training.batches import MicroBatch
 from sightline.training.objectives import Conversations, Loss
-from sightline.training.row_checks import check_length, checked_row, limit_of
+from sightline.training.row_checks import Limit, check_length, checked_row
 from sightline.training.sources import FileGroups
 
 __all__ = ["HeldOutLoss"]
@@ -36,12 +36,11 @@ class HeldOutLoss:
     `places` are the groups that are read; there is none where no row has an answer.
 
     Raises:
-        FileNotFoundError, ValueError: a row cannot be read, or has more than `most_tokens`; the message names
-            it.
+        FileNotFoundError, ValueError: a row cannot be read, or has more tokens than `limit`; the message names it.
     """
 
-    def __init__(self, sides: Sequence[Data], processor: VLMProcessor, most_tokens: int | None, dtype: torch.dtype):
-        self.processor, self.most_tokens, self.dtype = processor, most_tokens, dtype
+    def __init__(self, sides: Sequence[Data], processor: VLMProcessor, limit: Limit | None, dtype: torch.dtype):
+        self.processor, self.limit, self.dtype = processor, limit, dtype
         self.files = [FileGroups(_some(rows), SEED) for rows in sides]
         places = [(file, group) for file, groups in enumerate(self.files) for group in range(len(groups))]
         chosen = np.random.default_rng(SEED).permutation(len(places))[:MOST]
@@ -76,7 +75,7 @@ class HeldOutLoss:
 
     def _encode(self, groups: Sequence[Sequence[Sample]]) -> MicroBatch:
         pairs = [[(one["messages"], one["images"]) for one in group] for group in groups]
-        return self.processor.encode_groups_for_training(pairs, self.most_tokens)
+        return self.processor.encode_groups_for_training(pairs, self.limit.tokens if self.limit else None)
 
     def _explain(self, file: int, group: int, samples: Sequence[Sample]) -> None:
         """Raise the error of a group with its place, if it has one."""
@@ -89,10 +88,9 @@ class HeldOutLoss:
 
     def _check_rows(self, samples: Sequence[Sample], where: str) -> None:
         """Raise what is wrong with a row, with its remedy, where that is known."""
-        limit = limit_of(None, self.most_tokens)
         for sample in samples:
             ids, _ = checked_row(sample, self.processor, lambda: where)
-            check_length(len(ids), limit, lambda: where)
+            check_length(len(ids), self.limit, lambda: where)
 
 
 def _routers_share(model: VLM, loss: Loss, batch: MicroBatch) -> float | torch.Tensor:

@@ -28,6 +28,7 @@ from sightline.processor import VLMProcessor
 from sightline.training.held_out_loss import HeldOutLoss
 from sightline.training.holdout import judged_metrics, judged_sides, sides_of_files
 from sightline.training.recipe import Recipe
+from sightline.training.row_checks import limit_of
 from sightline.training.stage import place_of
 from sightline.whole_file import write_whole
 
@@ -213,6 +214,6 @@ def _loss(recipe: Recipe, held_out: Sequence[Data], processor: VLMProcessor, roo
     if not held_out:
         return None
     last = next(stage for stage in reversed(recipe.stages) if recipe.data_of(stage).files)
-    most = min(filter(None, (recipe.optimisation_of(last).max_length, room)))
-    loss = HeldOutLoss(held_out, processor, most, place_of(recipe)[1])
+    limit = limit_of(recipe.optimisation_of(last).max_length, room)
+    loss = HeldOutLoss(held_out, processor, limit, place_of(recipe)[1])
     return loss if loss.places else None
