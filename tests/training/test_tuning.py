@@ -136,6 +136,17 @@ def test_adapters_move_faster_and_the_projector_as_fast_as_before(tuned):
     assert (stage.lr, stage.lr_scale) == (pytest.approx(RATE * 0.5), {"projector": 2 / RATE})
 
 
+def test_a_model_that_becomes_a_mixture_of_experts_is_counted_as_one(tuned, folder, monkeypatch):
+    counted = []
+    monkeypatch.setattr(settling, "choose", lambda facts: counted.append(facts.tuned) or choose(facts))
+    sparse = tuned(model={"checkpoint": str(folder), "upcycle": {"n_routed_experts": 4}})
+    for recipe in (tuned(), sparse):
+        settled(recipe)
+    dense, experts = counted
+    assert experts == sum(p.numel() for n, p in build(sparse)[0].named_parameters() if "vision_encoder." not in n)
+    assert experts > 1.5 * dense
+
+
 def test_a_projector_alone_is_all_that_is_trained(tuned):
     before, after = tuned(rows=3), settled(tuned(rows=3))
     assert after.model == before.model

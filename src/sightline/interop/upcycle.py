@@ -16,7 +16,7 @@ from sightline.config import VLMConfig
 from sightline.interop.language import rebuilt
 from sightline.nn.vlm import VLM
 
-__all__ = ["upcycle"]
+__all__ = ["upcycle", "upcycled"]
 
 
 def upcycle(
@@ -37,12 +37,17 @@ def upcycle(
         raise ValueError(f"the model already has {model.config.n_routed_experts} experts: upcycle a dense one")
     if noise < 0:
         raise ValueError(f"noise is a standard deviation, not {noise}")
-    config = _config(model.config, n_routed_experts, num_experts_per_token)
+    config = upcycled(model.config, n_routed_experts, num_experts_per_token)
     generator = torch.Generator().manual_seed(seed)
     return rebuilt(model, config, _weights(model, config, noise, generator))
 
 
-def _config(dense: VLMConfig, experts: int, chosen: int) -> VLMConfig:
+def upcycled(dense: VLMConfig, experts: int, chosen: int) -> VLMConfig:
+    """The config of a dense model with `experts` in the place of every feed-forward, `chosen` of which a token has.
+
+    Raises:
+        ValueError: as `VLMConfig`.
+    """
     config = deepcopy(dense)
     settings: dict[str, Any] = {
         "use_moe": True,

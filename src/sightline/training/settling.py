@@ -16,6 +16,7 @@ from sightline.config import VLMConfig
 from sightline.data.readers import Data
 from sightline.interop.load import load_processor, located
 from sightline.interop.parts import read_config
+from sightline.interop.upcycle import upcycled
 from sightline.nn.vision import build_tower
 from sightline.nn.vlm import VLM
 from sightline.training.memory import memory_limit
@@ -96,8 +97,11 @@ def _parameters(section: ModelSection) -> tuple[int, int]:
     """Parameters of projector and language model, and of the tower; no weight is read."""
     if section.checkpoint is not None:
         config, _ = load_processor(section.checkpoint)
+        config = VLMConfig.from_dict(config.to_dict())
+        if section.upcycle:
+            config = upcycled(config, section.upcycle.n_routed_experts, section.upcycle.num_experts_per_token)
         with torch.device("meta"):
-            model: nn.Module = VLM(VLMConfig.from_dict(config.to_dict()))
+            model: nn.Module = VLM(config)
         frozen = sum(p.numel() for name, p in model.named_parameters() if name.startswith("vision_encoder."))
         return sum(p.numel() for p in model.parameters()) - frozen, frozen
     assert section.language is not None
