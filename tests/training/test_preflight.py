@@ -14,7 +14,7 @@ from sightline.data.scenes import World
 from sightline.training import preflight as module
 from sightline.training.build import build
 from sightline.training.memory import SavedForBackward
-from sightline.training.preflight import preflight
+from sightline.training.preflight import preflight, remedies
 from sightline.training.preflight_page import show
 from sightline.training.rehearsals import plan_of
 from sightline.training.stage import StageRun
@@ -165,9 +165,15 @@ def test_a_batch_that_does_not_fit_is_an_error_with_remedies(make_recipe, monkey
     with pytest.raises(
         ValueError,
         match=r"stage joint: the rehearsal of its longest rows \(.*\), .* rows of .* does not fit into .* GiB: "
-        "raise train.accumulate",
+        r"raise stages\.joint\.train\.accumulate above 1, lower stages\.joint\.train\.batch_size, set .*"
+        "activation_checkpointing: true or shorten the longest rows$",
     ):
         preflight(run)
+
+
+def test_what_a_batch_of_single_rows_needs_is_not_lowered_by_its_size(make_recipe):
+    run = run_of(make_recipe(train={"batch_size": 4, "accumulate": 4, "activation_checkpointing": True}))
+    assert remedies(run) == "shorten the longest rows"
 
 
 WIDE = {"hidden_size": 128, "intermediate_size": 1024, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -254,7 +260,8 @@ def test_a_loss_that_is_not_finite_names_the_rows(with_rows):
 def test_memory_near_its_limit_is_a_warning(make_recipe):
     run = run_of(make_recipe())
     report = preflight(run)
-    assert "set train.activation_checkpointing: true" in printed(replace(report, limit=int(report.peak * 1.05)), run)
+    said = printed(replace(report, limit=int(report.peak * 1.05)), run)
+    assert "set stages.joint.train.activation_checkpointing: true" in said
 
 
 def test_a_stage_that_trains_the_projector_alone_needs_pictures(with_rows, make_recipe):

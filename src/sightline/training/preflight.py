@@ -154,10 +154,12 @@ def _too_large(run: StageRun, one: Rehearsal) -> str:
 
 def remedies(run: StageRun) -> str:
     """What makes a stage's batches need less memory."""
-    settings = run.settings
+    settings, place = run.settings, f"stages.{run.stage.name}.train"  # which goes before what stands in `train`
     if run.stage.reads_regions:
-        return "lower train.batch_size"
-    found = [f"raise train.accumulate above {settings.accumulate}", "lower train.batch_size"]
+        return f"lower {place}.batch_size"
+    found = []
+    if settings.batch_size > settings.accumulate:  # or a micro-batch is one row
+        found += [f"raise {place}.accumulate above {settings.accumulate}", f"lower {place}.batch_size"]
     if not settings.activation_checkpointing:
-        found.append("set train.activation_checkpointing: true")
-    return ", ".join([*found, "or shorten the longest rows"])
+        found.append(f"set {place}.activation_checkpointing: true")
+    return " or ".join([", ".join(found), "shorten the longest rows"] if found else ["shorten the longest rows"])
