@@ -138,6 +138,21 @@ def test_a_bad_row_of_a_shard_is_named(blocks, make_recipe, shard):
     assert str(raised.value).endswith("; mend it, or take the row out, and begin anew")
 
 
+def test_a_lost_connection_is_nothing_to_be_mended_in_a_row(blocks, make_recipe, shard, monkeypatch):
+    recipe = reading(make_recipe, shard())
+    data = StageBatches(recipe, recipe.stages[0], build(recipe)[1], 32)
+    begun = []
+
+    def lost(self, number):
+        begun.append(number)
+        raise ConnectionError("Server Disconnected")
+
+    monkeypatch.setattr(StreamGroups, "group", lost)
+    with pytest.raises(OSError, match=r"^Server Disconnected; go on with --resume once there is a connection again$"):
+        data[1]
+    assert len(begun) == 1
+
+
 def test_a_row_of_a_shard_that_cannot_teach_is_refused_in_its_batch(blocks, make_recipe, shard):
     recipe = reading(make_recipe, shard(blank=6))
     model, processor = build(recipe)

@@ -68,9 +68,12 @@ class StageBatches(Dataset[list[MicroBatch]]):
         Raises:
             FileNotFoundError, ValueError: a row or picture cannot be read, or a row cannot teach, as preflight says it;
                 the message says where it comes from.
+            OSError: the connection to a stream was lost.
         """
         try:
             return self._micro_batches(step)
+        except (ConnectionError, TimeoutError) as error:  # of a stream: nothing is wrong with any row
+            raise OSError(f"{error}; go on with --resume once there is a connection again") from None
         except (ValueError, OSError) as error:
             raise self._explained(step, error) from None
 
