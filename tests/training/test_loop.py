@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import multiprocessing
+import os
 import re
 import shutil
 import signal
@@ -20,6 +21,7 @@ import sightline
 from sightline.sole_writer import LOCK
 from sightline.training import checkpoint
 from sightline.training.checkpoint import checkpoints
+from sightline.training.journal import Journal
 from sightline.training.looks import Looks
 from sightline.training.loop import Stopped, train
 from sightline.training.recipe_file import save_recipe
@@ -210,6 +212,34 @@ def test_a_run_does_not_go_on_with_a_changed_file(make_recipe, tmp_path, monkeyp
         train(recipe, tmp_path / "run", resume=True, console=quiet())
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no disk here that is always full")
+def test_a_log_for_which_there_is_no_room_says_how_to_go_on(tmp_path):
+    journal = Journal(tmp_path, 0)
+    journal._file.close()
+    journal._file = open("/dev/full", "w")  # noqa: SIM115 - it is the journal's to close
+    said = r"log\.jsonl could not be written: No space left .*; mend that and go on with --resume"
+    with pytest.raises(OSError, match=said), journal:
+        journal.write({"step": 1})
+
+
+def test_a_file_that_changes_between_two_stages_ends_the_run(make_recipe, tmp_path, monkeypatch):
+    row = {"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b"}]}
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n")
+    data = {"world": {"weight": 0}, "files": [{"path": str(file)}]}
+    stages = [{"kind": "instruct", "steps": 1}, {"kind": "instruct", "name": "again", "steps": 1}]
+    take = StageRun.end
+
+    def grow(run):
+        with file.open("a") as grown:
+            grown.write(json.dumps(row) + "\n")
+        take(run)
+
+    monkeypatch.setattr(StageRun, "end", grow)
+    with pytest.raises(ValueError, match=r"rows\.jsonl has changed since the run began: put it back"):
+        train(make_recipe(data=data, stages=stages), tmp_path / "run", console=quiet())
+
+
 def test_a_run_with_adapters_goes_on_bit_for_bit_and_leaves_a_plain_model(make_recipe, tmp_path, monkeypatch):
     recipe = make_recipe(model={"lora": {"rank": 2}}, stages=[{"kind": "instruct", "steps": 3}])
     model = train(recipe, tmp_path / "whole", console=quiet())
@@ -329,6 +359,8 @@ def test_a_run_that_ended_before_its_first_checkpoint_can_begin_anew(make_recipe
     recipe = make_recipe(stages=[{"kind": "align", "steps": 1}])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "log.jsonl").write_text('{"step": 1}\n{"ste')
+    for left in ("base.old", ".dropping-base.old"):
+        (tmp_path / "run" / left).mkdir()
     save_recipe(recipe, tmp_path / "run" / "recipe.yaml")
     assert train(recipe, tmp_path / "run", console=quiet()).is_dir()
     assert [record["step"] for record in log_of(tmp_path / "run")] == [1]

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from sightline.nn.vlm import VLM
     from sightline.processor import VLMProcessor
 
-__all__ = ["checkpoints", "load_state", "newest_good", "save_checkpoint", "save_model", "verify"]
+__all__ = ["DROPPING", "checkpoints", "load_state", "newest_good", "save_checkpoint", "save_model", "verify"]
 
 _STATE = "trainer.pt"
 # `.old` is what a checkpoint of the same step replaced; a run killed in between leaves it as that step's only one.
 _NAME = re.compile(r"step-(\d+)(\.old)?")
-_LEFTOVERS = (".writing-*", ".dropping-*")
+DROPPING = ".dropping-"  # how the name begins of what is being deleted
+_LEFTOVERS = (".writing-*", f"{DROPPING}*")
 
 
 def save_checkpoint(
@@ -209,7 +210,7 @@ def _drop(checkpoint: Path) -> None:
 
 
 def _doomed(checkpoint: Path) -> Path:
-    return checkpoint.with_name(f".dropping-{checkpoint.name}")
+    return checkpoint.with_name(f"{DROPPING}{checkpoint.name}")
 
 
 def _step(checkpoint: Path) -> int:

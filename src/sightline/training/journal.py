@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,17 @@ class Journal:
         return self._board is not None
 
     def write(self, record: Record) -> None:
-        """Add one record; it has a `step`."""
-        print(json.dumps(record), file=self._file, flush=True)
+        """Add one record; it has a `step`.
+
+        Raises:
+            OSError: it could not be written, a disk being full, say.
+        """
+        try:
+            print(json.dumps(record), file=self._file, flush=True)
+        except OSError as error:
+            raise OSError(
+                f"{self.path} could not be written: {error.strerror}; mend that and go on with --resume"
+            ) from None
         self._draw(record, record["step"])
 
     def amend(self, figures: Record) -> None:
@@ -59,7 +69,8 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been said
+            self._file.close()
         if self._board:
             self._board.close()
 

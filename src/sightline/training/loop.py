@@ -21,6 +21,7 @@ from sightline.sole_writer import LOCK, sole_writer
 from sightline.training.batches import RegionBatches, StageBatches
 from sightline.training.build import build, reload
 from sightline.training.checkpoint import (
+    DROPPING,
     checkpoints,
     load_state,
     newest_good,
@@ -96,9 +97,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, console: Console) -> Path:
     del state
     run.through(load_state(checkpoint) if checkpoint else None)
     save_whole(out / "model", lambda folder: write_merged(model, folder, processor))
-    report = run.report()
     console.print(f"done: {out / 'model'} (try: sightline ask IMAGE QUESTION --model {out / 'model'})", soft_wrap=True)
-    console.print(f"what was learned: {report}", soft_wrap=True)
+    console.print(f"what was learned: {run.report()}", soft_wrap=True)
     return out / "model"
 
 
@@ -123,9 +123,9 @@ def _check_place(out: Path, resume: bool) -> None:
     if begun:
         raise FileExistsError(f"{out} already holds a run: add --resume to go on, or give another --out")
     # What a run leaves that ended before its first checkpoint may be begun anew.
-    known = {"recipe.yaml", "log.jsonl", "checkpoints", "tensorboard", "base", "first_answers.json"}
+    known = {"recipe.yaml", "log.jsonl", "checkpoints", "tensorboard", "base", "base.old", "first_answers.json"}
     there = out.iterdir() if out.exists() else ()
-    left = {path.name for path in there if not path.name.startswith((LEFTOVER, LOCK))}
+    left = {path.name for path in there if not path.name.startswith((LEFTOVER, LOCK, DROPPING))}
     if left - known or (left - {"checkpoints"} and not is_saved_recipe(out / "recipe.yaml")):
         raise FileExistsError(f"{out} is not empty and no run that could go on: give another --out")
 
@@ -229,7 +229,9 @@ class _Run:
         with Journal(self.out, self.step) as journal, self.signals:
             if not journal.draws:
                 self.console.print("log.jsonl alone has the curves: TensorBoard, which draws them, is not installed")
-            for stage in self.recipe.stages[first:]:
+            for number, stage in enumerate(self.recipe.stages[first:]):
+                if number:  # what was changed meanwhile would be read anew, and divided otherwise
+                    check_same_files(self.recipe, self.files)
                 run = self._stage(stage)
                 if state:
                     run.load_state_dict(state)
