@@ -74,10 +74,17 @@ def test_rows_of_a_file_become_questions(write, picture):
         row("Which?", "B", choices=["a dog", "a cat"], kind="pets", language="en"),
         row("Read it.", answers=["STOP", "HALT"], metric="anls", kind="signs"),
         row("And?", "2", kind="pets", language="en"),
+        row("Why?", "3", kind=""),  # an empty cell of a table
     ]
     tasks = file_tasks(write(*rows))
     # Kinds together, so that a batch has answers of like length; the file's name where a row says nothing.
-    assert list(tasks.keys) == [Key("mine", "", 0), Key("pets", "en", 1), Key("pets", "en", 3), Key("signs", "", 2)]
+    assert list(tasks.keys) == [
+        Key("mine", "", 0),
+        Key("mine", "", 4),
+        Key("pets", "en", 1),
+        Key("pets", "en", 3),
+        Key("signs", "", 2),
+    ]
     questions = {key.number: tasks.question(key) for key in tasks.keys}
     assert questions[0].pictures[0].size == (40, 30)
     # Not opened before they are needed: many large photographs do not fit into memory.

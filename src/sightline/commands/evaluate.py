@@ -87,7 +87,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="The answer ends here at the latest; at 128, or where a file's truth is longer later, if not given.",
+            help="The answer ends here at the latest; at 128, or later where a truth is long, if not given.",
         ),
     ] = None,
     workers: Annotated[
@@ -119,7 +119,6 @@ def evaluate(
     _refuse(
         of_the_world if file else of_a_file, f"the file {file}" if file else "the built-in world: give --tasks FILE"
     )
-    from sightline.evaluation.evaluate import ROOM
     from sightline.evaluation.tasks import file_tasks
     from sightline.interop.load import load
 
@@ -134,8 +133,6 @@ def evaluate(
     if asked is None:
         side = loaded.config.vision_config.image_size
         asked = _scene_tasks(tasks, languages or "en,zh", per_kind or PER_KIND, axis or "seen", things, side)
-    if not file:  # the world's truths are known to be shorter
-        max_new_tokens = max_new_tokens or ROOM
     how: dict[str, Any] = {"batch_size": batch_size, "max_new_tokens": max_new_tokens, "workers": _workers(workers)}
     kinds, topics, report = _measure(model, loaded, processor, asked, out, how)
     if as_json:

@@ -25,7 +25,7 @@ from sightline.data.scenes.atlas import check_name
 from sightline.data.scenes.edition import edition
 from sightline.data.scenes.language import LANGUAGES
 from sightline.evaluation.metrics import METRICS, chosen, score
-from sightline.images import open_image, to_rgb
+from sightline.images import load_rgb
 
 __all__ = [
     "Key",
@@ -89,10 +89,7 @@ class Question:
         Raises:
             FileNotFoundError, ValueError: as `open_image`, naming the question.
         """
-        try:
-            return _with_images(self.messages, lambda source: to_rgb(open_image(source)))
-        except (ValueError, FileNotFoundError) as error:
-            raise type(error)(f"{self.where}: {error}") from None
+        return _with_images(self.messages, lambda source: load_rgb(source, self.where))
 
     @property
     def pictures(self) -> list[Image.Image]:
@@ -110,7 +107,7 @@ class PassedOver(NamedTuple):
     rows: int = 0
     first: str = ""
 
-    def and_also(self, error: ValueError) -> PassedOver:
+    def and_also(self, error: Exception) -> PassedOver:
         """With one row more, of which `error` tells."""
         return PassedOver(self.rows + 1, self.first or str(error))
 
@@ -232,7 +229,8 @@ def _scene_question(world: World, key: Key) -> Question:
 
 
 def key_of(rows: Data, number: int, row: ChatRow) -> Key:
-    return Key(str(row.fields.get("kind", rows.name)), str(row.fields.get("language", "")), number)
+    kind = row.fields.get("kind")
+    return Key(str(rows.name if kind in (None, "") else kind), str(row.fields.get("language", "")), number)
 
 
 def _file_question(rows: Data, metric: str | None, key: Key) -> Question:

@@ -24,7 +24,7 @@ def _auto_or_share(given: Any) -> Any:
     raise ValueError(f"is auto, or a share from 0 up to, but not, 1: {given!r} is neither")
 
 
-CAPTIONS = ("describe", "describe_short", "text_describe", "chart_describe")
+CAPTIONS = ("list", "describe", "describe_short", "text_describe", "chart_describe")
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HeldOut = Annotated[Literal["auto"] | float, BeforeValidator(_auto_or_share)]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sightline.data.scenes.edition import edition
 from sightline.evaluation.environment import environment
 from sightline.training.build import build
 from sightline.training.journal import read_log
@@ -80,10 +81,12 @@ def verify(recipe: Recipe, log: Path, steps: int) -> Comparison:
 
 
 def made_with(recipe: Recipe) -> dict[str, str]:
-    """What decides a run's bits beside the recipe: versions, processor, threads, and where and in what it computes."""
+    """What decides a run's bits beside the recipe: versions, the world's edition, processor, threads, and where and in
+    what it computes.
+    """
     device, dtype = place_of(recipe)
     deciding = {name: value for name, value in environment().items() if name not in ("system", "memory")}
-    return {**deciding, "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
+    return {**deciding, "world": edition(), "device": str(device), "dtype": str(dtype).removeprefix("torch.")}
 
 
 def first_steps(recipe: Recipe, steps: int) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Which edition of the world this is: `edition`.
 
-A world gives the same pictures and questions for the same seed as long as its code and its tables stay the same.
+A world gives the same pictures and questions for the same seed as long as its code and its assets stay the same.
 """
 
 import hashlib
@@ -10,14 +10,16 @@ from importlib.resources.abc import Traversable
 
 __all__ = ["edition"]
 
-_TABLE = ("assets", "atlas", "things.json")  # which things there are, and what they are called
+_ASSETS = ("atlas", "fonts", "digits")  # things with their names and drawings, letters, digits with their labels
 
 
 @cache
 def edition() -> str:
-    """A digest of the world's code and tables: after a change of any of them, another one."""
+    """A digest of the world's code and assets: after a change of any of them, another one."""
     package = resources.files("sightline")
-    files = [*_sources(package.joinpath("data", "scenes")), package.joinpath(*_TABLE)]
+    folders = (package.joinpath("assets", name) for name in _ASSETS)
+    assets = (file for folder in folders for file in sorted(folder.iterdir(), key=lambda file: file.name))
+    files = [*_sources(package.joinpath("data", "scenes")), *assets]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

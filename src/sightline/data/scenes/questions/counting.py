@@ -86,7 +86,8 @@ def _category_count(scene: Scene, asking: Asking) -> QuestionAnswer:
 
 COUNTING = {
     "count_all": Kind(_count_all, ("scatter",), axes=("phrasing", "artist"), most=1),
-    "count_thing": Kind(_count_thing, _PLACED, axes=("combination", "count", "phrasing", "artist"), counts=True),
+    # Of a thing at the one place where training never sees it there is no second, so no "combination".
+    "count_thing": Kind(_count_thing, _PLACED, axes=("count", "phrasing", "artist"), counts=True),
     "count_both": Kind(_count_both, _PLACED, axes=SHAPE_AXES, counts=True),
     "count_shape": Kind(_count_shape, _PLACED, axes=SHAPE_AXES, counts=True),
     "count_colour": Kind(_count_colour, _PLACED, axes=SHAPE_AXES, counts=True),
