@@ -20,6 +20,7 @@ __all__ = [
     "RELATIONS",
     "SHAPE_WORDS",
     "SIZE_WORDS",
+    "YES_NO",
     "counted",
     "definite",
     "enumerated",
@@ -90,6 +91,12 @@ NOTHING = {"en": "nothing", "zh": "什么都没有"}
 NUMBER_WORDS = {
     "en": ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
     "zh": ("零", "一", "两", "三", "四", "五", "六", "七", "八", "九"),
+}
+YES_NO = {  # by the question's verb: no, yes
+    "is": {"en": ("No.", "Yes."), "zh": ("不是。", "是。")},
+    "has": {"en": ("No.", "Yes."), "zh": ("没有。", "有。")},
+    "can": {"en": ("No.", "Yes."), "zh": ("不能。", "能。")},
+    "same": {"en": ("No.", "Yes."), "zh": ("不一样。", "一样。")},
 }
 COLONS = {"en": ": ", "zh": "："}
 ORDINALS = {"en": ("first", "second"), "zh": ("第一", "第二")}

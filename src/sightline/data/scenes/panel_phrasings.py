@@ -10,12 +10,12 @@ import random
 from collections.abc import Mapping
 
 from sightline.data.scenes.holdout import wordings
+from sightline.data.scenes.language import YES_NO
 
 __all__ = ["PANEL_PHRASINGS", "Found", "compared", "phrase", "word_there"]
 
 Found = tuple[dict[str, str], str]  # the fields of a question, and its answer
 
-WORD_THERE = {"en": ("No.", "Yes."), "zh": ("没有。", "有。")}
 COMPARED = {"en": ("{} < {}, so no.", "{} > {}, so yes."), "zh": ("{} < {}，不是。", "{} > {}，是。")}
 
 PANEL_PHRASINGS: dict[str, dict[str, list[str]]] = {
@@ -242,7 +242,7 @@ def phrase(kind: str, rng: random.Random, language: str, fields: Mapping[str, st
 
 def word_there(present: bool, language: str) -> str:
     """The answer to whether a word is printed."""
-    return WORD_THERE[language][present]
+    return YES_NO["has"][language][present]
 
 
 def compared(one: int, other: int, language: str) -> str:

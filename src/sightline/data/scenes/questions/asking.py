@@ -18,6 +18,7 @@ from sightline.data.scenes.language import (
     COLOUR_WORDS,
     NOTHING,
     PLACES,
+    YES_NO,
     definite,
     indefinite,
     listed,
@@ -35,12 +36,6 @@ __all__ = ["COUNT_WEIGHTS", "DULL_SHARE", "OBJECT_AXES", "Asking", "Kind", "Ques
 Turn = tuple[str, str]  # a question and its answer
 QuestionAnswer = Turn | None
 
-YES_NO = {
-    "is": {"en": ("No.", "Yes."), "zh": ("不是。", "是。")},
-    "has": {"en": ("No.", "Yes."), "zh": ("没有。", "有。")},
-    "can": {"en": ("No.", "Yes."), "zh": ("不能。", "能。")},
-    "same": {"en": ("No.", "Yes."), "zh": ("不一样。", "一样。")},
-}
 # Of the counts that a scene offers: high ones are rare in scenes and would be rarer in questions.
 COUNT_WEIGHTS = (1, 1, 4, 8, 12, 16, 4, 4, 2, 2)
 DULL_SHARE = 0.8  # how often no count is asked for where it could but be none or one
