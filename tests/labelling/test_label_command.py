@@ -1,6 +1,7 @@
 """`sightline label` as its user calls it, in this process, with a small model: what it writes, prints and refuses."""
 
 import json
+import shutil
 
 import pytest
 
@@ -123,6 +124,16 @@ def test_a_call_that_makes_no_sense_is_refused(make_pictures, words, prompt, err
     out = str(tmp_path / "labels.jsonl")
     assert main(["label", str(make_pictures("0.png")), "--out", out, *words, *given]) == 2
     assert error in capsys.readouterr().err
+
+
+def test_pictures_that_a_job_has_written_are_not_dropped_to_label_them(label, make_pictures):
+    kept = label.out.with_suffix(".images") / "ab"
+    kept.mkdir(parents=True)
+    shutil.copy(make_pictures("0.png") / "0.png", kept / "0.png")
+    code, _, err = label(kept.parent, "--restart")
+    assert code == 2
+    assert "cannot be read and written at once: give another --out" in err
+    assert (kept / "0.png").exists()
 
 
 def test_what_was_labelled_is_not_dropped_to_label_it_again(label, make_pictures):

@@ -61,8 +61,9 @@ class Places:
                 )
 
     def refuse_source(self, data: Path) -> None:
-        """Raise ValueError where `data` is what would be written."""
-        if any(path.exists() and path.samefile(data) for path in (self.out, self.bad)):
+        """Raise ValueError where `data` is what would be written, or are pictures that a job begun anew would drop."""
+        inside = data.resolve().is_relative_to(self.pictures.resolve())
+        if inside or any(path.exists() and path.samefile(data) for path in (self.out, self.bad)):
             raise ValueError(f"{data} cannot be read and written at once: give another --out")
 
 
