@@ -1,6 +1,7 @@
 """What is learned from and what is held out: no picture on both sides, however the data come divided."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from sightline.data.pictures import look_at
 from sightline.data.readers import open_data
 from sightline.data.readers import sides as module
-from sightline.data.readers.divided import Divided
+from sightline.data.readers.divided import Divided, open_divided
 from sightline.data.readers.own_split import own_split
 from sightline.data.readers.sides import LEAST, SAMPLE, STRETCHES, apart, open_sides, sampled
 from sightline.data.readers.splits import KEPT, held_out_rows
@@ -254,6 +255,16 @@ def test_a_held_out_side_without_answers_is_said_to_be_one(tmp_path):
         open_sides(tmp_path)
 
 
+def test_what_helps_with_pictures_without_answers_is_said_and_does(tmp_path):
+    for number, name in enumerate(("cat", "dog")):
+        save(tmp_path / "train" / name / "a.png", number)
+        save(tmp_path / "test" / f"{number}.png", 2 + number)
+    with pytest.raises(ValueError, match=r"`data check .* --held-out 0\.1` leaves it alone") as caught:
+        open_divided(tmp_path)
+    (named,) = re.findall(r"`data check (\S+) --held-out", str(caught.value))
+    assert len(open_data(named)) == 2
+
+
 @pytest.mark.parametrize("format", [None, "classes"])
 def test_a_class_may_be_called_train(tmp_path, format):
     for number, name in enumerate(("bus", "car", "train")):
@@ -313,6 +324,15 @@ def test_a_folder_whose_metadata_tell_of_all_pictures_is_not_divided_by_its_fold
         save(tmp_path / side / "a" / "1.png", len(side))
     assert own_split(tmp_path) is not None
     (tmp_path / "metadata.csv").write_text("file_name,question,answer\ntrain/a/1.png,What?,This.\n")
+    assert own_split(tmp_path) is None
+
+
+def test_rows_beside_the_folders_of_their_pictures_are_not_divided_by_these(tmp_path):
+    for side in ("train", "test"):
+        save(tmp_path / side / "cat" / "a.png", len(side))
+    assert own_split(tmp_path) is not None
+    row = {"image": "test/cat/a.png", "question": "What colour?", "answer": "black"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     assert own_split(tmp_path) is None
 
 

@@ -78,6 +78,6 @@ def open_divided(path: str | os.PathLike[str], **options: Any) -> Data | Divided
         raise renamed(
             error,
             f"{error} ({own[1]} is taken for what {own[0]} holds out: if it has no answers, move it to another folder; "
-            "`data check --held-out 0.1` leaves it alone)",
+            f"`data check {own[0]} --held-out 0.1` leaves it alone)",
         ) from None
     return Divided(os.fspath(path), train, held_out)

@@ -153,12 +153,13 @@ def _splits_in(folder: Path) -> tuple[_Splits, _Splits]:
 def _sides_of(folder: Path) -> tuple[str, str] | None:
     """The two sides of a folder; files of rows go before folders, which may hold their pictures."""
     files, folders = _splits_in(folder)
-    for found, is_stray in ((files, lambda one: ends(one.name, PARQUET + SHARDS)), (folders, _holds_rows)):
-        sides = _two(folder, found)
-        if sides is not None:
-            # Is it a split beside something, or are these classes? Who reads the folder refuses it.
-            return None if any(map(is_stray, found.get(None, ()))) else sides
-    return None
+    # Is it a split beside something, or are these classes? Who reads the folder refuses it.
+    if (sides := _two(folder, files)) is not None:
+        return None if any(ends(one.name, PARQUET + SHARDS) for one in files.get(None, ())) else sides
+    if files:  # they say what is learned, not the folders of their pictures
+        return None
+    sides = _two(folder, folders)
+    return None if sides is None or any(map(_holds_rows, folders.get(None, ()))) else sides
 
 
 def _below(place: Path) -> tuple[str, str] | None:
