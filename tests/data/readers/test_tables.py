@@ -159,9 +159,27 @@ def test_numbers_that_pandas_made_floats_are_whole_and_its_gaps_empty(write_line
     assert [said(row)[1][1] for row in rows] == ["3", "2.5", "0", "1e+300", "", "", "7"]
 
 
-@pytest.mark.parametrize("row", [{"question": "Q", "answer": None}, {"caption": None}])
+@pytest.mark.parametrize(
+    "row",
+    [{"question": "Q", "answer": None}, {"caption": None}, {"question": "Q", "answer": None, "category": "science"}],
+)
 def test_a_gap_in_a_column_of_answers_is_an_empty_answer(write_lines, said, row):
     assert said(open_data(write_lines({"image": "0.png", **row}))[0])[1] == ("assistant", "")
+
+
+def test_what_an_instruction_is_about_is_part_of_the_question(write_lines, said):
+    given = {"instruction": "Translate into French.", "output": "Bonjour"}
+    rows = open_data(write_lines({**given, "input": "Good morning"}, {**given, "input": ""}, given) / "metadata.jsonl")
+    assert said(rows[0]) == asked("Translate into French.\nGood morning", "Bonjour", 0)
+    assert said(rows[1]) == said(rows[2]) == asked("Translate into French.", "Bonjour", 0)
+    assert "input" not in rows[0].fields
+
+
+def test_a_prompt_asks_about_pictures_and_not_about_nothing(write_csv, said):
+    rows = open_data(write_csv(HEADER, ("0.png", "", "cat"), ("", "", "dog")), prompt="What is this?")
+    assert said(rows[0]) == asked("What is this?", "cat")
+    with pytest.raises(ValueError, match="neither a picture nor a question of its own"):
+        rows[1]
 
 
 def test_a_gap_where_a_picture_may_be_is_none(write_lines, said):

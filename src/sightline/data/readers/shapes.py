@@ -35,6 +35,7 @@ DESCRIBE, NAME_IT = "Describe the picture.", "What is this?"  # asked of a capti
 IMAGES = ("image", "images", "file_name", "image_path", "image_file", "image_bytes", "img")
 IMAGES_TOO = ("filename", "file", "path")  # beside a picture's bytes, the name of it
 QUESTIONS = ("question", "prompt", "instruction", "query")
+INPUT = "input"  # what an instruction is about, as in Alpaca's rows
 ANSWERS = ("answer", "answers", "response", "output", "target", "completion")
 CAPTIONS = ("caption", "text", "txt", "description")
 LABELS = ("label", "class", "category")
@@ -89,8 +90,12 @@ class Reading:
         fields = {name: value for name, value in fields.items() if value is not None}
         words = self.words_of(fields, where)
         if words is None:
+            # An answer that is missing, not its column; nor does a label or a caption stand in for it.
+            answers = [name for name in gaps if name.lower() in ANSWERS] if self._is_asked(fields) else []
             if not any(map(_may_answer, fields)):
-                fields |= dict.fromkeys(filter(_may_answer, gaps), "")  # an answer that is missing, not its column
+                answers = list(filter(_may_answer, gaps))
+            if not any(name.lower() in ANSWERS for name in fields):
+                fields |= dict.fromkeys(answers, "")
             messages, sources, used = self._of_table(fields, where)
         else:
             messages, sources, used = self._of_turns(fields, words, where)
@@ -104,6 +109,9 @@ class Reading:
         if words is not None and not images and self.image_column is None:
             refuse_picture(rest, where)
         return ChatRow(messages, images, where, rest)
+
+    def _is_asked(self, fields: dict[str, Any]) -> bool:
+        return self.question_column in fields or any(name.lower() in QUESTIONS for name in fields)
 
     def words_of(self, fields: dict[str, Any], where: str) -> str | None:
         """The field that holds the row's turns: messages, conversations or texts; None where it is a table's row."""
@@ -190,11 +198,15 @@ class Reading:
         answer = _one_answer(given)
         # A column may be called "", as pandas calls that of its row numbers.
         asked = None if table.question is None else fields.get(table.question)
-        question = _words(asked, where, "question") or table.asked
+        own = _words(asked, where, "question")
+        more = fields.get(INPUT) if (table.question or "").lower() == "instruction" else None
+        if own and isinstance(more, str):
+            own = f"{own}\n{more}".strip()
+        question = own or table.asked
         sources = _pictures(None if table.image is None else fields.get(table.image))
         if not question:
             raise RowError(f"{where}: its question is empty", "empty question")
-        if not sources and table.question is None:
+        if not sources and not own:
             raise RowError(
                 f"{where} has neither a picture nor a question of its own, {_has(fields)}", "missing picture"
             )
@@ -204,7 +216,8 @@ class Reading:
         ]
         messages, sources = read_messages({"messages": turns, "images": sources}, where)
         # Several right answers stay, for evaluation.
-        return messages, sources, {table.image, table.question, None if isinstance(given, list) else table.answer}
+        used = {table.image, table.question, None if isinstance(given, list) else table.answer}
+        return messages, sources, used if more is None else {*used, INPUT}
 
 
 def _one_of(names: Sequence[str], fields: dict[str, Any], what: str, where: str) -> str | None:
