@@ -205,6 +205,19 @@ def test_a_client_that_does_not_read_is_cut(server):
     assert rejected(server, "unread") == before + 1
 
 
+def test_a_client_that_does_not_read_the_last_of_an_answer_is_cut(server, monkeypatch):
+    before = rejected(server, "unread")
+    with Wire(server) as wire:
+        wire.ask("GET /health")
+        wait_until(lambda: connections(server))
+        (connection,) = connections(server)
+        # So little is left that the transport never says that it is full.
+        monkeypatch.setattr(type(connection.transport), "get_write_buffer_size", lambda transport: 100)
+        wire.ask("GET /health")
+        wait_until(lambda: not connections(server))
+    assert rejected(server, "unread") == before + 1
+
+
 def test_a_client_that_reads_slowly_is_not_cut(server):
     before, size = rejected(server, "unread"), 30_000_000
     with Wire(server) as wire:

@@ -108,9 +108,11 @@ class Protocol(H11Protocol):
         self._watch_arrival()
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, and until the client has read the last of this answer: closing waits for that."""
         super().on_response_complete()
         self._watch_arrival()
+        if self.transport.get_write_buffer_size():
+            self._watch_delivery()
 
     def pause_writing(self) -> None:
         """The client reads more slowly than the answer is written; it must not stop altogether."""
@@ -124,15 +126,19 @@ class Protocol(H11Protocol):
         self._delivery = self.loop.call_later(self._limits.receive_seconds, self._on_unread, unread)
 
     def _on_unread(self, before: int) -> None:
-        if self.transport.get_write_buffer_size() < before:
+        unread = self.transport.get_write_buffer_size()
+        if not unread:
+            self._delivery = None
+        elif unread < before:
             self._watch_delivery()
         else:
             self._abort("unread")
 
     def resume_writing(self) -> None:
-        """It has read."""
+        """It has read. What is left of an answer that is over stays watched."""
         super().resume_writing()
-        self._stop_delivery()
+        if self.cycle is None or not self.cycle.response_complete:
+            self._stop_delivery()
 
     def send_400_response(self, msg: str) -> None:
         """What is not HTTP, or has too long a header, is refused; uvicorn calls this where it caught h11's error."""
