@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from sightline.images import open_image, to_rgb
 from sightline.serving.errors import APIError
@@ -41,6 +42,12 @@ def test_every_format_and_mode_is_read_as_the_library_reads_it(format, mode):
     assert picture.tobytes() == to_rgb(open_image(data)).tobytes()
 
 
+def with_xmp(words):
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", words.decode())
+    return info
+
+
 @pytest.mark.parametrize(
     ("format", "options"),
     [
@@ -49,7 +56,11 @@ def test_every_format_and_mode_is_read_as_the_library_reads_it(format, mode):
         ("JPEG", {"progressive": True, "quality": 30}),
         ("JPEG", {"subsampling": 2, "optimize": True, "comment": b"a word", "icc_profile": b"a profile"}),
         ("JPEG", {"restart_marker_blocks": 1}),
+        ("JPEG", {"xmp": b'<x tiff:Orientation="6"/>'}),
+        ("WEBP", {"xmp": b"<tiff:Orientation>8</tiff:Orientation>"}),
+        ("WEBP", {"xmp": b'<x tiff:Orientation="6"/>', "exif": exif(3)}),
         ("WEBP", {"exif": exif(1), "xmp": b"<x/>", "icc_profile": b"a profile"}),
+        ("PNG", {"pnginfo": with_xmp(b'<x tiff:Orientation="6"/>')}),
         ("GIF", {"comment": b"a word", "interlace": 1, "transparency": 0}),
     ],
 )

@@ -1,9 +1,9 @@
 """A stranger's picture file, cut down to what its pixels need before any decoder sees it.
 
 Names, comments, profiles, thumbnails and further frames are where small files cost much: parsers of them run block by
-block, copy what overlaps, or unpack what was packed. None of them changes a pixel, so none is kept, and of EXIF only
-the orientation is read. What is left is a PNG, JPEG, WebP or GIF whose cost its size and its pixels bound. This file
-decodes nothing.
+block, copy what overlaps, or unpack what was packed. None of them changes a pixel, so none is kept, and of EXIF and
+XMP only the orientation is read. What is left is a PNG, JPEG, WebP or GIF whose cost its size and its pixels bound.
+This file decodes nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +23,15 @@ _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _SOI, _EOI, _TEM, _SOS, _APP0, _APP1, _APP14 = 0xD8, 0xD9, 0x01, 0xDA, 0xE0, 0xE1, 0xEE
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, Huffman-coded: all that is about
 _OTHER_FRAMES = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
+_XMP, _XMP_IN_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0\0"  # of which a PNG's is not packed
+_ORIENTED = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 _TABLES = (0xC4, 0xDB, 0xDD)  # Huffman tables, quantization tables, the restart interval
 
 
 class PlainPicture(NamedTuple):
-    """A file of nothing but pixels, what Pillow calls its format, and the orientation its EXIF told (1: upright)."""
+    """A file of nothing but pixels, what Pillow calls its format, and the orientation that EXIF, or else XMP, told (1:
+    upright).
+    """
 
     data: bytes
     format: str
@@ -57,7 +61,8 @@ def plain_picture(data: bytes, max_pixels: int) -> PlainPicture:
 
 def _png(data: bytes) -> PlainPicture:
     """Of an APNG this is the picture that stands in it for those who know no APNG."""
-    kept, orientation = [data[:8]], 1
+    kept = [data[:8]]
+    in_exif = in_xmp = 0
     seen_header = False
     for start, end, kind in _png_chunks(data):
         if kind == b"IHDR" and seen_header:
@@ -66,8 +71,10 @@ def _png(data: bytes) -> PlainPicture:
         if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
             kept.append(data[start:end])
         elif kind == b"eXIf":
-            orientation = _orientation(data[start + 8 : end - 4])
-    return PlainPicture(b"".join(kept), "PNG", orientation)
+            in_exif = _in_exif(data[start + 8 : end - 4])
+        elif kind == b"iTXt" and data[start + 8 : end].startswith(_XMP_IN_PNG):
+            in_xmp = _in_xmp(data[start + 8 : end])
+    return PlainPicture(b"".join(kept), "PNG", in_exif or in_xmp or 1)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -82,7 +89,8 @@ def _png_chunks(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _jpeg(data: bytes, max_pixels: int) -> PlainPicture:
-    kept, orientation, pixels, scans, count = [data[:2]], 1, 0, 0, 0
+    kept, pixels, scans, count = [data[:2]], 0, 0, 0
+    in_exif = in_xmp = 0
     position = 2
     while (found := _MARKER.search(data, position)) is not None:
         count = _one_more(count)
@@ -110,11 +118,13 @@ def _jpeg(data: bytes, max_pixels: int) -> PlainPicture:
             raise ValueError("it is a JPEG of a kind that nothing writes: save it as a baseline JPEG")
         elif marker in _TABLES or _tells_colours(marker, segment):
             kept.append(segment)
-        elif marker == _APP1 and segment[4:10] == b"Exif\0\0" and orientation == 1:
-            orientation = _orientation(segment[10:])
+        elif marker == _APP1 and segment[4:10] == b"Exif\0\0":
+            in_exif = in_exif or _in_exif(segment[10:])
+        elif marker == _APP1 and segment[4:].startswith(_XMP):
+            in_xmp = in_xmp or _in_xmp(segment)
     if scans * min(pixels, max_pixels) > _SCANS * max_pixels:
         raise ValueError(f"it is a JPEG of {scans} scans, too many for its size: save it as a baseline JPEG")
-    return PlainPicture(b"".join(kept), "JPEG", orientation)
+    return PlainPicture(b"".join(kept), "JPEG", in_exif or in_xmp or 1)
 
 
 def _segment_end(data: bytes, start: int) -> int:
@@ -157,7 +167,7 @@ def _colours(data: bytes, place: int) -> int:
 
 
 def _webp(data: bytes) -> PlainPicture:
-    kept, orientation, count = [], 1, 0
+    kept, in_exif, in_xmp, count = [], 0, 0, 0
     start, frames = 12, 0
     while start + 8 <= len(data):
         count = _one_more(count)
@@ -173,26 +183,34 @@ def _webp(data: bytes) -> PlainPicture:
             kept.append(data[start:end])
         elif kind == b"EXIF":
             block = data[start + 8 : end]
-            orientation = _orientation(block.removeprefix(b"Exif\0\0"))
+            in_exif = _in_exif(block.removeprefix(b"Exif\0\0"))
+        elif kind == b"XMP ":
+            in_xmp = _in_xmp(data[start + 8 : end])
         start = end
     body = b"WEBP" + b"".join(kept)
-    return PlainPicture(b"RIFF" + struct.pack("<I", len(body)) + body, "WEBP", orientation)
+    return PlainPicture(b"RIFF" + struct.pack("<I", len(body)) + body, "WEBP", in_exif or in_xmp or 1)
 
 
-def _orientation(exif: bytes) -> int:
-    """The tag `Orientation` of the first directory; 1 where it is missing or makes no sense."""
+def _in_exif(exif: bytes) -> int:
+    """The tag `Orientation` of the first directory; 0 where it is missing."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None or len(exif) < 8:
-        return 1
+        return 0
     (start,) = struct.unpack_from(order + "I", exif, 4)
     if start + 2 > len(exif):
-        return 1
+        return 0
     (count,) = struct.unpack_from(order + "H", exif, start)
     for entry in range(start + 2, min(start + 2 + 12 * min(count, 512), len(exif) - 11), 12):
         tag, kind, values, value = struct.unpack_from(order + "HHIH", exif, entry)
         if (tag, kind, values) == (0x0112, 3, 1):
             return value if 1 <= value <= 8 else 1
-    return 1
+    return 0
+
+
+def _in_xmp(block: bytes) -> int:
+    """The first `tiff:Orientation`; 0 where there is none."""
+    found = _ORIENTED.search(block)
+    return int(found[1]) if found else 0
 
 
 def _one_more(count: int) -> int:
