@@ -63,6 +63,17 @@ def test_experts_stay_as_they_are():
     assert all(layer.qkv is not None for layer in weights.layers)
 
 
+def test_a_bias_that_is_replaced_is_seen():
+    model = language_model(attention_bias=True, attention_output_bias=True)
+    weights, attention = FusedWeights(model), model.model.layers[0].self_attn
+    for part in (attention.k_proj, attention.o_proj):
+        part.bias = nn.Parameter(torch.full_like(part.bias, 7.0))
+    assert weights.refresh()
+    layer, biases = weights.layers[0], [attention.q_proj.bias, attention.k_proj.bias, attention.v_proj.bias]
+    assert torch.equal(layer.qkv_bias, torch.cat(biases))
+    assert torch.equal(layer.out_bias, attention.o_proj.bias)
+
+
 def test_training_in_place_is_seen():
     model = language_model()
     with torch.inference_mode():  # even if fused here, the weights can be trained

@@ -98,8 +98,7 @@ def choose(logits: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], sco
 def _draw(
     scores: Float[Tensor, "rows vocab"], choosers: Sequence[Chooser], rows: Sequence[int]
 ) -> Float[Tensor, " rows"]:
-    if scores.device.type == "mps":
-        scores = scores.cpu()  # it has no float64
+    scores = _for_float64(scores)
     chosen = scores.argmax(dim=-1)
     random = [place for place, row in enumerate(rows) if not choosers[row].params.is_greedy]
     if random:
@@ -113,6 +112,11 @@ def _draw(
     return chosen.where(highest.isfinite(), NOTHING)
 
 
+def _for_float64(values: Tensor) -> Tensor:
+    """Where they are, or on the processor where their device has no float64."""
+    return values.cpu() if values.device.type == "mps" else values
+
+
 def why_nothing(logits: Float[Tensor, " vocab"]) -> Exception:
     """What is wrong where `choose` has found `NOTHING`: the model's logits, or a rule's scores."""
     wrong = bool(logits.isnan().any() or logits.isposinf().any())
@@ -124,9 +128,9 @@ def logprobs_of(logits: Float[Tensor, "rows vocab"], tokens: Sequence[int], top:
 
     They come from the device all at once: one more wait in a step in which somebody asks for them.
     """
-    logprobs = logits.float().log_softmax(dim=-1)
+    logprobs = _for_float64(logits.float().log_softmax(dim=-1))
     values, places = logprobs.topk(min(max(top), logits.shape[-1]))
-    chosen = logprobs.gather(1, torch.tensor(tokens, device=logits.device)[:, None])
+    chosen = logprobs.gather(1, torch.tensor(tokens, device=logprobs.device)[:, None])
     # float64 holds a token's number and a float32 exactly.
     rows = torch.cat([chosen.double(), values.double(), places.double()], dim=1).tolist()
     width = values.shape[1]

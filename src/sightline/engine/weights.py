@@ -83,7 +83,7 @@ class FusedWeights:
     def __init__(self, model: Any):
         self.model = model
         self._fused_times = 0
-        self._seen: list[tuple[Any, str, Any, int]] = []
+        self._seen: list[tuple[Any, str, Any, tuple[int, ...]]] = []
         self.refresh()
 
     @property
@@ -210,16 +210,16 @@ def _used(model: Any) -> list[tuple[Any, str]]:
     return used
 
 
-def _see(parent: Any, name: str) -> tuple[Any, str, Any, int]:
+def _see(parent: Any, name: str) -> tuple[Any, str, Any, tuple[int, ...]]:
     module = getattr(parent, name)
-    return parent, name, module, _address(module)
+    return parent, name, module, _addresses(module)
 
 
-def _is_same(parent: Any, name: str, module: Any, address: int) -> bool:
-    return getattr(parent, name) is module and _address(module) == address
+def _is_same(parent: Any, name: str, module: Any, addresses: tuple[int, ...]) -> bool:
+    return getattr(parent, name) is module and _addresses(module) == addresses
 
 
-def _address(module: Any) -> int:
-    """Where the weight lies. The old one is still held, so nothing else can have come to lie there since."""
-    weight = getattr(module, "weight", None)
-    return weight.data_ptr() if type(weight) is nn.Parameter else 0
+def _addresses(module: Any) -> tuple[int, ...]:
+    """Where weight and bias lie. The old ones are still held, so nothing else can have come to lie there since."""
+    parts = (getattr(module, name, None) for name in ("weight", "bias"))
+    return tuple(part.data_ptr() if type(part) is nn.Parameter else 0 for part in parts)
