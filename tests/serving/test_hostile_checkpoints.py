@@ -67,6 +67,15 @@ def test_the_unchanged_folder_loads(folder):
     assert processor.image_token_id == model.config.image_token_id
 
 
+def test_pictures_that_come_out_square_only_where_they_were_are_refused(folder, refused):
+    path = folder / "processor_config.json"
+    settings = json.loads(path.read_text())
+    side = settings["image_processor"]["crop_size"]["height"]
+    uncropped = {"size": {"shortest_edge": side}, "do_center_crop": False}
+    change(path, image_processor=settings["image_processor"] | uncropped)
+    assert "pixels of a picture, but its model takes" in refused()
+
+
 @pytest.mark.parametrize("file", ["pytorch_model.bin", "model.pt", "weights.pkl"])
 def test_weights_in_a_pickle_are_refused_unread(folder, tmp_path, refused, file):
     (folder / "model.safetensors").unlink()

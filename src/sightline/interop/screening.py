@@ -111,7 +111,7 @@ def screen_processor(processor: Any, config: Any, name: str) -> None:
     for _, number in _numbers(processor.image_processor.to_dict()):
         if number > _PIXELS:
             raise ValueError(f"the image processor of {name!r} has a size of {number}, above {_PIXELS}")
-    picture = Image.new("RGB", (32, 32), "gray")
+    picture = Image.new("RGB", (48, 32), "gray")  # what is not cropped shows in one that is not square
     found = processor(images=[picture], text=[processor.image_token], return_tensors="pt")
     tokens = int((found["input_ids"] == config.image_token_id).sum())
     side = config.vision_config.image_size
