@@ -149,12 +149,14 @@ def test_chat_keeps_the_conversation(tiny_model_folder, picture, monkeypatch, ca
     original = answering.stream_answer
 
     def spy(engine, messages, *given, **options):
-        seen.append([message["role"] for message in messages])
+        # Each turn in parts, or a template such as LLaVA's, which goes through them, forgets what was said.
+        seen.append([(message["role"], message["content"][-1]["type"]) for message in messages])
         return original(engine, messages, *given, **options)
 
     monkeypatch.setattr(answering, "stream_answer", spy)
     assert main(["chat", "--model", str(tiny_model_folder), "--max-new-tokens", "3"]) == 0
-    assert seen == [["user"], ["user", "assistant", "user"], ["user"]]
+    asked, said = ("user", "text"), ("assistant", "text")
+    assert seen == [[asked], [asked, said, asked], [asked]]
     err = capsys.readouterr().err
     assert "added (40 x 30)" in err
     assert "no command /nonsense" in err

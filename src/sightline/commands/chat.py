@@ -59,7 +59,9 @@ def _talk(engine: Any, pending: list[Any], options: dict[str, Any]) -> None:
                 print(f"{error} (/clear starts over)", file=sys.stderr)
                 continue
             print()
-            messages, pending = [*turn, {"role": "assistant", "content": reply.text}], []
+            # In parts: templates such as LLaVA's write nothing of a text that stands alone.
+            said = {"role": "assistant", "content": [{"type": "text", "text": reply.text}]}
+            messages, pending = [*turn, said], []
 
 
 def _prompt() -> str | None:
