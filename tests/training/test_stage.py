@@ -330,7 +330,7 @@ def test_a_captioning_stage_trains_the_tower_through_the_language_model(make_rec
     moved = {part_of(name) for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {"vision", "projector", "language"}
     asked = run.recipe.data_of(run.stage).world
-    assert {kind for kind in KINDS if asked.mix[kind]} == {"describe", "text_describe", "chart_describe"}
+    assert {kind for kind in KINDS if asked.mix[kind]} == {"list", "describe", "text_describe", "chart_describe"}
     assert (asked.exercises, asked.grid_share) == (0.0, 0.0)
 
 
