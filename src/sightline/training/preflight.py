@@ -162,4 +162,4 @@ def remedies(run: StageRun) -> str:
         found += [f"raise {place}.accumulate above {settings.accumulate}", f"lower {place}.batch_size"]
     if not settings.activation_checkpointing:
         found.append(f"set {place}.activation_checkpointing: true")
-    return " or ".join([", ".join(found), "shorten the longest rows"] if found else ["shorten the longest rows"])
+    return " or ".join(filter(None, [", ".join(found), "shorten the longest rows"]))

@@ -90,12 +90,7 @@ class Reading:
         fields = {name: value for name, value in fields.items() if value is not None}
         words = self.words_of(fields, where)
         if words is None:
-            # An answer that is missing, not its column; nor does a label or a caption stand in for it.
-            answers = [name for name in gaps if name.lower() in ANSWERS] if self._is_asked(fields) else []
-            if not any(map(_may_answer, fields)):
-                answers = list(filter(_may_answer, gaps))
-            if not any(name.lower() in ANSWERS for name in fields):
-                fields |= dict.fromkeys(answers, "")
+            fields |= dict.fromkeys(self._unanswered(fields, gaps), "")
             messages, sources, used = self._of_table(fields, where)
         else:
             messages, sources, used = self._of_turns(fields, words, where)
@@ -110,8 +105,15 @@ class Reading:
             refuse_picture(rest, where)
         return ChatRow(messages, images, where, rest)
 
-    def _is_asked(self, fields: dict[str, Any]) -> bool:
-        return self.question_column in fields or any(name.lower() in QUESTIONS for name in fields)
+    def _unanswered(self, fields: dict[str, Any], gaps: Sequence[str]) -> list[str]:
+        """Of the columns that a row leaves empty, those of its answer: it is missing, not its column."""
+        if not any(map(_may_answer, fields)):
+            return list(filter(_may_answer, gaps))
+        is_asked = self.question_column in fields or any(name.lower() in QUESTIONS for name in fields)
+        if not is_asked or any(name.lower() in ANSWERS for name in fields):
+            return []
+        # What answers a question is no label or caption that happens to stand beside it.
+        return [name for name in gaps if name.lower() in ANSWERS]
 
     def words_of(self, fields: dict[str, Any], where: str) -> str | None:
         """The field that holds the row's turns: messages, conversations or texts; None where it is a table's row."""
